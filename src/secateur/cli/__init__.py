@@ -1,0 +1,1 @@
+"""The command `secateur`: one function a verb."""

@@ -1,0 +1,25 @@
+"""Every error Secateur raises on purpose. Each message says what is wrong and what to do instead."""
+
+
+class SecateurError(Exception):
+    """Base of all errors a user can cause or must hear about."""
+
+
+class PlanError(SecateurError):
+    """A plan does not fit the model: unknown name, contradiction, tied weight that cannot be transformed at every end."""
+
+
+class TargetError(SecateurError):
+    """A target is impossible, contradictory, or was missed."""
+
+
+class GraphError(SecateurError):
+    """A graph breaks a rule of the intermediate representation, or holds an operation outside the closed list."""
+
+
+class ArtifactError(SecateurError):
+    """An artifact file is damaged, hostile, too large, or not usable for what was asked of it."""
+
+
+class DataError(SecateurError):
+    """An input file or array is not what the model or command expects."""

@@ -1,0 +1,1 @@
+"""Measurements and the report a person reads."""

@@ -1,0 +1,1 @@
+"""What a training loop needs: the wish (Target) and the pressure that fulfils it (Budget)."""
