@@ -1,0 +1,105 @@
+"""An Artifact: a compressed network as one value, with or without the graph that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Bool
+
+from secateur.errors import ArtifactError
+from secateur.ir.formats import GRAPH_DTYPE, Dense, Sparse
+from secateur.ir.graph import Graph
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+
+@dataclass(frozen=True, eq=False)
+class UnitGroup:
+    """Channels, neurons or features that live or die together; `kept` marks, out of the original `size`, those kept."""
+
+    size: int
+    kept: Bool[np.ndarray, " size"]
+
+    def __post_init__(self) -> None:
+        if self.kept.dtype != np.bool_ or self.kept.shape != (self.size,):
+            raise ArtifactError(
+                f"a group of {self.size} units needs as many booleans, not {self.kept.dtype} {self.kept.shape}"
+            )
+
+    @property
+    def count(self) -> int:
+        """Units kept."""
+        return int(np.count_nonzero(self.kept))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UnitGroup) and np.array_equal(self.kept, other.kept)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A normalization folded into the layer before it, so that restoring sets the norm to identity (eps included)."""
+
+    norm: str
+    into: str
+    eps: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compressed network.
+
+    graph    what to compute; None = weights only, `meta["weights_only"]` then says why
+    tensors  by state-dict key, in their compacted shape; the graph's constants are among them
+    meta     small facts a user may read: name, creator, what was dropped
+    units    groups of units of which some were removed
+    axes     tensor -> axis -> (index into `units`, repeat): that axis lost the units of the group that are not kept,
+             each `repeat` neighbouring elements (16 for a flattened channel of 4x4 pixels)
+    folds    normalizations folded into their neighbours, in the order they were folded
+    """
+
+    graph: Graph | None
+    tensors: Mapping[str, Dense | Sparse]
+    meta: Mapping[str, JSON] = field(default_factory=dict)
+    units: tuple[UnitGroup, ...] = ()
+    axes: Mapping[str, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
+    folds: tuple[Fold, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.axes:
+            if name not in self.tensors:
+                raise ArtifactError(f"axes name a tensor {name!r} that the artifact does not hold")
+            self.original_shape(name)
+        if self.graph is not None:
+            _check_constants(self.graph, self.tensors)
+
+    def original_shape(self, name: str) -> tuple[int, ...]:
+        """The shape a tensor had before units were removed. Raises ArtifactError where axes and units disagree."""
+        shape = list(self.tensors[name].shape)
+        for axis, (index, repeat) in self.axes.get(name, {}).items():
+            if not (0 <= axis < len(shape) and 0 <= index < len(self.units) and repeat >= 1):
+                raise ArtifactError(f"axis {axis} of {name!r} refers to unit group {index} x {repeat}: out of range")
+            group = self.units[index]
+            if shape[axis] != group.count * repeat:
+                raise ArtifactError(
+                    f"axis {axis} of {name!r} has {shape[axis]} elements, its unit group keeps {group.count} x {repeat}"
+                )
+            shape[axis] = group.size * repeat
+        return tuple(shape)
+
+
+def _check_constants(graph: Graph, tensors: Mapping[str, Dense | Sparse]) -> None:
+    for name in graph.constants:
+        if name not in tensors:
+            raise ArtifactError(f"the graph reads a constant {name!r} that the artifact does not hold")
+        if name not in graph.types:
+            raise ArtifactError(f"the graph gives its constant {name!r} no type")
+        have, want = tensors[name], graph.types[name]
+        if have.shape != want.shape or GRAPH_DTYPE[have.dtype] != want.dtype:
+            raise ArtifactError(
+                f"constant {name!r} is {GRAPH_DTYPE[have.dtype]} {have.shape}, the graph expects {want.dtype} {want.shape}"
+            )
