@@ -7,46 +7,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool
 
 from secateur.errors import ArtifactError
 from secateur.ir.formats import GRAPH_DTYPE, Dense, Sparse
 from secateur.ir.graph import Graph
+from secateur.ir.records import Fold, UnitAxes, UnitGroup
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
-
-
-@dataclass(frozen=True, eq=False)
-class UnitGroup:
-    """Channels, neurons or features that live or die together; `kept` marks, out of the original `size`, those kept."""
-
-    size: int
-    kept: Bool[np.ndarray, " size"]
-
-    def __post_init__(self) -> None:
-        if self.kept.dtype != np.bool_ or self.kept.shape != (self.size,):
-            raise ArtifactError(
-                f"a group of {self.size} units needs as many booleans, not {self.kept.dtype} {self.kept.shape}"
-            )
-
-    @property
-    def count(self) -> int:
-        """Units kept."""
-        return int(np.count_nonzero(self.kept))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, UnitGroup) and np.array_equal(self.kept, other.kept)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """A normalization folded into the layer before it, so that restoring sets the norm to identity (eps included)."""
-
-    norm: str
-    into: str
-    eps: float
 
 
 @dataclass(frozen=True)
@@ -66,7 +33,7 @@ class Artifact:
     tensors: Mapping[str, Dense | Sparse]
     meta: Mapping[str, JSON] = field(default_factory=dict)
     units: tuple[UnitGroup, ...] = ()
-    axes: Mapping[str, Mapping[int, tuple[int, int]]] = field(default_factory=dict)
+    axes: UnitAxes = field(default_factory=dict)
     folds: tuple[Fold, ...] = ()
 
     def __post_init__(self) -> None:
@@ -84,9 +51,10 @@ class Artifact:
             if not (0 <= axis < len(shape) and 0 <= index < len(self.units) and repeat >= 1):
                 raise ArtifactError(f"axis {axis} of {name!r} refers to unit group {index} x {repeat}: out of range")
             group = self.units[index]
-            if shape[axis] != group.count * repeat:
+            kept = int(np.count_nonzero(group.kept))
+            if shape[axis] != kept * repeat:
                 raise ArtifactError(
-                    f"axis {axis} of {name!r} has {shape[axis]} elements, its unit group keeps {group.count} x {repeat}"
+                    f"axis {axis} of {name!r} has {shape[axis]} elements, its unit group keeps {kept} x {repeat}"
                 )
             shape[axis] = group.size * repeat
         return tuple(shape)
@@ -100,6 +68,5 @@ def _check_constants(graph: Graph, tensors: Mapping[str, Dense | Sparse]) -> Non
             raise ArtifactError(f"the graph gives its constant {name!r} no type")
         have, want = tensors[name], graph.types[name]
         if have.shape != want.shape or GRAPH_DTYPE[have.dtype] != want.dtype:
-            raise ArtifactError(
-                f"constant {name!r} is {GRAPH_DTYPE[have.dtype]} {have.shape}, the graph expects {want.dtype} {want.shape}"
-            )
+            stored = f"{GRAPH_DTYPE[have.dtype]} {have.shape}"
+            raise ArtifactError(f"constant {name!r} is {stored}, the graph expects {want.dtype} {want.shape}")

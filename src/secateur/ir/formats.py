@@ -23,7 +23,7 @@ SPARSE_OVERHEAD_BITS = 16  # a positions stream has to save at least this much t
 class Dense:
     """Every element of a tensor, in one of DENSE_DTYPES; kept bit for bit (-0.0, NaN payloads, infinities)."""
 
-    array: Shaped[np.ndarray, "..."]
+    array: Shaped[np.ndarray, ...]
 
     def __post_init__(self) -> None:
         if self.array.dtype.name not in DENSE_DTYPES:
@@ -54,14 +54,14 @@ class Dense:
         """nonzeros / size; 0.0 for an empty tensor."""
         return self.nonzeros / self.size if self.size else 0.0
 
-    def to_dense(self) -> Shaped[np.ndarray, "..."]:
+    def to_dense(self) -> Shaped[np.ndarray, ...]:
         """The array the graph computes with."""
         return self.array.astype(GRAPH_DTYPE[self.dtype], copy=False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dense) and self.shape == other.shape and same_bits(self.array, other.array)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # arrays do not hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class Sparse:
         """nonzeros / size; 0.0 for an empty tensor."""
         return self.nonzeros / self.size if self.size else 0.0
 
-    def to_dense(self) -> Float[np.ndarray, "..."]:
+    def to_dense(self) -> Float[np.ndarray, ...]:
         """The array the graph computes with: float32, zero where nothing is listed."""
         array = np.zeros(self.size, dtype=np.float32)
         array[self.positions] = self.values
@@ -121,7 +121,7 @@ class Sparse:
             and same_bits(self.values, other.values)
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # arrays do not hash
 
 
 Tensor = Dense | Sparse
@@ -132,7 +132,7 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
-def from_dense(array: Shaped[np.ndarray, "..."], dtype: str | None = None) -> Dense | Sparse:
+def from_dense(array: Shaped[np.ndarray, ...], dtype: str | None = None) -> Dense | Sparse:
     """Store an array as `dtype` (its own when None), as Sparse where that is smaller.
 
     int64 and bool are always Dense. A Sparse forgets the sign of -0.0; values that float16 rounds to zero are zeros.
