@@ -1,0 +1,232 @@
+"""Plan: what may change in a model, tensor by tensor. Data that can be printed, compared, edited and kept in a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.errors import PlanError
+
+PLAN_VERSION = 1
+METHODS = ("threshold",)
+FORMS = ("analytic", "straight_through", "dense")
+GRANULARITIES = ("tensor", "channel")
+
+
+@dataclass(frozen=True)
+class Prune:
+    """How a tensor's weights are cut.
+
+    method       "threshold": self-pruning, US20190180184A1; every tensor learns its own threshold
+    form         which gradient: "analytic" (soft gate forward, its exact derivative backward, as published),
+                 "straight_through" (hard mask forward, derivative of the soft gate backward),
+                 "dense" (soft gate forward; pruned weights keep receiving the full gradient of the loss)
+    granularity  one threshold a "tensor" (as published) or one an output "channel"
+    start        initial threshold in standard deviations of the trained weights
+    """
+
+    method: str = "threshold"
+    form: str = "dense"
+    granularity: str = "tensor"
+    start: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("method", METHODS), ("form", FORMS), ("granularity", GRANULARITIES)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise PlanError(f"Prune({name}={value!r}): expected one of {', '.join(allowed)}{near(value, allowed)}")
+        if not isinstance(self.start, (int, float)) or not 0 < self.start <= 10:
+            raise PlanError(f"Prune(start={self.start!r}): the threshold starts between 0 and 10 standard deviations")
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One row: a tensor of the model and what may happen to it.
+
+    name    state-dict key, "conv1.weight"; `tied` lists further keys of the very same tensor
+    kind    type of the module that owns it
+    shape   its shape
+    reuse   how often each of its weights is multiplied for one example, so its MACs are reuse x size; 0 where unknown
+    prune   the rule, or None where the tensor is kept
+    reason  why it is kept ("" where it is pruned)
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    reuse: int = 0
+    prune: Prune | None = None
+    reason: str = ""
+    tied: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    @property
+    def macs(self) -> int:
+        """Dense multiply-accumulates for one example."""
+        return self.reuse * self.size
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One row a tensor, in the model's own order. Pure: every change returns a new Plan."""
+
+    tensors: tuple[TensorPlan, ...]
+
+    def __iter__(self) -> Iterator[TensorPlan]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __getitem__(self, name: str) -> TensorPlan:
+        for row in self.tensors:
+            if name == row.name or name in row.tied:
+                return row
+        raise PlanError(f"no tensor {name!r} in this plan{near(name, self.names())}")
+
+    def names(self) -> tuple[str, ...]:
+        """State-dict keys of the rows."""
+        return tuple(row.name for row in self.tensors)
+
+    @property
+    def pruned(self) -> tuple[TensorPlan, ...]:
+        """The rows whose weights may be cut."""
+        return tuple(row for row in self.tensors if row.prune is not None)
+
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        """Names that equal the pattern, lie under it as a module, or match it as a shell pattern; PlanError if none."""
+        found = tuple(
+            row.name
+            for row in self.tensors
+            if any(n == pattern or n.startswith(pattern + ".") or fnmatch.fnmatchcase(n, pattern) for n in (row.name, *row.tied))
+        )
+        if not found:
+            modules = {name.rpartition(".")[0] for name in self.names()}
+            raise PlanError(f"nothing in this plan is called {pattern!r}{near(pattern, [*self.names(), *sorted(modules)])}")
+        return found
+
+    def replace(self, pattern: str, *, prune: Prune | None) -> Plan:
+        """A new plan in which every tensor the pattern names has this rule (None: kept). A tensor that cannot be pruned
+        because of what it is raises PlanError with the reason."""
+        chosen = set(self.matching(pattern))
+        return Plan(tuple(_with_rule(row, prune) if row.name in chosen else row for row in self.tensors))
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads back to an equal Plan; one row a line, so that plans can be compared by eye."""
+        rows = ",\n".join("  " + json.dumps(_row_to_dict(row)) for row in self.tensors)
+        return f'{{"secateur_plan": {PLAN_VERSION}, "tensors": [\n{rows}\n]}}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The Plan in a JSON text; PlanError says what is wrong with it."""
+        try:
+            data = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise PlanError(f"this is not JSON: {error}") from None
+        if not isinstance(data, dict) or data.get("secateur_plan") != PLAN_VERSION:
+            raise PlanError(f'not a plan of version {PLAN_VERSION}: expected {{"secateur_plan": {PLAN_VERSION}, "tensors": [...]}}')
+        rows = data.get("tensors")
+        if not isinstance(rows, list):
+            raise PlanError('"tensors" must be a list of rows')
+        plan = cls(tuple(_row_from_dict(row) for row in rows))
+        if len(set(plan.names())) != len(plan):
+            raise PlanError("a tensor appears twice in this plan")
+        return plan
+
+    def __str__(self) -> str:
+        header = ("tensor", "kind", "shape", "weights", "MACs", "prune", "why kept")
+        return _table([header, *(_row_to_text(row) for row in self.tensors)])
+
+
+def near(name: object, known: Any) -> str:
+    """'; did you mean ...?' when something known is close to a name, else the empty string."""
+    close = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+PRUNABLE_KINDS_NOTE = "only weights of Linear, Conv1d, Conv2d and MultiheadAttention can be pruned"
+NOT_CHOSEN = "kept by choice"
+
+
+def _with_rule(row: TensorPlan, prune: Prune | None) -> TensorPlan:
+    if prune is None:
+        return dataclasses.replace(row, prune=None, reason=row.reason or NOT_CHOSEN)
+    if row.prune is None and row.reason != NOT_CHOSEN:
+        raise PlanError(f"{row.name} cannot be pruned: {row.reason}")
+    return dataclasses.replace(row, prune=prune, reason="")
+
+
+def _row_to_dict(row: TensorPlan) -> dict[str, Any]:
+    data = dataclasses.asdict(row)
+    return {key: value for key, value in data.items() if value not in ((), "", None)}
+
+
+def _row_from_dict(data: object) -> TensorPlan:
+    if not isinstance(data, dict):
+        raise PlanError(f"a row of a plan is an object, got {data!r}")
+    known = {field.name for field in dataclasses.fields(TensorPlan)}
+    for key in data:
+        if key not in known:
+            raise PlanError(f"unknown key {key!r} in a row{near(key, known)}")
+    for key, check in _ROW_CHECKS.items():
+        if key in data and not check(data[key]):
+            raise PlanError(f"row {data.get('name')!r}: {key}={data[key]!r} has the wrong type")
+    if missing := [key for key in ("name", "kind", "shape") if key not in data]:
+        raise PlanError(f"row {data.get('name')!r} lacks {', '.join(missing)}")
+    prune = data.get("prune")
+    return TensorPlan(
+        **{**data, "shape": tuple(data["shape"]), "tied": tuple(data.get("tied", ()))}
+        | {"prune": None if prune is None else _prune_from_dict(prune)}
+    )
+
+
+def _prune_from_dict(data: dict[str, Any]) -> Prune:
+    known = {field.name for field in dataclasses.fields(Prune)}
+    for key in data:
+        if key not in known:
+            raise PlanError(f"unknown key {key!r} in a prune rule{near(key, known)}")
+    return Prune(**data)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+
+
+_ROW_CHECKS = {
+    "name": lambda v: isinstance(v, str) and v != "",
+    "kind": lambda v: isinstance(v, str),
+    "shape": lambda v: isinstance(v, list) and all(map(_is_count, v)),
+    "reuse": _is_count,
+    "prune": lambda v: v is None or isinstance(v, dict),
+    "reason": lambda v: isinstance(v, str),
+    "tied": lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
+}
+
+
+def _row_to_text(row: TensorPlan) -> tuple[str, ...]:
+    rule = f"{row.prune.method}, {row.prune.form}, per {row.prune.granularity}" if row.prune else "-"
+    shape = "x".join(map(str, row.shape)) or "scalar"
+    tied = f" (tied: {', '.join(row.tied)})" if row.tied else ""
+    return (row.name + tied, row.kind, shape, f"{row.size:,}", f"{row.macs:,}" if row.reuse else "-", rule, row.reason)
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    numeric = (3, 4)
+    lines = [
+        "  ".join(cell.rjust(w) if c in numeric else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -1,0 +1,44 @@
+"""plan(): look at a model and say, tensor by tensor, what may be cut and why the rest is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from secateur.errors import PlanError
+from secateur.ir.plan import NOT_CHOSEN, Plan, Prune, TensorPlan
+from secateur.nn.sites import Site, find_sites, measure_reuse
+
+
+def plan(model: nn.Module, example: Any, *, prune: Prune | None = None, skip: tuple[str, ...] = ()) -> Plan:
+    """A Plan with one row for every parameter tensor.
+
+    example  a tensor or tuple of tensors the model accepts, batch first; run once without gradients to count
+             multiply-accumulates
+    prune    the rule for every tensor that can be pruned (weights of Linear, Conv1d, Conv2d, MultiheadAttention)
+    skip     module paths, tensor names or shell patterns that are kept; one that names nothing is a PlanError
+    """
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise PlanError(f"{lazy[0]} has no shape yet (a lazy module): run the model once before planning")
+    reuse = measure_reuse(model, example)
+    rows = Plan(tuple(_row(site, reuse.get(id(site.tensor), 0), prune) for site in find_sites(model)))
+    for pattern in (skip,) if isinstance(skip, str) else skip:
+        rows = rows.replace(pattern, prune=None)
+    return rows
+
+
+def _row(site: Site, reuse: int, prune: Prune | None) -> TensorPlan:
+    _, module, _ = site.ends[0]
+    refusal = site.refusal()
+    return TensorPlan(
+        name=site.names[0],
+        kind=type(module).__name__,
+        shape=tuple(site.tensor.shape),
+        reuse=reuse,
+        prune=None if refusal else prune,
+        reason=refusal or ("" if prune else NOT_CHOSEN),
+        tied=site.names[1:],
+    )

@@ -1,0 +1,53 @@
+"""prepare_(): put every tensor a plan prunes under its WeightTransform, in place."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from secateur.errors import PlanError
+from secateur.ir.plan import Plan, TensorPlan, near
+from secateur.nn.sites import Site, find_sites
+from secateur.nn.transform import WeightTransform, transforms_of
+
+
+def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
+    """Parametrize the weights the plan prunes; returns the model. All or nothing: a plan that does not fit changes nothing.
+
+    Build the optimizer after this call (`param_groups`): the thresholds are new parameters.
+    """
+    if transforms_of(model):
+        raise PlanError("this model is already prepared: strip_ it first, or prepare a fresh copy")
+    if not plan.pruned:
+        raise PlanError("this plan prunes nothing, so preparing would be a silent no-op: plan(model, example, prune=Prune())")
+    chosen = _match(find_sites(model), plan)
+    for row, site in chosen:
+        _check(row, site)
+    for row, site in chosen:
+        # One transform object at every end: tied weights stay one parameter with one threshold.
+        transform = WeightTransform(site.tensor.detach(), row)
+        for _, module, name in site.ends:
+            parametrize.register_parametrization(module, name, transform)
+    return model
+
+
+def _match(sites: list[Site], plan: Plan) -> list[tuple[TensorPlan, Site]]:
+    by_name = {name: site for site in sites for name in site.names}
+    for row in plan:
+        if row.name not in by_name:
+            raise PlanError(f"the plan speaks of {row.name!r}, which this model does not have{near(row.name, by_name)}")
+    return [(row, by_name[row.name]) for row in plan.pruned]
+
+
+def _check(row: TensorPlan, site: Site) -> None:
+    if refusal := site.refusal():
+        raise PlanError(f"{row.name} cannot be pruned: {refusal}")
+    if tuple(site.tensor.shape) != row.shape:
+        raise PlanError(f"{row.name} has shape {tuple(site.tensor.shape)}, the plan was made for {row.shape}")
+    if set(site.names) != {row.name, *row.tied}:
+        raise PlanError(f"{row.name} is shared by {', '.join(site.names)}, the plan says {', '.join((row.name, *row.tied))}: plan again")
+    if not torch.isfinite(site.tensor).all():
+        raise PlanError(f"{row.name} holds NaN or infinity: nothing can be learned from it")
+    if not site.tensor.any():
+        raise PlanError(f"{row.name} is all zero: its threshold would have no scale; train it first or skip it")

@@ -1,0 +1,139 @@
+"""Self-pruning in torch: the analytic threshold function fused into one forward and one backward, and its stage.
+
+Source: US20190180184A1, US20220129756A1; formulas (our reading), symbols and derivatives: `secateur.maths.threshold`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from secateur.ir.plan import Prune
+from secateur.maths.threshold import TINY_GATE, inverse_softplus
+
+SHARPNESS_FLOOR = 6.0
+"""k = alpha beta at the start: the gate at weight 0 is 2 sigma(-6) = 0.005."""
+LEARNED_SHARPNESS_START = 0.1
+EDGE_CLIP = 2.0
+"""w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
+
+
+class ThresholdGate(torch.autograd.Function):
+    """(w, alpha, k) -> (w h(w), sum of h). Only w is kept for the backward pass: the gate is computed again, not stored."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, alpha: Tensor, k: Tensor, form: str, edge_clip: float) -> tuple[Tensor, Tensor]:
+        rising, falling, _ = _edges(w, alpha, k)
+        h = rising.add_(falling)
+        h = F.threshold_(h, TINY_GATE, 0.0)
+        count = h.sum()
+        pruned = torch.where(w.abs() > alpha, w, 0.0) if form == "straight_through" else h.mul_(w)
+        ctx.save_for_backward(w, alpha, k)
+        ctx.form, ctx.edge_clip = form, edge_clip
+        return pruned, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of w, alpha and k from those of the pruned weight and of the count."""
+        pruned_gradient, count_gradient = gradients
+        w, alpha, k = ctx.saved_tensors
+        rising, falling, r = _edges(w, alpha, k)
+        h = None if ctx.form == "dense" else rising + falling
+        p = rising.addcmul_(rising, rising, value=-1)
+        q = falling.addcmul_(falling, falling, value=-1)
+        slope = p - q
+        edge = r.mul_(slope).mul_(k)
+        upstream = torch.addcmul(count_gradient, pruned_gradient, w)
+        alpha_gradient = _sum_to(upstream * edge, alpha).neg_().div_(alpha)
+        k_gradient = _sum_to(p.add_(q).sub_(edge / k).mul_(upstream), k).neg_()
+        pull = torch.copysign(slope, w).mul_(count_gradient * k / alpha)
+        if h is None:
+            w_gradient = pull.add_(pruned_gradient)
+        else:
+            w_gradient = pull.addcmul_(pruned_gradient, edge.clamp_(max=ctx.edge_clip).add_(h))
+        return w_gradient, alpha_gradient, k_gradient, None, None
+
+
+def _edges(w: Tensor, alpha: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """sigma(k (r - 1)), sigma(-k (r + 1)) and r = |w| / alpha."""
+    r = w.abs().div_(alpha)
+    return (r - 1).mul_(k).sigmoid_(), (r + 1).mul_(-k).sigmoid_(), r
+
+
+def _sum_to(values: Tensor, like: Tensor) -> Tensor:
+    return values.sum_to_size(like.shape)
+
+
+class ThresholdPrune(nn.Module):
+    """The stage "prune" of one weight: alpha and beta learned by back-propagation until it is hardened, then a fixed mask.
+
+    alpha = std softplus(alpha_raw), in units of the trained weights' standard deviation, so that one learning rate fits
+    all layers; k = alpha beta = floor + softplus(beta_raw), learned above a floor that a schedule may raise.
+    Computed in float32 whatever the weight's dtype and whether or not autocast is on.
+    """
+
+    alpha_raw: nn.Parameter
+    beta_raw: nn.Parameter
+    std: Tensor
+    floor: Tensor
+    mask: Tensor | None
+    """None while soft; after hardening True where the weight stays. A buffer, so that a checkpoint knows its state."""
+
+    def __init__(self, w: Tensor, rule: Prune) -> None:
+        super().__init__()
+        per_channel = rule.granularity == "channel"
+        shape = (w.shape[0], *(1,) * (w.dim() - 1)) if per_channel else (1,) * w.dim()
+        scale = w.detach().float()
+        std = (scale.reshape(shape[0], -1) if per_channel else scale.reshape(1, -1)).std(1, correction=0)
+        self.register_buffer("std", std.clamp_min(torch.finfo(torch.float32).tiny * 1e8).reshape(shape))
+        self.register_buffer("floor", torch.tensor(SHARPNESS_FLOOR, device=w.device))
+        self.register_buffer("mask", None)
+        self.alpha_raw = nn.Parameter(torch.full(shape, inverse_softplus(rule.start), device=w.device))
+        self.beta_raw = nn.Parameter(torch.full(shape, inverse_softplus(LEARNED_SHARPNESS_START), device=w.device))
+        self.form, self.edge_clip = rule.form, EDGE_CLIP
+
+    def alpha(self) -> Tensor:
+        """Threshold in units of the weight, one or one a channel, broadcastable to the weight; differentiable."""
+        return self.std * F.softplus(self.alpha_raw)
+
+    def sharpness(self) -> Tensor:
+        """k = alpha beta, dimensionless; differentiable."""
+        return self.floor + F.softplus(self.beta_raw)
+
+    def soft(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """The pruned weight and the expected number of non-zeros, both differentiable."""
+        with torch.autocast(w.device.type, enabled=False):
+            pruned, count = cast(
+                tuple[Tensor, Tensor],
+                ThresholdGate.apply(w.float(), self.alpha(), self.sharpness(), self.form, self.edge_clip),
+            )
+        return pruned.to(w.dtype), count
+
+    def forward(self, w: Tensor) -> Tensor:
+        """The weight the layer computes with."""
+        return self.soft(w)[0] if self.mask is None else w * self.mask
+
+    def count(self, w: Tensor) -> Tensor:
+        """Expected (soft) or exact (hard) number of non-zeros, a scalar."""
+        return self.soft(w)[1] if self.mask is None else self.mask.sum().float()
+
+    @torch.no_grad()
+    def score(self, w: Tensor) -> Tensor:
+        """|w| / alpha: a weight stays when its score exceeds a common factor, 1 for the learned thresholds themselves."""
+        return w.detach().float().abs() / self.alpha()
+
+    @torch.no_grad()
+    def harden(self, mask: Tensor) -> None:
+        """From now on exactly the weights under the mask stay, with the values they have."""
+        self.mask = mask
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The mask is None while soft: take over the checkpoint's state, soft or hard, instead of refusing the other one.
+        saved = state_dict.get(prefix + "mask")
+        self.mask = None if saved is None else torch.empty_like(saved, device=self.std.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)

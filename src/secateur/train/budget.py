@@ -1,0 +1,116 @@
+"""Budget: the pressure that makes thresholds grow until a Target is met, one multiplier a wish.
+
+Each wish is a constraint c = log(cost / reference) <= 0 of an augmented Lagrangian: the loss gains m c + p max(c, 0)^2 and after
+every step m <- max(0, m + rate c), gradient ascent in the multiplier (methods of US20190180184A1; constraint handling ours).
+The reference moves from the cost at the start to the target, so that the multiplier never winds up against a target the
+network cannot have reached yet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import PlanError, TargetError
+from secateur.ir.target import Target
+from secateur.nn.transform import transforms_of
+from secateur.train.costs import COSTS, Layers, fixed_bytes
+
+ARRIVAL = 0.7
+"""Fraction of the steps after which the moving reference has reached the target; the rest settles."""
+ASCENT = 16.0
+"""Multiplier gained over a whole run per unit of constraint."""
+PENALTY = 0.1
+SHARPNESS = (6.0, 30.0)
+"""Floor of k = alpha beta at the first and at the last step, geometric in between."""
+
+
+class Budget:
+    """The added loss of a prepared model under a Target; call it in the loss, `step` it after the optimizer.
+
+    model, target  a prepared model and what must hold
+    steps          optimizer steps until `harden_`: the target is approached and the gates sharpen over them
+    """
+
+    def __init__(self, model: nn.Module, target: Target, *, steps: int) -> None:
+        self._sites = transforms_of(model)
+        if not self._sites:
+            raise PlanError("this model is not prepared: call prepare_(model, plan) first")
+        if steps < 1:
+            raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
+        if target.macs is not None and not any(site.transform.row.reuse for site in self._sites):
+            raise TargetError("no tensor of this plan has a known number of multiply-accumulates, so a macs target has no effect")
+        self.target, self.steps, self.taken = target, steps, 0
+        self._fixed_bytes = fixed_bytes(model, target)
+        with torch.no_grad():
+            self._start = {name: float(cost) for name, cost in self.costs().items()}
+        if (limit := target.packed_bytes) is not None and limit <= self._fixed_bytes:
+            raise TargetError(f"{self._fixed_bytes:,} bytes cannot be pruned away (biases, kept tensors, header); packed_bytes={limit:,}")
+        self.multipliers = dict.fromkeys(self._start, 0.0)
+        self._watched = self._versions()
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        return min(1.0, self.taken / self.steps)
+
+    def costs(self) -> dict[str, Tensor]:
+        """The present expected cost of every wish, in its own unit; differentiable."""
+        counts = tuple(site.count() for site in self._sites)
+        layers = Layers(self._sites, counts, self._fixed_bytes, self.target.value_bits)
+        return {name: COSTS[name](layers) for name in self.target.wishes()}
+
+    def references(self) -> dict[str, float]:
+        """Where each cost should be by now: start (target/start)^min(1, fraction/ARRIVAL)."""
+        done = min(1.0, self.fraction / ARRIVAL)
+        return {n: self._start[n] * (t / self._start[n]) ** done for n, t in self.target.wishes().items()}
+
+    def __call__(self) -> Tensor:
+        """The term to add to the loss, a scalar."""
+        total = torch.zeros(())
+        self._last: dict[str, float] = {}
+        for name, constraint in self._constraints().items():
+            total = total + self.multipliers[name] * constraint + PENALTY * constraint.clamp_min(0).square()
+            self._last[name] = float(constraint.detach())
+        self._watched = self._versions()
+        return total
+
+    def step(self) -> None:
+        """Multipliers ascend, gates sharpen. Call it once after every `optimizer.step()`."""
+        self._refuse_unowned_thresholds()
+        for name, constraint in self._last.items():
+            self.multipliers[name] = max(0.0, self.multipliers[name] + ASCENT / self.steps * constraint)
+        self.taken += 1
+        low, high = SHARPNESS
+        for site in self._sites:
+            site.transform.prune.floor.fill_(low * (high / low) ** self.fraction)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything needed to go on exactly: plain numbers."""
+        return {"taken": self.taken, "steps": self.steps, "multipliers": dict(self.multipliers), "start": dict(self._start)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; TargetError if it belongs to another target."""
+        if set(state["multipliers"]) != set(self.multipliers) or state["steps"] != self.steps:
+            raise TargetError(f"this state is of a budget over {sorted(state['multipliers'])} in {state['steps']} steps")
+        self.taken, self.multipliers, self._start = state["taken"], dict(state["multipliers"]), dict(state["start"])
+
+    def _constraints(self) -> dict[str, Tensor]:
+        references = self.references()
+        return {name: (cost / references[name]).log() for name, cost in self.costs().items()}
+
+    def _versions(self) -> list[int]:
+        return [parameter._version for site in self._sites for parameter in site.transform.parameters()]
+
+    def _refuse_unowned_thresholds(self) -> None:
+        if not hasattr(self, "_last"):
+            raise TargetError("budget() was not part of the loss: add it before budget.step()")
+        parameters = [p for site in self._sites for p in site.transform.parameters()]
+        for parameter, before in zip(parameters, self._watched, strict=True):
+            if parameter.grad is not None and parameter._version == before and parameter.grad.isfinite().all():
+                raise PlanError(
+                    "a threshold had a gradient but no optimizer stepped it: build the optimizer after prepare_, from "
+                    "param_groups(model), and call budget.step() after optimizer.step()"
+                )
