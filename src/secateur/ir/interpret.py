@@ -1,0 +1,95 @@
+"""Run a graph in numpy: THE oracle that every faster execution must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from secateur.errors import DataError
+from secateur.ir.graph import Graph, ValueType
+from secateur.ir.ops import OPS
+from secateur.ir.ops.sizes import show
+
+
+def run_graph(
+    graph: Graph, constants: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    """The outputs of a graph that passed `verify`, in order, as arrays of their own.
+
+    Inputs come by name or in the graph's order; shapes and dtypes are those of graph.types, where a size -k stands for
+    k times the batch size, the same in all inputs. Arithmetic is IEEE 754 without warnings: 1 / 0 is an infinity.
+    DataError for inputs or constants that do not fit.
+    """
+    given = _named(graph, inputs)
+    batch = _batch(graph, given)
+    values = {name: _checked(name, graph.types[name], array, batch) for name, array in given.items()}
+    for name in graph.constants:
+        if name not in constants:
+            raise DataError(f"constant {name!r} is missing: the graph reads {len(graph.constants)} constants")
+        values[name] = _checked(name, graph.types[name], constants[name], batch)
+    dying = _last_reads(graph)
+    with np.errstate(all="ignore"):
+        for position, node in enumerate(graph.nodes):
+            arrays = [values[name] for name in node.inputs]
+            values[node.output] = OPS[node.op].run(arrays, node.attributes, batch)
+            for name in dying[position]:
+                del values[name]
+    return tuple(_own(values[name]) for name in graph.outputs)
+
+
+def _named(graph: Graph, inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    expected = ", ".join(graph.inputs)
+    if isinstance(inputs, np.ndarray):
+        raise DataError("inputs must be a sequence or a mapping of arrays, not one array; put it in a list")
+    if not isinstance(inputs, Mapping):
+        if len(inputs) != len(graph.inputs):
+            raise DataError(f"expected {len(graph.inputs)} inputs ({expected}), got {len(inputs)}")
+        return dict(zip(graph.inputs, inputs, strict=True))
+    if set(inputs) != set(graph.inputs):
+        raise DataError(f"expected the inputs {expected}, got {', '.join(map(str, inputs)) or 'none'}")
+    return {name: inputs[name] for name in graph.inputs}
+
+
+def _batch(graph: Graph, given: Mapping[str, np.ndarray]) -> int:
+    """The batch size the inputs agree on; 1 where no input has one."""
+    found: dict[int, str] = {}
+    for name, array in given.items():
+        shape = graph.types[name].shape
+        for size, actual in zip(shape, np.shape(array), strict=False):
+            if size < 0:
+                if actual % -size:
+                    raise DataError(f"input {name!r}: expected shape {show(shape)}, got {show(np.shape(array))}")
+                found.setdefault(actual // -size, name)
+    if len(found) > 1:
+        sizes = ", ".join(f"{batch} from {name!r}" for batch, name in found.items())
+        raise DataError(f"the inputs disagree on the batch size: {sizes}")
+    return next(iter(found), 1)
+
+
+def _checked(name: str, expected: ValueType, array: np.ndarray, batch: int) -> np.ndarray:
+    """The array as a read-only view, so that no operation can write into what belongs to the caller."""
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{name!r}: expected a numpy array, got {type(array).__name__}; convert it first")
+    if array.dtype != expected.dtype or array.shape != expected.bind(batch):
+        raise DataError(
+            f"{name!r}: expected {expected.dtype} {show(expected.shape)}, got {array.dtype} {show(array.shape)}"
+        )
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _last_reads(graph: Graph) -> list[list[str]]:
+    """For each node, the values that nothing needs once it has run."""
+    last = {name: position for position, node in enumerate(graph.nodes) for name in (*node.inputs, node.output)}
+    dying: list[list[str]] = [[] for _ in graph.nodes]
+    for name, position in last.items():
+        if name not in graph.outputs:
+            dying[position].append(name)
+    return dying
+
+
+def _own(array: np.ndarray) -> np.ndarray:
+    """A result that shares no memory with an input, a constant or another value."""
+    return np.ascontiguousarray(array) if array.flags.owndata and array.flags.writeable else array.copy()
