@@ -1,0 +1,82 @@
+"""What a network holds and does: parameters, nonzeros and multiply-accumulates (macs), layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from secateur.ir.graph import Graph, Node
+from secateur.ir.ops import OPS
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """The figures of one node, for one example.
+
+    name            the node's output
+    op              its operation
+    parameters      elements of the float32 constants it reads
+    nonzeros        how many of them are not zero
+    macs            multiply-accumulates of a dense execution, those on padding included
+    effective_macs  of these, the ones whose weight is not zero
+    """
+
+    name: str
+    op: str
+    parameters: int
+    nonzeros: int
+    macs: int
+    effective_macs: int
+
+
+@dataclass(frozen=True)
+class Count:
+    """The figures of a graph. The totals hold a constant that several layers share once; `layers` shows it in each."""
+
+    layers: tuple[LayerCount, ...]
+    parameters: int
+    nonzeros: int
+    macs: int
+    effective_macs: int
+
+    @property
+    def density(self) -> float:
+        """Nonzeros as a fraction of parameters; 1.0 where there are none."""
+        return self.nonzeros / self.parameters if self.parameters else 1.0
+
+
+def count(graph: Graph, constants: Mapping[str, np.ndarray]) -> Count:
+    """Count a verified graph, for one example (batch size 1).
+
+    A parameter is an element of a float32 constant: a batch norm's running mean counts like its weight until it is
+    folded away, integer indices and masks do not. Layers are the nodes that read such a constant or multiply.
+    """
+    names = [name for name in graph.constants if graph.types[name].dtype == "float32"]
+    nonzeros = {name: int(np.count_nonzero(constants[name])) for name in names}
+    sizes = {name: int(constants[name].size) for name in names}
+    nodes = (_count_node(graph, node, sizes, nonzeros) for node in graph.nodes)
+    layers = tuple(layer for layer in nodes if layer.parameters or layer.macs)
+    return Count(
+        layers,
+        sum(sizes.values()),
+        sum(nonzeros.values()),
+        sum(layer.macs for layer in layers),
+        sum(layer.effective_macs for layer in layers),
+    )
+
+
+def _count_node(graph: Graph, node: Node, sizes: Mapping[str, int], nonzeros: Mapping[str, int]) -> LayerCount:
+    macs = OPS[node.op].macs([graph.types[name] for name in node.inputs], node.attributes)
+    effective = macs
+    # The factors of a product are its first two inputs. Every weight takes part in equally many macs, so this is exact.
+    for name in node.inputs[:2]:
+        if name in sizes:
+            effective = effective * nonzeros[name] // sizes[name]
+    read = [name for name in dict.fromkeys(node.inputs) if name in sizes]
+    return LayerCount(node.output, node.op, _total(sizes, read), _total(nonzeros, read), macs, effective)
+
+
+def _total(figures: Mapping[str, int], names: Iterable[str]) -> int:
+    return sum(figures[name] for name in names)
