@@ -1,72 +1,27 @@
-"""Self-pruning in torch: the analytic threshold function fused into one forward and one backward, and its stage.
+"""Self-pruning in torch: the stage "prune" with its learned threshold and sharpness.
 
 Source: US20190180184A1, US20220129756A1; formulas (our reading), symbols and derivatives: `secateur.maths.threshold`.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from secateur.ir.plan import Prune
-from secateur.maths.threshold import TINY_GATE, inverse_softplus
+from secateur.maths.threshold import inverse_softplus
+from secateur.nn.fused import threshold_gate
 
 SHARPNESS_FLOOR = 6.0
 """k = alpha beta at the start: the gate at weight 0 is 2 sigma(-6) = 0.005."""
 LEARNED_SHARPNESS_START = 0.1
+SHARPNESS_LIMIT = 60.0
+"""cosh k must stay finite in float32 (k < 88); at 60 the gate is a step for every practical purpose."""
 EDGE_CLIP = 2.0
 """w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
-
-
-class ThresholdGate(torch.autograd.Function):
-    """(w, alpha, k) -> (w h(w), sum of h). Only w is kept for the backward pass: the gate is computed again, not stored."""
-
-    @staticmethod
-    def forward(ctx: Any, w: Tensor, alpha: Tensor, k: Tensor, form: str, edge_clip: float) -> tuple[Tensor, Tensor]:
-        rising, falling, _ = _edges(w, alpha, k)
-        h = rising.add_(falling)
-        h = F.threshold_(h, TINY_GATE, 0.0)
-        count = h.sum()
-        pruned = torch.where(w.abs() > alpha, w, 0.0) if form == "straight_through" else h.mul_(w)
-        ctx.save_for_backward(w, alpha, k)
-        ctx.form, ctx.edge_clip = form, edge_clip
-        return pruned, count
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of w, alpha and k from those of the pruned weight and of the count."""
-        pruned_gradient, count_gradient = gradients
-        w, alpha, k = ctx.saved_tensors
-        rising, falling, r = _edges(w, alpha, k)
-        h = None if ctx.form == "dense" else rising + falling
-        p = rising.addcmul_(rising, rising, value=-1)
-        q = falling.addcmul_(falling, falling, value=-1)
-        slope = p - q
-        edge = r.mul_(slope).mul_(k)
-        upstream = torch.addcmul(count_gradient, pruned_gradient, w)
-        alpha_gradient = _sum_to(upstream * edge, alpha).neg_().div_(alpha)
-        k_gradient = _sum_to(p.add_(q).sub_(edge / k).mul_(upstream), k).neg_()
-        pull = torch.copysign(slope, w).mul_(count_gradient * k / alpha)
-        if h is None:
-            w_gradient = pull.add_(pruned_gradient)
-        else:
-            w_gradient = pull.addcmul_(pruned_gradient, edge.clamp_(max=ctx.edge_clip).add_(h))
-        return w_gradient, alpha_gradient, k_gradient, None, None
-
-
-def _edges(w: Tensor, alpha: Tensor, k: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """sigma(k (r - 1)), sigma(-k (r + 1)) and r = |w| / alpha."""
-    r = w.abs().div_(alpha)
-    return (r - 1).mul_(k).sigmoid_(), (r + 1).mul_(-k).sigmoid_(), r
-
-
-def _sum_to(values: Tensor, like: Tensor) -> Tensor:
-    return values.sum_to_size(like.shape)
 
 
 class ThresholdPrune(nn.Module):
@@ -103,15 +58,12 @@ class ThresholdPrune(nn.Module):
 
     def sharpness(self) -> Tensor:
         """k = alpha beta, dimensionless; differentiable."""
-        return self.floor + F.softplus(self.beta_raw)
+        return (self.floor + F.softplus(self.beta_raw)).clamp_max(SHARPNESS_LIMIT)
 
     def soft(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The pruned weight and the expected number of non-zeros, both differentiable."""
         with torch.autocast(w.device.type, enabled=False):
-            pruned, count = cast(
-                tuple[Tensor, Tensor],
-                ThresholdGate.apply(w.float(), self.alpha(), self.sharpness(), self.form, self.edge_clip),
-            )
+            pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form, self.edge_clip)
         return pruned.to(w.dtype), count
 
     def forward(self, w: Tensor) -> Tensor:
