@@ -40,26 +40,30 @@ def run_graph(
 
 def _named(graph: Graph, inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     expected = ", ".join(graph.inputs)
+    if isinstance(inputs, Mapping):
+        if set(inputs) != set(graph.inputs):
+            raise DataError(f"expected the inputs {expected}; got {', '.join(map(str, inputs)) or 'none'}")
+        return {name: inputs[name] for name in graph.inputs}
     if isinstance(inputs, np.ndarray):
         raise DataError("inputs must be a sequence or a mapping of arrays, not one array; put it in a list")
-    if not isinstance(inputs, Mapping):
-        if len(inputs) != len(graph.inputs):
-            raise DataError(f"expected {len(graph.inputs)} inputs ({expected}), got {len(inputs)}")
-        return dict(zip(graph.inputs, inputs, strict=True))
-    if set(inputs) != set(graph.inputs):
-        raise DataError(f"expected the inputs {expected}, got {', '.join(map(str, inputs)) or 'none'}")
-    return {name: inputs[name] for name in graph.inputs}
+    if len(inputs) != len(graph.inputs):
+        raise DataError(f"expected {len(graph.inputs)} inputs ({expected}), got {len(inputs)}")
+    return dict(zip(graph.inputs, inputs, strict=True))
 
 
 def _batch(graph: Graph, given: Mapping[str, np.ndarray]) -> int:
     """The batch size the inputs agree on; 1 where no input has one."""
     found: dict[int, str] = {}
     for name, array in given.items():
-        shape = graph.types[name].shape
-        for size, actual in zip(shape, np.shape(array), strict=False):
+        expected = graph.types[name]
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{name!r}: expected a numpy array, got {type(array).__name__}; convert it first")
+        if array.ndim != len(expected.shape):
+            raise _misfit(name, expected, array)
+        for size, actual in zip(expected.shape, array.shape, strict=True):
             if size < 0:
                 if actual % -size:
-                    raise DataError(f"input {name!r}: expected shape {show(shape)}, got {show(np.shape(array))}")
+                    raise _misfit(name, expected, array)
                 found.setdefault(actual // -size, name)
     if len(found) > 1:
         sizes = ", ".join(f"{batch} from {name!r}" for batch, name in found.items())
@@ -69,23 +73,25 @@ def _batch(graph: Graph, given: Mapping[str, np.ndarray]) -> int:
 
 def _checked(name: str, expected: ValueType, array: np.ndarray, batch: int) -> np.ndarray:
     """The array as a read-only view, so that no operation can write into what belongs to the caller."""
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{name!r}: expected a numpy array, got {type(array).__name__}; convert it first")
     if array.dtype != expected.dtype or array.shape != expected.bind(batch):
-        raise DataError(
-            f"{name!r}: expected {expected.dtype} {show(expected.shape)}, got {array.dtype} {show(array.shape)}"
-        )
+        raise _misfit(name, expected, array)
     view = array.view()
     view.flags.writeable = False
     return view
 
 
+def _misfit(name: str, expected: ValueType, array: np.ndarray) -> DataError:
+    got = f"{array.dtype} {show(array.shape)}"
+    return DataError(f"{name!r}: expected {expected.dtype} {show(expected.shape)}, got {got}")
+
+
 def _last_reads(graph: Graph) -> list[list[str]]:
     """For each node, the values that nothing needs once it has run."""
     last = {name: position for position, node in enumerate(graph.nodes) for name in (*node.inputs, node.output)}
+    kept = set(graph.outputs)
     dying: list[list[str]] = [[] for _ in graph.nodes]
     for name, position in last.items():
-        if name not in graph.outputs:
+        if name not in kept:
             dying[position].append(name)
     return dying
 

@@ -161,6 +161,8 @@ def _need_used(what: str, names: Iterable[str], used: set[str]) -> None:
 
 
 def _check_constants(graph: Graph, constants: Mapping[str, ValueType]) -> None:
+    if not isinstance(constants, Mapping):
+        raise GraphError(f"constants must be a mapping from name to ValueType, not {type(constants).__name__}")
     for name in graph.constants:
         if name not in constants:
             raise GraphError(f"the graph reads constant {name!r}, which does not come with it")

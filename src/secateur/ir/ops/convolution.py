@@ -35,10 +35,12 @@ def convolution_type(
         )
     need_static("conv", weight.shape, "weight")
     outputs, depth, *kernel = weight.shape
-    if groups < 1 or outputs % groups or x.shape[1] != depth * groups:
+    if groups < 1 or outputs % groups:
+        raise GraphError(f"conv: {outputs} outputs do not fall into {groups} groups")
+    if x.shape[1] != depth * groups:
         raise GraphError(
-            f"conv: x {show(x.shape)} has {show(x.shape[1:2])} channels, weight {show(weight.shape)} with "
-            f"groups={groups} wants {depth * groups}, and its outputs must be a multiple of groups"
+            f"conv: x {show(x.shape)} must have {depth * groups} channels in axis 1 for weight {show(weight.shape)} "
+            f"and groups={groups}"
         )
     for value in bias:
         need_shape("conv", value, (outputs,), "bias")
