@@ -1,0 +1,128 @@
+"""Where units live: which axis of which value or tensor they lie on, which are tied, which must stay.
+
+Two units are tied when no one can be removed without the other: the two branches of an addition, a channel before and
+after a depthwise convolution. Ties are a union-find forest (Galler and Fisher, "An improved equivalence algorithm",
+CACM 1964); a unit that anything unknown looks at is pinned and stays for good.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int64
+
+from secateur.ir.graph import Graph, Node
+from secateur.ir.naming import module_of
+
+Constants = Mapping[str, np.ndarray]
+Units = Int64[np.ndarray, " positions"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """The units of one value: `units[i]` lies at position i of `axis`; neighbours may belong to the same unit."""
+
+    axis: int
+    units: Units
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A conv or linear: it makes `rows` (axis 0 of its weight) and reads `columns` (axis 1).
+
+    columns is None where the input has no units; a depthwise layer reads its own rows, so it has no columns either.
+    """
+
+    node: Node
+    rows: Units
+    columns: Units | None = None
+    depthwise: bool = False
+
+    @property
+    def name(self) -> str:
+        """The module's name."""
+        return module_of(self.node.inputs[1])
+
+    @property
+    def weight(self) -> str:
+        """The weight's name."""
+        return self.node.inputs[1]
+
+    @property
+    def bias(self) -> str | None:
+        """The bias' name, None where there is none."""
+        return self.node.inputs[2] if len(self.node.inputs) == 3 else None
+
+
+@dataclass
+class UnitFlow:
+    """What tracing the units of a graph finds out; `rules.trace_units` fills it, everything after only reads it.
+
+    layouts  the units of every value that has some
+    axes     tensor -> axis -> its units: what to cut when a unit goes
+    layers   every conv and linear, in execution order
+    """
+
+    graph: Graph
+    constants: Constants
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    axes: dict[str, dict[int, Units]] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    _parents: list[int] = field(default_factory=list)
+    _pins: list[tuple[Units, str]] = field(default_factory=list)
+    _reads: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._reads.update(name for node in self.graph.nodes for name in node.inputs)
+        self._reads.update(self.graph.outputs)
+
+    def fresh(self, count: int) -> Units:
+        """New units, tied to nothing."""
+        first = len(self._parents)
+        self._parents.extend(range(first, first + count))
+        return np.arange(first, first + count)
+
+    def tie(self, left: Units, right: Units) -> None:
+        """From now on the units at the same positions go together or not at all."""
+        for one, other in zip(left.tolist(), right.tolist(), strict=True):
+            self._parents[self._root(one)] = self._root(other)
+
+    def pin(self, units: Units, reason: str) -> None:
+        """These units stay, because of `reason`."""
+        self._pins.append((units, reason))
+
+    def is_private(self, tensor: str) -> bool:
+        """Whether a name is a constant that exactly one input of one node reads: only then may a rewrite change it."""
+        return tensor in self.constants and self._reads[tensor] == 1
+
+    def lay(self, tensor: str, axis: int, units: Units) -> None:
+        """`units` lie on an axis of a constant; pinned where the tensor is shared or holds something not finite."""
+        if not self.is_private(tensor):
+            self.pin(units, f"{tensor} is shared or computed")
+            return
+        self.axes.setdefault(tensor, {})[axis] = units
+        array = self.constants[tensor]
+        finite = np.isfinite(array).all(axis=tuple(other for other in range(array.ndim) if other != axis))
+        self.pin(units[~finite], f"{tensor} is not finite there")
+
+    def roots(self) -> Units:
+        """For every unit the one that stands for all it is tied to."""
+        return np.array([self._root(unit) for unit in range(len(self._parents))], dtype=np.int64)
+
+    def pinned(self) -> dict[int, str]:
+        """The root of every pinned unit, with the first reason found."""
+        reasons: dict[int, str] = {}
+        for units, reason in self._pins:
+            for unit in units.tolist():
+                reasons.setdefault(self._root(unit), reason)
+        return reasons
+
+    def _root(self, unit: int) -> int:
+        parents = self._parents
+        while parents[unit] != unit:
+            parents[unit] = parents[parents[unit]]
+            unit = parents[unit]
+        return unit

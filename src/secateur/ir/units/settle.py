@@ -1,0 +1,168 @@
+"""Which units are dead: remove what can go, push its constants on, look again, until nothing changes.
+
+A unit can go when every layer that reads it either has zeros only in its columns, or finds the same constant in it
+everywhere and can take that up into its bias. Nothing is cut here: dead rows and columns are only marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from secateur.ir.units.layout import Layer, UnitFlow
+from secateur.ir.units.probe import Values, constant_values
+
+# Constants that differ by less (relative) are one constant: float32 pooling of equal numbers rounds in several ways.
+ROUNDING = 8 * float(np.finfo(np.float32).eps)
+
+PADDED = "a constant that is not zero under the padding of {}"
+UNEVEN = "a constant that differs over the positions {} reads"
+VARYING = "not known to be constant where {} reads it"
+LAST = "the last unit of its layer"
+
+
+@dataclass(frozen=True, eq=False)
+class Settlement:
+    """What is left of a network's units.
+
+    roots    for every unit the one that stands for all it is tied to
+    alive    whether a unit stays
+    biases   new biases (float64, all rows) by the output of each layer that took up a constant
+    reasons  why units that look dead stay: root -> reason
+    last     roots kept only because nothing else of their layer is left
+    """
+
+    roots: Int64[np.ndarray, " units"]
+    alive: Bool[np.ndarray, " units"]
+    biases: dict[str, Float64[np.ndarray, " rows"]]
+    reasons: dict[int, str]
+    last: frozenset[int]
+
+
+def settle(flow: UnitFlow) -> Settlement:
+    """Find all units that can go. Ends after at most one round a unit; in practice one round a layer."""
+    return _Settling(flow).run()
+
+
+class _Settling:
+    """The fixed point's state. `live[output][row, column]` says whether a layer has weights there that are not zero."""
+
+    def __init__(self, flow: UnitFlow) -> None:
+        self.flow = flow
+        self.roots = flow.roots()
+        self.pinned = flow.pinned()
+        self.alive = np.ones(len(self.roots), dtype=bool)
+        self.live: dict[str, np.ndarray] = {}
+        self.biases: dict[str, np.ndarray] = {}
+        self.changed: set[str] = set()
+        for layer in flow.layers:
+            weight = flow.constants[layer.weight]
+            self.live[layer.node.output] = (weight != 0).reshape(*weight.shape[:2], -1).any(axis=2)
+            bias = flow.constants[layer.bias] if layer.bias else np.zeros(len(weight))
+            self.biases[layer.node.output] = bias.astype(np.float64)
+
+    def run(self) -> Settlement:
+        while True:
+            live_rows = {output: np.asarray(live.any(axis=1)) for output, live in self.live.items()}
+            values = constant_values(self.flow, live_rows, self.biases)
+            going, blocked = self._candidates(values)
+            last = self._keep_one(going)
+            if not going.any():
+                break
+            self._remove(going, values)
+        biases = {output: self.biases[output] for output in self.changed}
+        texts = {root: text for root, (_, text) in blocked.items()} | self.pinned | dict.fromkeys(last, LAST)
+        dead = self._look_dead() | {root for root, (code, _) in blocked.items() if code}
+        reasons = {root: text for root, text in texts.items() if root in dead}
+        return Settlement(self.roots, self.alive[self.roots], biases, reasons, frozenset(last))
+
+    def _readers(self) -> Iterator[tuple[Layer, np.ndarray]]:
+        for layer in self.flow.layers:
+            if layer.columns is not None:
+                yield layer, self.roots[layer.columns]
+
+    def _candidates(self, values: Values) -> tuple[np.ndarray, dict[int, tuple[int, str]]]:
+        """A mask over roots: what can go now; and for each that a reader holds back the code and text of the reason."""
+        going = np.zeros(len(self.roots), dtype=bool)
+        going[self.roots] = True
+        going &= self.alive
+        going[list(self.pinned)] = False
+        blocked: dict[int, tuple[int, str]] = {}
+        for layer, columns in self._readers():
+            unread = ~self.live[layer.node.output].any(axis=0)
+            constant, why = _constant_columns(layer, values, len(columns))
+            stuck = ~unread & np.isnan(constant)
+            going[columns[stuck]] = False
+            for root, code in zip(columns[stuck].tolist(), why[stuck].tolist(), strict=True):
+                text = (VARYING, PADDED, UNEVEN)[code].format(layer.name)
+                blocked[root] = min(blocked.get(root, (code, text)), (code, text))
+        return going, blocked
+
+    def _keep_one(self, going: np.ndarray) -> list[int]:
+        """Every value keeps at least one position: take a unit back wherever none would stay."""
+        kept: list[int] = []
+        for layout in self.flow.layouts.values():
+            roots = self.roots[layout.units]
+            staying = self.alive[roots] & ~going[roots]
+            if not staying.any():
+                first = roots[self.alive[roots]][0]
+                going[first] = False
+                kept.append(int(first))
+        return kept
+
+    def _remove(self, going: np.ndarray, values: Values) -> None:
+        """Mark the rows and columns of units that go as zero and move their constants into biases."""
+        for layer, columns in self._readers():
+            output = layer.node.output
+            gone = going[columns]
+            live = gone & self.live[output].any(axis=0)
+            if live.any():
+                constant, _ = _constant_columns(layer, values, len(columns))
+                weight = self.flow.constants[layer.weight][:, live].astype(np.float64)
+                added = weight.reshape(*weight.shape[:2], -1).sum(axis=2) @ constant[live]
+                # A row that died keeps its weights in the tensor, but not in `live`.
+                added[~self.live[output].any(axis=1) | going[self.roots[layer.rows]]] = 0
+                if added.any():
+                    self.biases[output] = self.biases[output] + added
+                    self.changed.add(output)
+            self.live[output][:, gone] = False
+        for layer in self.flow.layers:
+            gone = going[self.roots[layer.rows]]
+            self.live[layer.node.output][gone] = False
+            self.biases[layer.node.output] = np.where(gone, 0.0, self.biases[layer.node.output])
+        self.alive &= ~going
+
+    def _look_dead(self) -> set[int]:
+        """Roots that nothing makes (all rows zero) or nothing reads (all columns zero, of at least one)."""
+        rows, made, unread, read = (np.zeros(len(self.roots), dtype=bool) for _ in range(4))
+        for layer in self.flow.layers:
+            rows[self.roots[layer.rows]] = True
+            made[self.roots[layer.rows[self.live[layer.node.output].any(axis=1)]]] = True
+        for layer, columns in self._readers():
+            live = self.live[layer.node.output].any(axis=0)
+            read[columns[live]] = True
+            unread[columns[~live]] = True
+        return set(np.flatnonzero(self.alive & ((rows & ~made) | (unread & ~read))).tolist())
+
+
+def _constant_columns(layer: Layer, values: Values, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each column the constant a layer reads there, NaN where it cannot fold one; and why not: 0 varying,
+    1 padded, 2 uneven."""
+    name = layer.node.inputs[0]
+    if name not in values:
+        return np.full(columns, np.nan), np.zeros(columns, dtype=int)
+    axis = 1 if layer.node.op == "conv" else -1
+    rows = np.moveaxis(values[name], axis, 0).reshape(columns, -1).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        low, high = rows.min(axis=1), rows.max(axis=1)
+    largest = np.maximum(np.abs(low), np.abs(high))
+    constant = (low + high) / 2
+    uneven = high - low > ROUNDING * largest
+    padding = layer.node.attributes.get("padding", ())
+    assert isinstance(padding, tuple)
+    padded = (largest > 0) & any(padding)
+    why = np.where(uneven, 2, np.where(padded, 1, 0))
+    return np.where(uneven | padded, np.nan, constant), why
