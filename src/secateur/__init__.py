@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from secateur.errors import (
-        ArtifactError as ArtifactError,
-    )
-    from secateur.errors import (
-        DataError as DataError,
-    )
-    from secateur.errors import (
-        GraphError as GraphError,
-    )
-    from secateur.errors import (
-        PlanError as PlanError,
-    )
-    from secateur.errors import (
-        SecateurError as SecateurError,
-    )
-    from secateur.errors import (
-        TargetError as TargetError,
-    )
+    from secateur.errors import ArtifactError as ArtifactError
+    from secateur.errors import DataError as DataError
+    from secateur.errors import GraphError as GraphError
+    from secateur.errors import PlanError as PlanError
+    from secateur.errors import SecateurError as SecateurError
+    from secateur.errors import TargetError as TargetError
+    from secateur.ir.plan import Plan as Plan
+    from secateur.ir.plan import Prune as Prune
+    from secateur.ir.target import Target as Target
+    from secateur.nn.groups import param_groups as param_groups
+    from secateur.nn.harden import Hardening as Hardening
+    from secateur.nn.harden import harden_ as harden_
+    from secateur.nn.planning import plan as plan
+    from secateur.nn.prepare import prepare_ as prepare_
+    from secateur.nn.strip import strip_ as strip_
+    from secateur.train.budget import Budget as Budget
+    from secateur.train.fit import Schedule as Schedule
+    from secateur.train.fit import fit as fit
 
 PUBLIC = {
     "ArtifactError": "secateur.errors",
@@ -37,7 +37,20 @@ PUBLIC = {
     "PlanError": "secateur.errors",
     "SecateurError": "secateur.errors",
     "TargetError": "secateur.errors",
+    "Plan": "secateur.ir.plan",
+    "Prune": "secateur.ir.plan",
+    "Target": "secateur.ir.target",
+    "param_groups": "secateur.nn.groups",
+    "Hardening": "secateur.nn.harden",
+    "harden_": "secateur.nn.harden",
+    "plan": "secateur.nn.planning",
+    "prepare_": "secateur.nn.prepare",
+    "strip_": "secateur.nn.strip",
+    "Budget": "secateur.train.budget",
+    "Schedule": "secateur.train.fit",
+    "fit": "secateur.train.fit",
 }
+"""Public name -> module that defines it. No name may equal a subpackage's."""
 
 __all__ = ["__version__", *PUBLIC]  # noqa: PLE0604
 
