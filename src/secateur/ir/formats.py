@@ -61,8 +61,6 @@ class Dense:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dense) and self.shape == other.shape and same_bits(self.array, other.array)
 
-    __hash__ = None  # arrays do not hash
-
 
 @dataclass(frozen=True, eq=False)
 class Sparse:
@@ -120,8 +118,6 @@ class Sparse:
             and np.array_equal(self.positions, other.positions)
             and same_bits(self.values, other.values)
         )
-
-    __hash__ = None  # arrays do not hash
 
 
 Tensor = Dense | Sparse

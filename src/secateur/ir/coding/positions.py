@@ -1,0 +1,127 @@
+"""Which elements of a tensor are non-zero, in bytes: a closed table of codes, of which the smallest is kept.
+
+A stream says its code, the number of non-zeros, and then what the code needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from jaxtyping import Int64
+
+from secateur.errors import ArtifactError
+from secateur.ir.coding.contexts import decode_contexts, encode_contexts
+from secateur.ir.coding.squeeze import squeeze, unsqueeze
+from secateur.ir.coding.varint import Reader, varint
+
+ESCAPE = 255  # a gap byte that says: 255 zeros, and the gap goes on
+BLOCK_BYTES = 1 << 20  # of a mask, unpacked at a time
+
+
+@dataclass(frozen=True)
+class PositionCode:
+    """encode(positions, shape) -> bytes, or None where the code does not apply; decode(bytes, shape, nonzeros)."""
+
+    name: str
+    encode: Callable[[np.ndarray, tuple[int, ...]], bytes | None]
+    decode: Callable[[bytes, tuple[int, ...], int], np.ndarray]
+
+
+def encode_positions(positions: Int64[np.ndarray, " nonzeros"], shape: tuple[int, ...]) -> bytes:
+    """The smallest stream for strictly increasing flat indices into a tensor of this shape."""
+    streams = [(index, code.encode(positions, shape)) for index, code in enumerate(POSITION_CODES)]
+    index, stream = min(((i, s) for i, s in streams if s is not None), key=lambda choice: len(choice[1]))
+    return bytes([index]) + varint(positions.size) + stream
+
+
+def decode_positions(stream: bytes, shape: tuple[int, ...], most: int) -> Int64[np.ndarray, " nonzeros"]:
+    """The positions, strictly increasing and inside the tensor; ArtifactError for more than `most` of them."""
+    code, reader = _code(stream)
+    nonzeros = reader.varint()
+    if nonzeros > min(most, prod(shape)):
+        raise ArtifactError(f"damaged artifact: {nonzeros} non-zeros are announced for a tensor of shape {shape}")
+    positions = code.decode(reader.rest(), shape, nonzeros)
+    if positions.size != nonzeros:
+        raise ArtifactError(f"damaged artifact: {positions.size} positions where {nonzeros} are announced")
+    return positions
+
+
+def position_code(stream: bytes) -> str:
+    """The name of the code a stream is in."""
+    return _code(stream)[0].name
+
+
+def _code(stream: bytes) -> tuple[PositionCode, Reader]:
+    reader = Reader(stream)
+    index = reader.take(1)[0]
+    if index >= len(POSITION_CODES):
+        raise ArtifactError(f"damaged artifact: there is no position code {index}")
+    return POSITION_CODES[index], reader
+
+
+def _encode_all(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | None:
+    return b"" if positions.size in (0, prod(shape)) else None
+
+
+def _decode_all(stream: bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
+    if stream or nonzeros not in (0, prod(shape)):
+        raise ArtifactError("damaged artifact: all positions or none are announced, with others among them")
+    return np.arange(nonzeros, dtype=np.int64)
+
+
+def _encode_gaps(positions: np.ndarray, _shape: tuple[int, ...]) -> bytes:
+    """Zeros before each non-zero as bytes, 255 for each whole run of 255, through zstd."""
+    gaps = np.diff(positions, prepend=-1) - 1
+    runs = gaps // ESCAPE
+    stream = np.full(positions.size + int(runs.sum()), ESCAPE, dtype=np.uint8)
+    stream[np.cumsum(runs + 1) - 1] = gaps % ESCAPE
+    return varint(int(runs.sum())) + squeeze(stream.tobytes())
+
+
+def _decode_gaps(stream: bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
+    reader = Reader(stream)
+    runs = reader.varint()
+    if runs > prod(shape) // ESCAPE:
+        raise ArtifactError("damaged artifact: gaps between non-zeros are longer than their tensor")
+    steps = np.frombuffer(unsqueeze(reader.rest(), nonzeros + runs), dtype=np.uint8)
+    ends = np.flatnonzero(steps != ESCAPE)
+    if ends.size != nonzeros or (steps.size and ends[-1:] != steps.size - 1):
+        raise ArtifactError("damaged artifact: the gaps between non-zeros do not match their number")
+    positions = ESCAPE * (ends - np.arange(nonzeros)) + np.cumsum(steps[ends], dtype=np.int64) + np.arange(nonzeros)
+    if nonzeros and positions[-1] >= prod(shape):
+        raise ArtifactError("damaged artifact: a position lies outside its tensor")
+    return positions
+
+
+def _encode_mask(positions: np.ndarray, shape: tuple[int, ...]) -> bytes:
+    """One bit an element, lowest first, through zstd."""
+    mask = np.zeros(prod(shape), dtype=np.bool_)
+    mask[positions] = True
+    return squeeze(np.packbits(mask, bitorder="little").tobytes())
+
+
+def _decode_mask(stream: bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
+    packed = np.frombuffer(unsqueeze(stream, (prod(shape) + 7) // 8), dtype=np.uint8)
+    positions, found = np.empty(nonzeros, dtype=np.int64), 0
+    for start in range(0, packed.size, BLOCK_BYTES):
+        block = np.unpackbits(packed[start : start + BLOCK_BYTES], bitorder="little").view(np.bool_)
+        inside = np.flatnonzero(block) + 8 * start
+        if found + inside.size > nonzeros:
+            raise ArtifactError(f"damaged artifact: a mask marks more than the {nonzeros} non-zeros announced")
+        positions[found : found + inside.size] = inside
+        found += inside.size
+    if nonzeros and positions[found - 1] >= prod(shape):
+        raise ArtifactError("damaged artifact: a position lies outside its tensor")
+    return positions[:found]
+
+
+# The index of a row is what files hold: rows are appended, never moved.
+POSITION_CODES = (
+    PositionCode("all", _encode_all, _decode_all),
+    PositionCode("contexts", encode_contexts, decode_contexts),
+    PositionCode("gaps", _encode_gaps, _decode_gaps),
+    PositionCode("mask", _encode_mask, _decode_mask),
+)

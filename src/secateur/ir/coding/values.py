@@ -1,0 +1,108 @@
+"""The values of a tensor in bytes: a closed table of codes, of which the smallest that takes the dtype is kept.
+
+A stream says its code and then what the code needs; how many values there are is known from the tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Shaped
+
+from secateur.errors import ArtifactError
+from secateur.ir.coding.floats import decode_floats, encode_floats
+from secateur.ir.coding.squeeze import squeeze, unsqueeze
+from secateur.ir.coding.varint import Reader, varint
+
+BLOCK_VALUES = 1 << 20  # values whose bytes are put into planes together; bounds what decoding needs beside its result
+
+
+@dataclass(frozen=True)
+class ValueCode:
+    """encode(values) -> bytes, or None where the code does not apply; decode(bytes, dtype, count) -> values."""
+
+    name: str
+    encode: Callable[[np.ndarray], bytes | None]
+    decode: Callable[[bytes, str, int], np.ndarray]
+
+
+def encode_values(values: Shaped[np.ndarray, " count"]) -> bytes:
+    """The smallest stream for these values: float32, float16, int64 or bool."""
+    if not values.size:
+        return b""
+    streams = [(index, code.encode(values)) for index, code in enumerate(VALUE_CODES)]
+    index, stream = min(((i, s) for i, s in streams if s is not None), key=lambda choice: len(choice[1]))
+    return bytes([index]) + stream
+
+
+def decode_values(stream: bytes, dtype: str, count: int) -> Shaped[np.ndarray, " count"]:
+    """The values bit for bit; ArtifactError where the bytes do not hold `count` values of this dtype."""
+    reader = Reader(stream)
+    if not count:
+        reader.end()
+        return np.empty(0, dtype=dtype)
+    index = reader.take(1)[0]
+    if index >= len(VALUE_CODES):
+        raise ArtifactError(f"damaged artifact: there is no value code {index}")
+    return VALUE_CODES[index].decode(reader.rest(), dtype, count)
+
+
+def _encode_planes(values: np.ndarray) -> bytes | None:
+    """Blocks of values, each as its planes of bytes (all lowest bytes, all second bytes, ...), each through zstd."""
+    if values.dtype == np.bool_:
+        return None
+    out = []
+    for start in range(0, values.size, BLOCK_VALUES):
+        block = values[start : start + BLOCK_VALUES]
+        for plane in block.view(np.uint8).reshape(block.size, values.itemsize).T:
+            frame = squeeze(plane.tobytes())
+            out += [varint(len(frame)), frame]
+    return b"".join(out)
+
+
+def _decode_planes(stream: bytes, dtype: str, count: int) -> np.ndarray:
+    reader, size = Reader(stream), np.dtype(dtype).itemsize
+    if dtype == "bool":
+        raise ArtifactError("damaged artifact: bool values are coded as bits only")
+    if reader.left < -(-count // BLOCK_VALUES) * size:
+        raise ArtifactError(f"damaged artifact: {reader.left} bytes cannot hold {count} values")
+    values = np.empty((count, size), dtype=np.uint8)
+    for start in range(0, count, BLOCK_VALUES):
+        block = values[start : start + BLOCK_VALUES]
+        for place in range(size):
+            block[:, place] = np.frombuffer(unsqueeze(reader.take(reader.varint()), len(block)), dtype=np.uint8)
+    reader.end()
+    return values.reshape(-1).view(dtype)
+
+
+def _encode_steps(values: np.ndarray) -> bytes | None:
+    """Integers as planes of their differences, modulo 2**64: an index table is one number over and over."""
+    return _encode_planes(np.diff(values, prepend=np.int64(0))) if values.dtype == np.int64 else None
+
+
+def _decode_steps(stream: bytes, dtype: str, count: int) -> np.ndarray:
+    if dtype != "int64":
+        raise ArtifactError(f"damaged artifact: {dtype} values are not coded as steps")
+    return np.cumsum(_decode_planes(stream, dtype, count), dtype=np.int64)
+
+
+def _encode_bits(values: np.ndarray) -> bytes | None:
+    return squeeze(np.packbits(values).tobytes()) if values.dtype == np.bool_ else None
+
+
+def _decode_bits(stream: bytes, dtype: str, count: int) -> np.ndarray:
+    if dtype != "bool":
+        raise ArtifactError(f"damaged artifact: {dtype} values are not coded as bits")
+    packed = np.frombuffer(unsqueeze(stream, (count + 7) // 8), dtype=np.uint8)
+    return np.unpackbits(packed, count=count).view(np.bool_)
+
+
+# The index of a row is what files hold: rows are appended, never moved.
+VALUE_CODES = (
+    ValueCode("floats", encode_floats, decode_floats),
+    ValueCode("planes", _encode_planes, _decode_planes),
+    ValueCode("steps", _encode_steps, _decode_steps),
+    ValueCode("bits", _encode_bits, _decode_bits),
+)
