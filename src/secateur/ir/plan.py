@@ -16,6 +16,8 @@ PLAN_VERSION = 1
 METHODS = ("threshold",)
 FORMS = ("analytic", "straight_through", "dense")
 GRANULARITIES = ("tensor", "channel")
+NOT_CHOSEN = "kept by choice"
+"""The one reason for which a kept tensor can still be given a rule."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,16 @@ class Plan:
         found = tuple(
             row.name
             for row in self.tensors
-            if any(n == pattern or n.startswith(pattern + ".") or fnmatch.fnmatchcase(n, pattern) for n in (row.name, *row.tied))
+            if any(
+                n == pattern or n.startswith(pattern + ".") or fnmatch.fnmatchcase(n, pattern)
+                for n in (row.name, *row.tied)
+            )
         )
         if not found:
             modules = {name.rpartition(".")[0] for name in self.names()}
-            raise PlanError(f"nothing in this plan is called {pattern!r}{near(pattern, [*self.names(), *sorted(modules)])}")
+            raise PlanError(
+                f"nothing in this plan is called {pattern!r}{near(pattern, [*self.names(), *sorted(modules)])}"
+            )
         return found
 
     def replace(self, pattern: str, *, prune: Prune | None) -> Plan:
@@ -136,7 +143,9 @@ class Plan:
         except (json.JSONDecodeError, RecursionError) as error:
             raise PlanError(f"this is not JSON: {error}") from None
         if not isinstance(data, dict) or data.get("secateur_plan") != PLAN_VERSION:
-            raise PlanError(f'not a plan of version {PLAN_VERSION}: expected {{"secateur_plan": {PLAN_VERSION}, "tensors": [...]}}')
+            raise PlanError(
+                f'not a plan of version {PLAN_VERSION}: expected {{"secateur_plan": {PLAN_VERSION}, "tensors": [...]}}'
+            )
         rows = data.get("tensors")
         if not isinstance(rows, list):
             raise PlanError('"tensors" must be a list of rows')
@@ -154,10 +163,6 @@ def near(name: object, known: Any) -> str:
     """'; did you mean ...?' when something known is close to a name, else the empty string."""
     close = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-PRUNABLE_KINDS_NOTE = "only weights of Linear, Conv1d, Conv2d and MultiheadAttention can be pruned"
-NOT_CHOSEN = "kept by choice"
 
 
 def _with_rule(row: TensorPlan, prune: Prune | None) -> TensorPlan:
@@ -185,11 +190,10 @@ def _row_from_dict(data: object) -> TensorPlan:
             raise PlanError(f"row {data.get('name')!r}: {key}={data[key]!r} has the wrong type")
     if missing := [key for key in ("name", "kind", "shape") if key not in data]:
         raise PlanError(f"row {data.get('name')!r} lacks {', '.join(missing)}")
-    prune = data.get("prune")
-    return TensorPlan(
-        **{**data, "shape": tuple(data["shape"]), "tied": tuple(data.get("tied", ()))}
-        | {"prune": None if prune is None else _prune_from_dict(prune)}
-    )
+    fields: dict[str, Any] = {**data, "shape": tuple(data["shape"]), "tied": tuple(data.get("tied", ()))}
+    if data.get("prune") is not None:
+        fields["prune"] = _prune_from_dict(data["prune"])
+    return TensorPlan(**fields)
 
 
 def _prune_from_dict(data: dict[str, Any]) -> Prune:
@@ -226,7 +230,10 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     numeric = (3, 4)
     lines = [
-        "  ".join(cell.rjust(w) if c in numeric else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(
+            cell.rjust(w) if c in numeric else cell.ljust(w)
+            for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

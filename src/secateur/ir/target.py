@@ -14,7 +14,8 @@ VALUE_BITS = {"float32": 32, "float16": 16}
 class Target:
     """What the compressed network must satisfy. At least one wish; several hold at once.
 
-    density       fraction of the weights in pruned tensors that stay, exact to the weight after `harden_`: 0 < density <= 1
+    density       fraction of the weights in pruned tensors that stay, exact to the weight after `harden_`: 0 < density
+                  <= 1
     macs          multiply-accumulates for one example that touch a non-zero weight: upper limit
     packed_bytes  size of the whole artifact file in bytes, with values stored as `values`: upper limit
     values        "float32" or "float16": how `pack` will store the numbers that packed_bytes counts
@@ -33,7 +34,9 @@ class Target:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
                 raise TargetError(f"Target({name}={value!r}) must be a positive finite number")
         if self.density is not None and self.density > 1:
-            raise TargetError(f"density is a fraction of the weights, 0 < density <= 1, got {self.density}; 10 % is 0.1")
+            raise TargetError(
+                f"density is a fraction of the weights, 0 < density <= 1, got {self.density}; 10 % is 0.1"
+            )
         for name in ("macs", "packed_bytes"):
             if name in wishes and wishes[name] < 1:
                 raise TargetError(f"{name} is a count, not a fraction: got {wishes[name]}")

@@ -5,8 +5,8 @@ on both sides, with one parameter for the sharpness of both edges (beta) and one
 
     h(w; alpha, beta) = sigma(beta (w - alpha)) + sigma(-beta (w + alpha))
 
-and everything derived from it here is our reading. It is written in r = |w| / alpha and k = alpha beta, the product that
-a schedule controls: h(0) = 2 sigma(-k), so k >= 6 keeps the floor of the dead zone below 0.005.
+and everything derived from it here is our reading. It is written in r = |w| / alpha and k = alpha beta, the product
+that a schedule controls: h(0) = 2 sigma(-k), so k >= 6 keeps the floor of the dead zone below 0.005.
 
 This file is the definition; `nn.threshold` is its fused realisation in torch and is tested against it.
 """
@@ -61,8 +61,8 @@ def inverse_softplus(y: float) -> float:
 def packed_bits_bound(density: float, value_bits: float) -> float:
     """Bits a weight costs in a file at this density: d (log2(e/d) + value_bits), monotone on 0 < d <= 1 (ours).
 
-    An upper bound on the entropy H2(d) + d value_bits. The exact entropy has its maximum inside (0, 1), at d = 0.8 for 2-bit
-    values, so a dense start would feel no pull downwards; the bound always pulls.
+    An upper bound on the entropy H2(d) + d value_bits. The exact entropy has its maximum inside (0, 1), at d = 0.8 for
+    2-bit values, so a dense start would feel no pull downwards; the bound always pulls.
     """
     return density * (np.log2(np.e / density) + value_bits)
 

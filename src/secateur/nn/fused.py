@@ -1,14 +1,15 @@
-"""The analytic threshold function as two torch operators, forward and backward, that run over a weight in cache-sized pieces.
+"""The analytic threshold function as two torch operators, forward and backward, that run over a weight in cache-sized
+pieces.
 
-Source: US20190180184A1, US20220129756A1; formulas (our reading) in `secateur.maths.threshold`. With r = |w| / alpha both
-sigmoids share one hyperbolic form, which needs one exponential instead of two:
+Source: US20190180184A1, US20220129756A1; formulas (our reading) in `secateur.maths.threshold`. With r = |w| / alpha
+both sigmoids share one hyperbolic form, which needs one exponential instead of two:
 
     h = 1 - g,   g = sinh k / (cosh kr + cosh k) = 2 q sinh k / (1 + 2 q cosh k + q^2),   q = exp(-kr)
     m = sinh kr / (cosh kr + cosh k) = (1 - q^2) / (1 + 2 q cosh k + q^2)
     dh/dr = k g m          dh/dk = -g (coth k - r m - g)
 
-Being operators of the dispatcher they are opaque to torch.compile and torch.export, which therefore never break on them.
-Nothing is stored between forward and backward but the weight itself; the scratch space is four pieces.
+Being operators of the dispatcher they are opaque to torch.compile and torch.export, which therefore never break on
+them. Nothing is stored between forward and backward but the weight itself; the scratch space is four pieces.
 """
 
 from __future__ import annotations
@@ -21,27 +22,29 @@ from torch import Tensor
 
 from secateur.maths.threshold import TINY_GATE
 
+EDGE_CLIP = 2.0
+"""w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
 PIECE = 65536
 """Elements a piece: four float32 scratch pieces fill 1 MiB, which stays in a core's L2 cache."""
 
 LIBRARY = torch.library.Library("secateur", "DEF")
-LIBRARY.define("threshold_gate(Tensor w, Tensor alpha, Tensor k, str form, float edge_clip) -> (Tensor, Tensor)")
+LIBRARY.define("threshold_gate(Tensor w, Tensor alpha, Tensor k, str form) -> (Tensor, Tensor)")
 LIBRARY.define(
-    "threshold_gate_backward(Tensor pruned_grad, Tensor count_grad, Tensor w, Tensor alpha, Tensor k, bool dense, float edge_clip)"
+    "threshold_gate_backward(Tensor pruned_grad, Tensor count_grad, Tensor w, Tensor alpha, Tensor k, str form)"
     " -> (Tensor, Tensor, Tensor)"
 )
 
 
-def threshold_gate(w: Tensor, alpha: Tensor, k: Tensor, form: str, edge_clip: float) -> tuple[Tensor, Tensor]:
+def threshold_gate(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tensor, Tensor]:
     """(w h(w), sum of h), differentiable in w, alpha and k.
 
-    w of any shape with at least one dimension; alpha, k > 0 broadcastable, of one element or one a slice of dimension 0.
-    form as in `ir.plan.Prune`; edge_clip bounds w dh/dw, k/4 at its peak, in the gradient of w.
+    w of any shape with at least one dimension; alpha, k > 0 broadcastable, of one element or one a slice of dimension
+    0. form as in `ir.plan.Prune`. In the gradient of w, w dh/dw is bounded by EDGE_CLIP.
     """
-    return torch.ops.secateur.threshold_gate(w, alpha, k, form, edge_clip)
+    return torch.ops.secateur.threshold_gate(w, alpha, k, form)
 
 
-def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str, edge_clip: float) -> tuple[Tensor, Tensor]:
+def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tensor, Tensor]:
     pruned = torch.empty_like(w, memory_format=torch.contiguous_format)
     counts = []
     for x, out, a, kk, (q, d) in _pieces(alpha, k, w, pruned, scratch=2):
@@ -49,7 +52,7 @@ def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str, edge_clip: float) -
         torch.add(q, 2 * kk.cosh(), out=d)
         d.mul_(q).add_(1)
         h = q.div_(d).mul_(-2 * kk.sinh()).add_(1)
-        torch.nn.functional.threshold_(h, TINY_GATE, 0.0)
+        torch.threshold_(h, TINY_GATE, 0.0)
         counts.append(h.sum())
         if form == "straight_through":
             h = torch.gt(torch.abs(x, out=d), a, out=q)
@@ -58,7 +61,7 @@ def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str, edge_clip: float) -
 
 
 def _backward(
-    pruned_grad: Tensor, count_grad: Tensor, w: Tensor, alpha: Tensor, k: Tensor, dense: bool, edge_clip: float
+    pruned_grad: Tensor, count_grad: Tensor, w: Tensor, alpha: Tensor, k: Tensor, form: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     w_grad = torch.empty_like(w, memory_format=torch.contiguous_format)
     alpha_sums, k_sums = [], []
@@ -74,17 +77,18 @@ def _backward(
         toward_alpha, toward_g, total = _dot(u, minus_edge), _dot(u, g), u.sum(1, keepdim=True)
         alpha_sums.append(toward_alpha)
         k_sums.append(toward_g - total / kk.tanh() - toward_alpha / kk)
-        if dense:
+        if form == "dense":
             torch.copysign(g.mul_(minus_m), x, out=g).mul_(count_grad * kk / a).add_(upstream)
         else:
             torch.copysign(torch.mul(g, minus_m, out=d), x, out=d).mul_(count_grad * kk / a)
-            h_plus_edge = minus_edge.mul_(g).neg_().clamp_(max=edge_clip).sub_(g).add_(1)
+            h_plus_edge = minus_edge.mul_(g).neg_().clamp_(max=EDGE_CLIP).sub_(g).add_(1)
             torch.addcmul(d, h_plus_edge, upstream, out=out)
     return w_grad, _reduced(alpha_sums, alpha).div_(alpha), _reduced(k_sums, k)
 
 
 def _pieces(alpha: Tensor, k: Tensor, *tensors: Tensor, scratch: int) -> Iterator[tuple[Any, ...]]:
-    """Matching pieces of the tensors as (rows, n) matrices, with their alpha and k as (rows, 1) and shared scratch matrices.
+    """Matching pieces of the tensors as (rows, n) matrices, with their alpha and k as (rows, 1) and shared scratch
+    matrices.
 
     With one threshold a tensor there is one long row, cut along it; with one a channel, rows are kept together.
     """
@@ -133,20 +137,18 @@ def _shapes(w: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(w, memory_format=torch.contiguous_format), w.new_empty(())
 
 
-def _backward_shapes(pruned_grad: Tensor, count_grad: Tensor, w: Tensor, alpha: Tensor, k: Tensor, *_: Any) -> tuple[Tensor, ...]:
+def _backward_shapes(_p: Tensor, _c: Tensor, w: Tensor, alpha: Tensor, k: Tensor, _f: str) -> tuple[Tensor, ...]:
     return torch.empty_like(w, memory_format=torch.contiguous_format), torch.empty_like(alpha), torch.empty_like(k)
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    w, alpha, k, ctx.form, ctx.edge_clip = inputs
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - passed by keyword
+    w, alpha, k, ctx.form = inputs
     ctx.save_for_backward(w, alpha, k)
 
 
 def _gradients(ctx: Any, pruned_grad: Tensor, count_grad: Tensor) -> tuple[Tensor | None, ...]:
-    gradients = torch.ops.secateur.threshold_gate_backward(
-        pruned_grad, count_grad, *ctx.saved_tensors, ctx.form == "dense", ctx.edge_clip
-    )
-    return (*gradients, None, None)
+    gradients = torch.ops.secateur.threshold_gate_backward(pruned_grad, count_grad, *ctx.saved_tensors, ctx.form)
+    return (*gradients, None)
 
 
 LIBRARY.impl("threshold_gate", _forward, "CompositeExplicitAutograd")

@@ -13,7 +13,9 @@ THRESHOLD_LR = 1e-2
 """Step of the raw thresholds; in units of each layer's standard deviation, so one value fits all layers (measured)."""
 
 
-def param_groups(model: nn.Module, *, weight_decay: float = 0.0, threshold_lr: float = THRESHOLD_LR) -> list[dict[str, Any]]:
+def param_groups(
+    model: nn.Module, *, weight_decay: float = 0.0, threshold_lr: float = THRESHOLD_LR
+) -> list[dict[str, Any]]:
     """Three groups for any torch optimizer, together every trainable parameter once.
 
     "weights"     kept tensors, with weight_decay

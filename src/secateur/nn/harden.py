@@ -49,10 +49,10 @@ class Hardening:
 def harden_(model: nn.Module, target: Target | None = None) -> Hardening:
     """Replace every soft gate by an exact mask, in place; the kept weights keep their values.
 
-    One common factor on all learned thresholds meets the target: the weights with the largest |w| / alpha stay. A target's
-    density is met to the weight (ties by index, first in the plan's order stay); macs and packed_bytes are upper limits: the
-    largest number of weights that satisfies them stays, or, if a density is also named, TargetError when they do not allow
-    it. Without a target every weight above its own learned threshold stays.
+    One common factor on all learned thresholds meets the target: the weights with the largest |w| / alpha stay. A
+    target's density is met to the weight (ties by index, first in the plan's order stay); macs and packed_bytes are
+    upper limits: the largest number of weights that satisfies them stays, or, if a density is also named, TargetError
+    when they do not allow it. Without a target every weight above its own learned threshold stays.
     """
     sites = transforms_of(model)
     if not sites:
@@ -118,7 +118,9 @@ def _largest_within(
     if target.density is not None:
         keep = max(1, round(target.density * total))
         if problem := excess(keep):
-            raise TargetError(f"density {target.density} leaves {problem}: allow more, or leave the density to the limit")
+            raise TargetError(
+                f"density {target.density} leaves {problem}: allow more, or leave the density to the limit"
+            )
         return keep
     if problem := excess(0):
         raise TargetError(f"even with every pruned weight gone this model has {problem}: the rest of it must shrink")

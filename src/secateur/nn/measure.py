@@ -17,8 +17,8 @@ HEADER_BYTES = 512
 
 @torch.no_grad()
 def packed_bytes(model: nn.Module, masks: Mapping[str, Tensor], values: str) -> int:
-    """Bytes of the file if exactly the weights under the masks stayed (names of `transforms_of`), before batch-norm folding
-    and removal of dead units, which only make it smaller."""
+    """Bytes of the file if exactly the weights under the masks stayed (names of `transforms_of`), before batch-norm
+    folding and removal of dead units, which only make it smaller."""
     size = HEADER_BYTES + untransformed_bytes(model, values)
     for site in transforms_of(model):
         kept = (site.original * masks[site.name]).float().cpu().numpy()

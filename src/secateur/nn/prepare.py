@@ -13,14 +13,17 @@ from secateur.nn.transform import WeightTransform, transforms_of
 
 
 def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
-    """Parametrize the weights the plan prunes; returns the model. All or nothing: a plan that does not fit changes nothing.
+    """Parametrize the weights the plan prunes; returns the model. All or nothing: a plan that does not fit changes
+    nothing.
 
     Build the optimizer after this call (`param_groups`): the thresholds are new parameters.
     """
     if transforms_of(model):
         raise PlanError("this model is already prepared: strip_ it first, or prepare a fresh copy")
     if not plan.pruned:
-        raise PlanError("this plan prunes nothing, so preparing would be a silent no-op: plan(model, example, prune=Prune())")
+        raise PlanError(
+            "this plan prunes nothing, so preparing would be a silent no-op: plan(model, example, prune=Prune())"
+        )
     chosen = _match(find_sites(model), plan)
     for row, site in chosen:
         _check(row, site)
@@ -46,7 +49,9 @@ def _check(row: TensorPlan, site: Site) -> None:
     if tuple(site.tensor.shape) != row.shape:
         raise PlanError(f"{row.name} has shape {tuple(site.tensor.shape)}, the plan was made for {row.shape}")
     if set(site.names) != {row.name, *row.tied}:
-        raise PlanError(f"{row.name} is shared by {', '.join(site.names)}, the plan says {', '.join((row.name, *row.tied))}: plan again")
+        raise PlanError(
+            f"{row.name} is one tensor with {site.names}, the plan says {(row.name, *row.tied)}: plan again"
+        )
     if not torch.isfinite(site.tensor).all():
         raise PlanError(f"{row.name} holds NaN or infinity: nothing can be learned from it")
     if not site.tensor.any():

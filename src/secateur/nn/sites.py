@@ -1,10 +1,11 @@
-"""Which tensors of which modules can be pruned, where else the same tensor is used, and how often each weight multiplies."""
+"""Which tensors of which modules can be pruned, where else the same tensor is used, and how often each weight
+multiplies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,12 @@ PRUNABLE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("weight",),
     nn.MultiheadAttention: ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
 }
-"""Module type (subclasses included) -> its weights a plan may prune. MultiheadAttention.out_proj is a Linear of its own."""
+"""Module type (subclasses included) -> its weights a plan may prune. MultiheadAttention.out_proj is a Linear of its
+own."""
 
 TIEABLE: dict[type[nn.Module], tuple[str, ...]] = {**PRUNABLE, nn.Embedding: ("weight",)}
-"""Module type -> weights that can at least be the other end of a tie: the layer reads them as an attribute when it runs."""
+"""Module type -> weights that can at least be the other end of a tie: the layer reads them as an attribute when it
+runs."""
 
 
 @dataclass
@@ -56,11 +59,17 @@ def _allowed(module: nn.Module, name: str, table: dict[type[nn.Module], tuple[st
     return any(isinstance(module, kind) and name in names for kind, names in table.items())
 
 
+def original_of(module: nn.Module, name: str) -> nn.Parameter:
+    """The parameter behind a parametrized tensor: what an optimizer steps."""
+    chains = cast(nn.ModuleDict, module.parametrizations)
+    return cast(nn.Parameter, chains[name].original)
+
+
 def find_sites(model: nn.Module) -> list[Site]:
     """Every parameter tensor of a model once, with all its ends, in the model's order.
 
-    A weight that another parametrization already owns (weight norm, spectral norm, or an earlier `prepare_`) appears under
-    that parametrization's own name and is therefore never prunable.
+    A weight that another parametrization already owns (weight norm, spectral norm, or an earlier `prepare_`) appears
+    under that parametrization's own name and is therefore never prunable.
     """
     sites: dict[int, Site] = {}
     for path, module in model.named_modules():
@@ -70,7 +79,8 @@ def find_sites(model: nn.Module) -> list[Site]:
 
 
 def measure_reuse(model: nn.Module, example: Any) -> dict[int, int]:
-    """id(tensor) -> how often each of its weights is multiplied for one example, by running the model once without gradients.
+    """id(tensor) -> how often each of its weights is multiplied for one example, by running the model once without
+    gradients.
 
     example is a tensor or a tuple of tensors whose dimension 0 is the batch. Modules are left in the mode they were in.
     """
@@ -78,9 +88,9 @@ def measure_reuse(model: nn.Module, example: Any) -> dict[int, int]:
     batch = max(1, inputs[0].shape[0])
     reuse: dict[int, int] = {}
 
-    def watch(counter: Callable[[nn.Module, Any, Any], dict[str, int]]) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            for name, positions in counter(module, args, output).items():
+    def watch(counter: Callable[[nn.Module, Any], dict[str, int]]) -> Callable[..., None]:
+        def hook(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+            for name, positions in counter(module, output).items():
                 tensor = _tensor_at(module, name)
                 if tensor is not None:
                     reuse[id(tensor)] = reuse.get(id(tensor), 0) + positions // batch
@@ -111,26 +121,26 @@ def _tensor_at(module: nn.Module, dotted: str) -> Tensor | None:
     for part in path:
         module = getattr(module, part)
     if parametrize.is_parametrized(module, name):
-        return module.parametrizations[name].original  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue, reportReturnType, reportCallIssue, reportArgumentType]
+        return original_of(module, name)
     return getattr(module, name)
 
 
-def _linear_positions(module: Any, args: Any, output: Tensor) -> dict[str, int]:
+def _linear_positions(module: Any, output: Tensor) -> dict[str, int]:
     return {"weight": output.numel() // module.out_features}
 
 
-def _convolution_positions(module: Any, args: Any, output: Tensor) -> dict[str, int]:
+def _convolution_positions(module: Any, output: Tensor) -> dict[str, int]:
     return {"weight": output.numel() // module.out_channels}
 
 
-def _attention_positions(module: Any, args: Any, output: Any) -> dict[str, int]:
+def _attention_positions(module: Any, output: Any) -> dict[str, int]:
     tokens = output[0].numel() // module.embed_dim
     # MultiheadAttention hands out_proj's weight to a function, so that Linear's own hook never fires.
     names = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight")
     return dict.fromkeys(names, tokens)
 
 
-_POSITIONS: dict[type[nn.Module], Callable[[Any, Any, Any], dict[str, int]]] = {
+_POSITIONS: dict[type[nn.Module], Callable[[Any, Any], dict[str, int]]] = {
     nn.Linear: _linear_positions,
     nn.Conv1d: _convolution_positions,
     nn.Conv2d: _convolution_positions,

@@ -20,12 +20,11 @@ SHARPNESS_FLOOR = 6.0
 LEARNED_SHARPNESS_START = 0.1
 SHARPNESS_LIMIT = 60.0
 """cosh k must stay finite in float32 (k < 88); at 60 the gate is a step for every practical purpose."""
-EDGE_CLIP = 2.0
-"""w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
 
 
 class ThresholdPrune(nn.Module):
-    """The stage "prune" of one weight: alpha and beta learned by back-propagation until it is hardened, then a fixed mask.
+    """The stage "prune" of one weight: alpha and beta learned by back-propagation until it is hardened, then a fixed
+    mask.
 
     alpha = std softplus(alpha_raw), in units of the trained weights' standard deviation, so that one learning rate fits
     all layers; k = alpha beta = floor + softplus(beta_raw), learned above a floor that a schedule may raise.
@@ -50,7 +49,7 @@ class ThresholdPrune(nn.Module):
         self.register_buffer("mask", None)
         self.alpha_raw = nn.Parameter(torch.full(shape, inverse_softplus(rule.start), device=w.device))
         self.beta_raw = nn.Parameter(torch.full(shape, inverse_softplus(LEARNED_SHARPNESS_START), device=w.device))
-        self.form, self.edge_clip = rule.form, EDGE_CLIP
+        self.form = rule.form
 
     def alpha(self) -> Tensor:
         """Threshold in units of the weight, one or one a channel, broadcastable to the weight; differentiable."""
@@ -63,7 +62,7 @@ class ThresholdPrune(nn.Module):
     def soft(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The pruned weight and the expected number of non-zeros, both differentiable."""
         with torch.autocast(w.device.type, enabled=False):
-            pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form, self.edge_clip)
+            pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
         return pruned.to(w.dtype), count
 
     def forward(self, w: Tensor) -> Tensor:
@@ -76,7 +75,8 @@ class ThresholdPrune(nn.Module):
 
     @torch.no_grad()
     def score(self, w: Tensor) -> Tensor:
-        """|w| / alpha: a weight stays when its score exceeds a common factor, 1 for the learned thresholds themselves."""
+        """|w| / alpha: a weight stays when its score exceeds a common factor, 1 for the learned thresholds
+        themselves."""
         return w.detach().float().abs() / self.alpha()
 
     @torch.no_grad()
@@ -84,8 +84,9 @@ class ThresholdPrune(nn.Module):
         """From now on exactly the weights under the mask stay, with the values they have."""
         self.mask = mask
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The mask is None while soft: take over the checkpoint's state, soft or hard, instead of refusing the other one.
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # The mask is None while soft: take over the checkpoint's state, soft or hard, instead of refusing the other
+        # one.
         saved = state_dict.get(prefix + "mask")
         self.mask = None if saved is None else torch.empty_like(saved, device=self.std.device)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

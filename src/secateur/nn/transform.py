@@ -1,20 +1,23 @@
-"""WeightTransform: the one parametrization a weight has. Named stages in one order, shared between forward and budget."""
+"""WeightTransform: the one parametrization a weight has. Named stages in one order, shared between forward and
+budget."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from secateur.ir.plan import TensorPlan
+from secateur.nn.sites import original_of
 from secateur.nn.threshold import ThresholdPrune
 
 STAGES = {"threshold": ThresholdPrune}
-"""Prune method -> stage. A stage has forward, soft, count, score, harden; the laws in tests/laws run over this table."""
+"""Prune method -> stage. A stage has forward, soft, count, score, harden; the laws in tests/laws run over this
+table."""
 
 
 @dataclass
@@ -71,7 +74,13 @@ class WeightTransform(nn.Module):
     def count(self, w: Tensor) -> Tensor:
         """Expected non-zeros, differentiable; shares the evaluation of this step's forward where there was one."""
         soft = self._soft
-        if soft is not None and not soft.spent and not self.is_hard and torch.is_grad_enabled() and soft.versions == self._versions(w):
+        if (
+            soft is not None
+            and not soft.spent
+            and not self.is_hard
+            and torch.is_grad_enabled()
+            and soft.versions == self._versions(w)
+        ):
             return soft.count
         return self.prune.count(w)
 
@@ -96,7 +105,7 @@ class Transformed:
     @property
     def original(self) -> nn.Parameter:
         """The parameter an optimizer steps, before any stage."""
-        return self.module.parametrizations[self.tensor].original  # pyright: ignore[reportIndexIssue, reportAttributeAccessIssue, reportReturnType, reportCallIssue, reportArgumentType]
+        return original_of(self.module, self.tensor)
 
     def count(self) -> Tensor:
         """Expected or exact number of non-zeros, a scalar."""
@@ -121,7 +130,7 @@ def all_ends(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, WeightTran
     for path, module in model.named_modules():
         if not parametrize.is_parametrized(module):
             continue
-        for tensor, chain in module.parametrizations.items():  # pyright: ignore[reportCallIssue]
-            for transform in chain:
+        for tensor, chain in cast(nn.ModuleDict, module.parametrizations).items():
+            for transform in cast(nn.ModuleList, chain):
                 if isinstance(transform, WeightTransform):
                     yield path, module, tensor, transform

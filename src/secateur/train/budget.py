@@ -1,9 +1,9 @@
 """Budget: the pressure that makes thresholds grow until a Target is met, one multiplier a wish.
 
-Each wish is a constraint c = log(cost / reference) <= 0 of an augmented Lagrangian: the loss gains m c + p max(c, 0)^2 and after
-every step m <- max(0, m + rate c), gradient ascent in the multiplier (methods of US20190180184A1; constraint handling ours).
-The reference moves from the cost at the start to the target, so that the multiplier never winds up against a target the
-network cannot have reached yet.
+Each wish is a constraint c = log(cost / reference) <= 0 of an augmented Lagrangian: the loss gains m c + p max(c, 0)^2
+and after every step m <- max(0, m + rate c), gradient ascent in the multiplier (methods of US20190180184A1; constraint
+handling ours). The reference moves from the cost at the start to the target, so that the multiplier never winds up
+against a target the network cannot have reached yet.
 """
 
 from __future__ import annotations
@@ -41,13 +41,17 @@ class Budget:
         if steps < 1:
             raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
         if target.macs is not None and not any(site.transform.row.reuse for site in self._sites):
-            raise TargetError("no tensor of this plan has a known number of multiply-accumulates, so a macs target has no effect")
+            raise TargetError(
+                "no tensor of this plan has a known number of multiply-accumulates, so a macs target has no effect"
+            )
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)
         with torch.no_grad():
             self._start = {name: float(cost) for name, cost in self.costs().items()}
         if (limit := target.packed_bytes) is not None and limit <= self._fixed_bytes:
-            raise TargetError(f"{self._fixed_bytes:,} bytes cannot be pruned away (biases, kept tensors, header); packed_bytes={limit:,}")
+            raise TargetError(
+                f"packed_bytes={limit:,} is out of reach: {self._fixed_bytes:,} bytes (biases, kept tensors, header) stay"
+            )
         self.multipliers = dict.fromkeys(self._start, 0.0)
         self._watched = self._versions()
 
@@ -89,12 +93,19 @@ class Budget:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly: plain numbers."""
-        return {"taken": self.taken, "steps": self.steps, "multipliers": dict(self.multipliers), "start": dict(self._start)}
+        return {
+            "taken": self.taken,
+            "steps": self.steps,
+            "multipliers": dict(self.multipliers),
+            "start": dict(self._start),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken; TargetError if it belongs to another target."""
         if set(state["multipliers"]) != set(self.multipliers) or state["steps"] != self.steps:
-            raise TargetError(f"this state is of a budget over {sorted(state['multipliers'])} in {state['steps']} steps")
+            raise TargetError(
+                f"this state is of a budget over {sorted(state['multipliers'])} in {state['steps']} steps"
+            )
         self.taken, self.multipliers, self._start = state["taken"], dict(state["multipliers"]), dict(state["start"])
 
     def _constraints(self) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from secateur.nn.transform import Transformed
 
 @dataclass(frozen=True)
 class Layers:
-    """What the costs need to know of a prepared model. counts: expected non-zeros, one scalar a site, differentiable."""
+    """What the costs need to know of a prepared model. counts: expected non-zeros, one scalar a site,
+    differentiable."""
 
     sites: tuple[Transformed, ...]
     counts: tuple[Tensor, ...]
@@ -31,7 +32,10 @@ def density(layers: Layers) -> Tensor:
 
 def macs(layers: Layers) -> Tensor:
     """Expected multiply-accumulates for one example that touch a non-zero weight."""
-    return sum((count * site.transform.row.reuse for site, count in zip(layers.sites, layers.counts, strict=True)), torch.zeros(()))
+    return sum(
+        (count * site.transform.row.reuse for site, count in zip(layers.sites, layers.counts, strict=True)),
+        torch.zeros(()),
+    )
 
 
 def packed_bytes(layers: Layers) -> Tensor:

@@ -1,18 +1,18 @@
 """fit(): the reference loop. Self-pruning to a target, hardening, fine-tuning; read it to write your own.
 
-The recipe was measured on MNIST and Fashion-MNIST and needs no number per layer: Adam on the weights with a cosine over the
-pruning phase, a constant rate on the thresholds, one constraint over the whole network, then masked fine-tuning.
+The recipe was measured on MNIST and Fashion-MNIST and needs no number per layer: Adam on the weights with a cosine over
+the pruning phase, a constant rate on the thresholds, one constraint over the whole network, then masked fine-tuning.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.errors import TargetError
 from secateur.ir.target import Target
@@ -20,10 +20,7 @@ from secateur.nn.groups import THRESHOLD_LR, param_groups
 from secateur.nn.harden import Hardening, harden_
 from secateur.nn.transform import transforms_of
 from secateur.train.budget import Budget
-
-
-class Batches(Sized, Iterable[Any], Protocol):
-    """What a loop draws from: (inputs, labels) pairs, iterable once an epoch; a DataLoader is one."""
+from secateur.train.task import Task, score
 
 
 @dataclass(frozen=True)
@@ -39,11 +36,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Record:
-    """The state after an epoch. step counts optimizer steps over both phases; score is what `evaluate` returned."""
+    """The state after an epoch: mean loss of the task over it, score on validation data, and by tensor the expected
+    density and the threshold in units of the weight."""
 
     phase: str
     epoch: int
-    step: int
     loss: float
     score: float
     density: dict[str, float]
@@ -72,66 +69,56 @@ class Fitted:
 
 
 def fit(
-    model: nn.Module,
-    batches: Batches,
-    loss: Callable[[Tensor, Any], Tensor],
+    task: Task,
     target: Target,
     *,
-    schedule: Schedule = Schedule(),  # noqa: B008 - frozen
-    evaluate: Callable[[nn.Module], float] = lambda _: math.nan,
+    schedule: Schedule = Schedule(),
     watch: Callable[[Step | Record], None] = lambda _: None,
 ) -> Fitted:
-    """Self-prune a prepared model to a target, in place; afterwards it is hard and fine-tuned.
+    """Self-prune a task's prepared model to a target, in place; afterwards it is hard and fine-tuned.
 
-    loss(model(inputs), labels) gives the task's loss; evaluate(model) a score on validation data after every epoch (the
-    model is put back into training mode); watch sees every step and every record.
+    watch sees every step and, after every epoch, a record with the score on the validation batches.
     """
     history: list[Record] = []
+    model = task.model
 
-    def run(phase: str, epochs: int, optimizer: torch.optim.Optimizer, budget: Budget | None) -> None:
-        total = epochs * len(batches)
+    def run(phase: str, epochs: int, budget: Budget | None) -> None:
+        optimizer = _adam(model, schedule)
+        total = epochs * len(task.train)
         for epoch in range(epochs):
             mean = 0.0
-            for index, (inputs, labels) in enumerate(batches):
-                done = epoch * len(batches) + index
+            for index, batch in enumerate(task.train):
+                done = epoch * len(task.train) + index
                 set_rate(optimizer, schedule.lr * cosine(done / total))
-                value = train_step(model, loss, inputs, labels, optimizer, budget)
+                value = train_step(task, batch, optimizer, budget)
                 if not math.isfinite(value):
-                    raise TargetError(f"the loss became {value} in phase {phase}, epoch {epoch}, step {done}: lower the learning rate")
+                    raise TargetError(f"the loss became {value} in {phase}, epoch {epoch}, step {done}: lower the rate")
                 mean += (value - mean) / (index + 1)
                 watch(Step(phase, done + 1, total, value))
-            start = history[-1].step if history else 0
-            multipliers = dict(budget.multipliers) if budget else {}
-            record = _record(model, phase, epoch, start + len(batches), mean, scored(model, evaluate), multipliers)
+            record = _record(task, phase, epoch, mean, budget)
             history.append(record)
             watch(record)
 
     model.train()
-    budget = Budget(model, target, steps=max(1, schedule.prune_epochs * len(batches)))
-    run("prune", schedule.prune_epochs, _adam(model, schedule), budget)
-    score_soft = history[-1].score if history else math.nan
+    budget = Budget(model, target, steps=max(1, schedule.prune_epochs * len(task.train)))
+    run("prune", schedule.prune_epochs, budget)
+    score_soft = history[-1].score if history else score(task)
     hardening = harden_(model, target)
-    score_hard = scored(model, evaluate)
-    run("finetune", schedule.finetune_epochs, _adam(model, schedule), None)
+    score_hard = score(task)
+    run("finetune", schedule.finetune_epochs, None)
     return Fitted(tuple(history), hardening, score_soft, score_hard)
 
 
-def train_step(
-    model: nn.Module,
-    loss: Callable[[Tensor, Any], Tensor],
-    inputs: Any,
-    labels: Any,
-    optimizer: torch.optim.Optimizer,
-    budget: Budget | None = None,
-) -> float:
+def train_step(task: Task, batch: Any, optimizer: torch.optim.Optimizer, budget: Budget | None = None) -> float:
     """One step of a self-pruning loop; returns the task's loss."""
-    task = loss(model(inputs), labels)
+    inputs, labels = batch
+    loss = task.loss(task.model(inputs), labels)
     optimizer.zero_grad()
-    (task + budget() if budget else task).backward()
+    (loss + budget() if budget else loss).backward()
     optimizer.step()
     if budget:
         budget.step()
-    return float(task.detach())
+    return float(loss.detach())
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -146,25 +133,20 @@ def cosine(fraction: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * fraction))
 
 
-def scored(model: nn.Module, evaluate: Callable[[nn.Module], float]) -> float:
-    """evaluate(model) in evaluation mode and without gradients; back to training mode afterwards."""
-    model.eval()
-    with torch.no_grad():
-        score = evaluate(model)
-    model.train()
-    return score
-
-
 def _adam(model: nn.Module, schedule: Schedule) -> torch.optim.Adam:
     groups = param_groups(model, weight_decay=schedule.weight_decay, threshold_lr=schedule.threshold_lr)
     return torch.optim.Adam(groups, lr=schedule.lr, fused=True)
 
 
 @torch.no_grad()
-def _record(
-    model: nn.Module, phase: str, epoch: int, step: int, loss: float, score: float, multipliers: dict[str, float]
-) -> Record:
-    sites = transforms_of(model)
-    density = {site.name: float(site.count()) / site.original.numel() for site in sites}
-    thresholds = {site.name: float(site.transform.prune.alpha().mean()) for site in sites}
-    return Record(phase, epoch, step, loss, score, density, thresholds, multipliers)
+def _record(task: Task, phase: str, epoch: int, loss: float, budget: Budget | None) -> Record:
+    sites = transforms_of(task.model)
+    return Record(
+        phase,
+        epoch,
+        loss,
+        score(task),
+        density={site.name: float(site.count()) / site.original.numel() for site in sites},
+        thresholds={site.name: float(site.transform.prune.alpha().mean()) for site in sites},
+        multipliers=dict(budget.multipliers) if budget else {},
+    )

@@ -1,0 +1,271 @@
+"""From a torch model to the graph: torch.export in evaluation mode, then one lowering a call.
+
+torch.export gives functional aten calls on tensors whose first dimension is a symbol, the batch. Calls outside the
+table LOWERINGS are decomposed by torch as far as it can; then every call is lowered, or refused by name.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Node as TorchNode
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.fx.node import map_arg
+
+from secateur.errors import GraphError
+from secateur.ir.graph import Graph, ValueType
+from secateur.ir.verify import verify
+from secateur.nn.exporting import Example, Exported, as_inputs, exported
+from secateur.nn.lowering import CHECKS, IDENTITIES, LOWERINGS
+from secateur.nn.lowering.builder import DTYPES, Builder, Call, Result
+
+OUTSIDE = "is outside the closed list of graph operations"
+INSTEAD = "pack() then keeps the weights alone: a file that restore_ loads and that cannot run by itself"
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model as a graph and its numbers.
+
+    graph      what it computes
+    constants  what the graph reads, by the model's own state-dict keys; tied tensors once, under their first key
+    notes      what a user should know: a batch that could not stay free, masks with infinities, ...
+    tied       further state-dict keys of a tensor -> its first key
+    folded     state-dict keys of buffers that went, computed with, into constants of other names
+    """
+
+    graph: Graph
+    constants: Mapping[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)
+    folded: tuple[str, ...] = ()
+
+
+def trace(model: nn.Module, example: Example) -> Traced:
+    """What a model computes in evaluation mode, as a verified graph; the model itself is left as it is.
+
+    example is what the model is called with: a tensor or a tuple of tensors, dimension 0 of each the batch, which
+    stays free in the graph (or is fixed, and a note says why). Raises GraphError, naming the operation, the module
+    and the source line, for a model that the closed list of operations cannot express, and DataError for an example
+    that is none.
+    """
+    done = exported(model, as_inputs(example), frozenset(LOWERINGS) | IDENTITIES | CHECKS)
+    return _Tracing(done).run()
+
+
+class _Tracing:
+    """One pass over the nodes of an exported program."""
+
+    def __init__(self, done: Exported) -> None:
+        self.program = done.program
+        self.build = Builder()
+        self.folded: dict[str, None] = {}
+        if done.note:
+            self.build.note(done.note)
+        stored = done.model.state_dict(keep_vars=True)
+        tensors = dict(done.model.named_parameters(remove_duplicate=False))
+        tensors |= dict(done.model.named_buffers(remove_duplicate=False))
+        first: dict[int, str] = {}
+        self.names = {key: first.setdefault(id(tensors[key]), key) for key in stored if key in tensors}
+        self.build.taken.update(stored)
+
+    def run(self) -> Traced:
+        outputs: list[str] = []
+        sources = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
+        for node in self.program.graph.nodes:
+            try:
+                if node.op == "placeholder":
+                    self._source(node, sources[node.name])
+                elif node.op == "call_function":
+                    self._call(node)
+                elif node.op == "output":
+                    outputs = self._outputs(node.args[0])
+                elif node.users:
+                    raise GraphError(f"a {node.op} {OUTSIDE}")
+            except GraphError as error:
+                raise GraphError(f"{node.target} {_where(node)}: {error}. {INSTEAD}") from None
+        graph = self.build.graph(outputs)
+        verify(graph)
+        return Traced(
+            graph,
+            {name: self.build.constants[name] for name in graph.constants},
+            tuple(self.build.notes),
+            {key: name for key, name in self.names.items() if key != name},
+            tuple(self.folded),
+        )
+
+    def _source(self, node: TorchNode, spec: Any) -> None:
+        build = self.build
+        if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target in self.names:
+            build.stored[node] = (self.names[spec.target], self.program.state_dict[spec.target])
+        elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):  # a buffer outside the state dict, a literal
+            build.known[node] = self.program.constants[spec.target]
+        elif spec.kind is InputKind.USER_INPUT:
+            name = build.fresh(node.name)
+            build.names[node] = name
+            build.types[name] = _type(node.meta["val"])
+            build.inputs.append(name)
+        else:
+            raise GraphError(f"an input of kind {spec.kind} {OUTSIDE}")
+
+    def _call(self, node: TorchNode) -> None:
+        target = str(node.target)
+        if target in CHECKS or _is_number(node.meta.get("val")):
+            return
+        if node.target is operator.getitem:
+            self._pick(node)
+        elif target in IDENTITIES:
+            self._alias(node)
+        elif not self._fold(node):
+            if target not in LOWERINGS:
+                raise GraphError(OUTSIDE)
+            self.build.names[node] = self._lowered(node, target)
+
+    def _pick(self, node: TorchNode) -> None:
+        source, index = node.args
+        assert isinstance(source, TorchNode)
+        assert isinstance(index, int)
+        if source in self.build.known:
+            self.build.known[node] = self.build.known[source][index]
+            return
+        results = self.build.names[source]
+        name = results[index] if isinstance(results, tuple) else None
+        if name is not None:
+            self.build.names[node] = name
+        elif node.users:
+            raise GraphError(f"result {index} of {source.target} (indices, statistics) {OUTSIDE}")
+
+    def _alias(self, node: TorchNode) -> None:
+        source, build = node.args[0], self.build
+        assert isinstance(source, TorchNode)
+        if source in build.known:
+            build.known[node] = build.known[source]
+        elif source in build.stored:
+            build.stored[node] = build.stored[source]
+        else:
+            build.names[node] = build.names[source]
+
+    def _fold(self, node: TorchNode) -> bool:
+        """Compute a call now if nothing in it waits for an input: positions, masks, tables made in the forward pass.
+
+        Buffers count as fixed where the graph has no such operation, or works on whole numbers; parameters never do,
+        because restore_ must find them again.
+        """
+        target, build = node.target, self.build
+        if not isinstance(target, torch._ops.OpOverload) or _has_symbols(node):
+            return False
+        if torch.Tag.nondeterministic_seeded in target.tags and str(target) not in LOWERINGS:
+            raise GraphError("draws random numbers, which a graph cannot repeat")
+        buffers = self._fixed_buffers(node)
+        if buffers is None:
+            return False
+        self.folded.update(dict.fromkeys(build.stored[buffer][0] for buffer in buffers))
+
+        def fixed(argument: TorchNode) -> Any:
+            return build.known[argument] if argument in build.known else build.stored[argument][1]
+
+        args, kwargs = map_arg((node.args, node.kwargs), fixed)
+        with torch.no_grad():
+            build.known[node] = target(*args, **kwargs)
+        return True
+
+    def _fixed_buffers(self, node: TorchNode) -> list[TorchNode] | None:
+        """The buffers among a call's tensors, None if one of its tensors is not fixed."""
+        waiting = [source for source in node.all_input_nodes if source not in self.build.known]
+        if not waiting:
+            return []
+        expressible = str(node.target) in LOWERINGS
+        for source in waiting:
+            if source not in self.build.stored:
+                return None
+            tensor = self.build.stored[source][1]
+            if isinstance(tensor, nn.Parameter) or (expressible and tensor.is_floating_point()):
+                return None
+        return None if str(node.target) == "aten.embedding.default" else waiting
+
+    def _lowered(self, node: TorchNode, target: str) -> Result:
+        value = node.meta["val"]
+        values = value if isinstance(value, tuple | list) else (value,)
+        types = tuple(_type(item) if isinstance(item, Tensor) and item.numel() != 0 else None for item in values)
+        build = self.build
+        result = LOWERINGS[target](build, Call(target, _arguments(node), types, _where(node)))
+        for name, expected in zip(result if isinstance(result, tuple) else (result,), types, strict=True):
+            if name is not None and build.types[name] != expected:
+                raise GraphError(f"was lowered to {build.types[name]}, torch says {expected}: please report this")
+        return result
+
+    def _outputs(self, results: Any) -> list[str]:
+        specs = self.program.graph_signature.output_specs
+        names: list[str] = []
+        for result, spec in zip(results, specs, strict=True):
+            if spec.kind is OutputKind.BUFFER_MUTATION:
+                raise GraphError(f"the model changes its buffer {spec.target} when it runs, which a graph cannot")
+            if spec.kind is OutputKind.USER_OUTPUT and result is not None:
+                if not isinstance(result, TorchNode) or _is_number(result.meta.get("val")):
+                    raise GraphError("the model returns something beside tensors: return tensors only")
+                names.append(self.build.value(result))
+        return names
+
+
+def _arguments(node: TorchNode) -> dict[str, Any]:
+    """A call's arguments by the names of its schema, defaults filled in."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    arguments: dict[str, Any] = {}
+    for position, argument in enumerate(node.target._schema.arguments):
+        given = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
+        arguments[argument.name] = argument.default_value if given is None else given
+    return arguments
+
+
+def _type(value: Tensor) -> ValueType:
+    if value.dtype not in DTYPES:
+        raise GraphError(f"makes a tensor of dtype {value.dtype}; the graph has float32, int64 and bool")
+    return ValueType(tuple(_size(size) for size in value.shape), DTYPES[value.dtype])
+
+
+def _size(size: int | torch.SymInt) -> int:
+    """A size in the graph's notation: k, or -k for k times the batch."""
+    if isinstance(size, int):
+        return size
+    factor, symbol = size.node.expr.as_coeff_Mul()
+    if factor.is_Integer and symbol.is_Symbol and not free_unbacked_symbols(size):
+        return -int(factor)
+    raise GraphError(f"makes a tensor of size {size.node.expr}; the graph has constants and multiples of the batch")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, bool | int | float | torch.SymInt | torch.SymFloat | torch.SymBool)
+
+
+def _has_symbols(node: TorchNode) -> bool:
+    """Whether a call or its result depends on the batch size."""
+    value = node.meta.get("val")
+    values = [
+        *(source.meta.get("val") for source in node.all_input_nodes),
+        *(value if isinstance(value, tuple | list) else [value]),
+    ]
+    sizes = [size for item in values if isinstance(item, Tensor) for size in item.shape]
+    return any(isinstance(size, torch.SymInt) for size in sizes) or any(_is_number(item) for item in values)
+
+
+def _where(node: TorchNode) -> str:
+    """ "in 'layer1.0' (Linear), net.py:12 `x = self.fc(x)`", as far as torch knows."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    frames = re.findall(r'File "([^"]+)", line (\d+), in .*\n\s*(.*)', node.meta.get("stack_trace") or "")
+    where = ""
+    if stack:
+        path, kind = stack[-1]
+        kind = kind if isinstance(kind, str) else kind.__qualname__
+        where = f"in {path!r} ({kind.rpartition('.')[2]})" if path else f"in {kind.rpartition('.')[2]}"
+    if frames:
+        file, line, code = frames[-1]
+        where += f", {file.replace(chr(92), '/').rpartition('/')[2]}:{line} `{code}`"
+    return where or "(source unknown)"
