@@ -27,6 +27,8 @@ def run_graph(
     for name in graph.constants:
         if name not in constants:
             raise DataError(f"constant {name!r} is missing: the graph reads {len(graph.constants)} constants")
+        if not isinstance(constants[name], np.ndarray):
+            raise DataError(f"constant {name!r}: expected a numpy array, got {type(constants[name]).__name__}")
         values[name] = _checked(name, graph.types[name], constants[name], batch)
     dying = _last_reads(graph)
     with np.errstate(all="ignore"):
