@@ -26,7 +26,7 @@ class _Soft:
 
     count: Tensor
     versions: tuple[int, ...]
-    spent: bool = False
+    spent: list[bool]
 
 
 class WeightTransform(nn.Module):
@@ -61,10 +61,11 @@ class WeightTransform(nn.Module):
             return self.prune(w)
         pruned, count = self.prune.soft(w)
         if count.requires_grad:
-            soft = _Soft(count, self._versions(w))
-            count.register_hook(lambda _: setattr(soft, "spent", True))
-            pruned.register_hook(lambda _: setattr(soft, "spent", True))
-            self._soft = soft
+            # The hooks must not hold `count`: a cycle through autograd is never collected.
+            spent: list[bool] = []
+            count.register_hook(lambda _: spent.append(True))
+            pruned.register_hook(lambda _: spent.append(True))
+            self._soft = _Soft(count, self._versions(w), spent)
         return pruned
 
     def right_inverse(self, w: Tensor) -> Tensor:
