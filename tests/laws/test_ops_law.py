@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 import torch
+from beartype import beartype
+from jaxtyping import jaxtyped
 from op_cases import TWINS, Twin
 
 from secateur.ir.graph import ValueType
@@ -135,3 +137,10 @@ def test_macs_are_a_count(name: str) -> None:
         macs = OPS[name].macs(types, attributes)
         assert type(macs) is int
         assert (macs > 0) == (name in ("conv", "linear", "matmul", "attention"))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_the_shapes_in_the_signature_hold(name: str) -> None:
+    op = OPS[name]
+    assert get_type_hints(op.meaning)["return"]  # jaxtyped skips what it cannot resolve; this raises
+    check_all(replace(op, meaning=jaxtyped(typechecker=beartype)(op.meaning)))

@@ -100,7 +100,7 @@ def prelu_type(x: ValueType, weight: ValueType) -> ValueType:
     return x
 
 
-def prelu(x: Float[np.ndarray, "n c *spatial"], weight: Float[np.ndarray, " c"]) -> Float[np.ndarray, "n c *spatial"]:
+def prelu(x: Float[np.ndarray, "n c *spatial"], weight: Float[np.ndarray, "#c"]) -> Float[np.ndarray, "n c *spatial"]:
     """leaky_relu with learned slopes, one for all or one a channel (axis 1)."""
     slopes = weight if len(weight) == 1 else weight.reshape(-1, *(1,) * (x.ndim - 2))
     return np.where(x > 0, x, x * slopes)
@@ -116,7 +116,8 @@ def gelu(x: Array, *, approximate: str) -> Array:
     if approximate == "tanh":
         inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
         return np.float32(0.5) * x * (1 + np.tanh(inner))
-    return (0.5 * x * erfc(x * -math.sqrt(0.5))).astype(np.float32)
+    wide = x.astype(np.float64)
+    return (0.5 * wide * erfc(wide * -math.sqrt(0.5))).astype(np.float32)
 
 
 def softmax_type(x: ValueType, *, axis: int) -> ValueType:

@@ -44,8 +44,8 @@ def layer_norm_type(x: ValueType, weight: ValueType, bias: ValueType, *, eps: fl
 
 
 def layer_norm(
-    x: Float[np.ndarray, "*n *d"], weight: Float[np.ndarray, "*d"], bias: Float[np.ndarray, "*d"], *, eps: float
-) -> Float[np.ndarray, "*n *d"]:
+    x: Float[np.ndarray, "*shape"], weight: Float[np.ndarray, "*tail"], bias: Float[np.ndarray, "*tail"], *, eps: float
+) -> Float[np.ndarray, "*shape"]:
     """(x - mean) / sqrt(variance + eps) weight + bias over the trailing axes. Ba, Kiros and Hinton 2016."""
     axes = tuple(range(x.ndim - weight.ndim, x.ndim))
     return (_standardised(x, axes, eps) * weight + bias).astype(np.float32)
