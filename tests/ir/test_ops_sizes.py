@@ -12,7 +12,7 @@ from secateur.ir.graph import ValueType
 from secateur.ir.ops.sizes import broadcast, show, volume
 
 SIZES = st.lists(st.integers(-3, 3).filter(bool), max_size=4).map(tuple)
-QUICK = settings(max_examples=300, deadline=None, database=None, derandomize=True)
+QUICK = settings(max_examples=150, deadline=None, database=None, derandomize=True)
 
 
 @QUICK

@@ -195,7 +195,7 @@ def damaged(draw: st.DrawFn) -> Graph:
     return graph
 
 
-@settings(max_examples=600, deadline=None, database=None, derandomize=True)
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
 @given(damaged())
 def test_only_graph_errors_come_out(graph: Graph) -> None:
     refusal = None
