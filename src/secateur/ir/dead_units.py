@@ -50,8 +50,8 @@ class Removal:
     groups, axes  how to put the tensors back (`records.restore_units`), in original coordinates; only axes that shrank
     layers        every conv and linear, in execution order
     kept          units that look dead and stay
-    dead_layers   layers of which only one unit is left because a layer cannot be empty: what follows does not depend on
-                  the input through them
+    dead_layers   layers nobody needs, of which one unit full of zeros is left because a layer cannot be empty: no
+                  result depends on the input through them
     made_biases   biases that were made for layers without one, to take up constants
     """
 
@@ -102,8 +102,4 @@ def _kept(flow: UnitFlow, settled: Settlement) -> tuple[Kept, ...]:
 
 
 def _dead_layers(flow: UnitFlow, settled: Settlement) -> tuple[str, ...]:
-    def is_dead(rows: np.ndarray) -> bool:
-        staying = settled.roots[rows[settled.alive[rows]]].tolist()
-        return all(root in settled.last for root in staying)
-
-    return tuple(layer.name for layer in flow.layers if is_dead(layer.rows))
+    return tuple(layer.name for layer in flow.layers if not (settled.alive & ~settled.hollow)[layer.rows].any())

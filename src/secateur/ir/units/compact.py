@@ -35,7 +35,8 @@ def compact(flow: UnitFlow, settled: Settlement) -> tuple[Graph, dict[str, np.nd
             tensors[name] = settled.biases[output].astype(np.float32)
         types[name] = ValueType(tensors[name].shape)
     for name, units in axes.items():
-        tensors[name] = _cut(tensors[name], {axis: settled.alive[row] for axis, row in units.items()})
+        for axis, row in units.items():
+            tensors[name] = _cut(tensors[name], axis, settled.alive[row], settled.hollow[row])
         types[name] = ValueType(tensors[name].shape, types[name].dtype)
     for name, layout in flow.layouts.items():
         shape = list(types[name].shape)
@@ -65,11 +66,12 @@ def unit_groups(axes: Axes, settled: Settlement) -> tuple[tuple[UnitGroup, ...],
     return tuple(groups), records
 
 
-def _cut(tensor: np.ndarray, kept: Mapping[int, np.ndarray]) -> np.ndarray:
-    for axis, mask in kept.items():
-        if not mask.all():
-            tensor = np.compress(mask, tensor, axis=axis)
-    return tensor
+def _cut(tensor: np.ndarray, axis: int, alive: np.ndarray, hollow: np.ndarray) -> np.ndarray:
+    """Without dead positions; zero at hollow ones, as they will be when the dead are restored."""
+    if hollow.any():
+        tensor = tensor.copy()
+        tensor[(slice(None),) * axis + (hollow,)] = 0
+    return tensor if alive.all() else np.compress(alive, tensor, axis=axis)
 
 
 def _rewritten(

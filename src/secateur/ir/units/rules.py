@@ -131,10 +131,13 @@ def _batch_norm(flow: UnitFlow, node: Node) -> Layout | None:
         return None
     if layout.axis != 1 or not all(flow.is_private(name) for name in node.inputs[1:]):
         return _stop(flow, node, "read by a batch norm along another axis, or with shared parameters")
-    for name in node.inputs[1:]:
-        flow.lay(name, 0, layout.units)
     eps = node.attributes["eps"]
     assert isinstance(eps, int | float)
+    if eps == 0:
+        # A removed unit is restored with variance 0, and 0 / sqrt(0 + 0) would be a NaN.
+        return _stop(flow, node, "read by a batch norm with eps 0")
+    for name in node.inputs[1:]:
+        flow.lay(name, 0, layout.units)
     flow.pin(layout.units[~(flow.constants[node.inputs[4]] + eps > 0)], f"{node.inputs[4]} is not positive there")
     return layout
 

@@ -30,16 +30,16 @@ class Settlement:
 
     roots    for every unit the one that stands for all it is tied to
     alive    whether a unit stays
+    hollow   whether a unit stays only because nothing else of its layer would be left; nothing needs its value
     biases   new biases (float64, all rows) by the output of each layer that took up a constant
     reasons  why units that look dead stay: root -> reason
-    last     roots kept only because nothing else of their layer is left
     """
 
     roots: Int64[np.ndarray, " units"]
     alive: Bool[np.ndarray, " units"]
+    hollow: Bool[np.ndarray, " units"]
     biases: dict[str, Float64[np.ndarray, " rows"]]
     reasons: dict[int, str]
-    last: frozenset[int]
 
 
 def settle(flow: UnitFlow) -> Settlement:
@@ -54,7 +54,8 @@ class _Settling:
         self.flow = flow
         self.roots = flow.roots()
         self.pinned = flow.pinned()
-        self.alive = np.ones(len(self.roots), dtype=bool)
+        self.needed = np.ones(len(self.roots), dtype=bool)
+        self.hollow = np.zeros(len(self.roots), dtype=bool)
         self.live: dict[str, np.ndarray] = {}
         self.biases: dict[str, np.ndarray] = {}
         self.changed: set[str] = set()
@@ -69,15 +70,18 @@ class _Settling:
             live_rows = {output: np.asarray(live.any(axis=1)) for output, live in self.live.items()}
             values = constant_values(self.flow, live_rows, self.biases)
             going, blocked = self._candidates(values)
-            last = self._keep_one(going)
             if not going.any():
                 break
             self._remove(going, values)
+            self.needed &= ~going
+            self._keep_one()
         biases = {output: self.biases[output] for output in self.changed}
-        texts = {root: text for root, (_, text) in blocked.items()} | self.pinned | dict.fromkeys(last, LAST)
+        texts = {root: text for root, (_, text) in blocked.items()} | self.pinned
+        texts |= dict.fromkeys(np.flatnonzero(self.hollow).tolist(), LAST)
         dead = self._look_dead() | {root for root, (code, _) in blocked.items() if code}
         reasons = {root: text for root, text in texts.items() if root in dead}
-        return Settlement(self.roots, self.alive[self.roots], biases, reasons, frozenset(last))
+        hollow = self.hollow[self.roots]
+        return Settlement(self.roots, self.needed[self.roots] | hollow, hollow, biases, reasons)
 
     def _readers(self) -> Iterator[tuple[Layer, np.ndarray]]:
         for layer in self.flow.layers:
@@ -88,7 +92,7 @@ class _Settling:
         """A mask over roots: what can go now; and for each that a reader holds back the code and text of the reason."""
         going = np.zeros(len(self.roots), dtype=bool)
         going[self.roots] = True
-        going &= self.alive
+        going &= self.needed
         going[list(self.pinned)] = False
         blocked: dict[int, tuple[int, str]] = {}
         for layer, columns in self._readers():
@@ -101,17 +105,12 @@ class _Settling:
                 blocked[root] = min(blocked.get(root, (code, text)), (code, text))
         return going, blocked
 
-    def _keep_one(self, going: np.ndarray) -> list[int]:
-        """Every value keeps at least one position: take a unit back wherever none would stay."""
-        kept: list[int] = []
+    def _keep_one(self) -> None:
+        """Every value keeps at least one position: the first, hollow, wherever no unit is needed."""
         for layout in self.flow.layouts.values():
             roots = self.roots[layout.units]
-            staying = self.alive[roots] & ~going[roots]
-            if not staying.any():
-                first = roots[self.alive[roots]][0]
-                going[first] = False
-                kept.append(int(first))
-        return kept
+            if not (self.needed[roots] | self.hollow[roots]).any():
+                self.hollow[roots[0]] = True
 
     def _remove(self, going: np.ndarray, values: Values) -> None:
         """Mark the rows and columns of units that go as zero and move their constants into biases."""
@@ -121,8 +120,7 @@ class _Settling:
             live = gone & self.live[output].any(axis=0)
             if live.any():
                 constant, _ = _constant_columns(layer, values, len(columns))
-                weight = self.flow.constants[layer.weight][:, live].astype(np.float64)
-                added = weight.reshape(*weight.shape[:2], -1).sum(axis=2) @ constant[live]
+                added = _column_sums(self.flow.constants[layer.weight][:, live]) @ constant[live]
                 # A row that died keeps its weights in the tensor, but not in `live`.
                 added[~self.live[output].any(axis=1) | going[self.roots[layer.rows]]] = 0
                 if added.any():
@@ -133,7 +131,6 @@ class _Settling:
             gone = going[self.roots[layer.rows]]
             self.live[layer.node.output][gone] = False
             self.biases[layer.node.output] = np.where(gone, 0.0, self.biases[layer.node.output])
-        self.alive &= ~going
 
     def _look_dead(self) -> set[int]:
         """Roots that nothing makes (all rows zero) or nothing reads (all columns zero, of at least one)."""
@@ -145,7 +142,8 @@ class _Settling:
             live = self.live[layer.node.output].any(axis=0)
             read[columns[live]] = True
             unread[columns[~live]] = True
-        return set(np.flatnonzero(self.alive & ((rows & ~made) | (unread & ~read))).tolist())
+        present = self.needed | self.hollow
+        return set(np.flatnonzero(present & ((rows & ~made) | (unread & ~read))).tolist())
 
 
 def _constant_columns(layer: Layer, values: Values, columns: int) -> tuple[np.ndarray, np.ndarray]:
@@ -161,8 +159,17 @@ def _constant_columns(layer: Layer, values: Values, columns: int) -> tuple[np.nd
     largest = np.maximum(np.abs(low), np.abs(high))
     constant = (low + high) / 2
     uneven = high - low > ROUNDING * largest
-    padding = layer.node.attributes.get("padding", ())
-    assert isinstance(padding, tuple)
-    padded = (largest > 0) & any(padding)
+    padded = (largest > 0) & _is_padded(layer)
     why = np.where(uneven, 2, np.where(padded, 1, 0))
     return np.where(uneven | padded, np.nan, constant), why
+
+
+def _is_padded(layer: Layer) -> bool:
+    padding = layer.node.attributes.get("padding", ())
+    assert isinstance(padding, tuple)
+    return any(padding)
+
+
+def _column_sums(weight: np.ndarray) -> Float64[np.ndarray, "rows columns"]:
+    """What a layer adds up for a column that is one everywhere: the sum of its taps."""
+    return weight.reshape(*weight.shape[:2], -1).sum(axis=2, dtype=np.float64)
