@@ -14,6 +14,7 @@ them. Nothing is stored between forward and backward but the weight itself; the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,8 @@ from secateur.maths.threshold import TINY_GATE
 
 EDGE_CLIP = 2.0
 """w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
+TINY_ROOT = 1e-19
+"""Its square is still a normal float32, and nothing beside 1."""
 PIECE = 65536
 """Elements a piece: four float32 scratch pieces fill 1 MiB, which stays in a core's L2 cache."""
 
@@ -71,7 +74,7 @@ def _backward(
         d.mul_(q).add_(1).reciprocal_()
         torch.mul(upstream, x, out=u).add_(count_grad)
         g = torch.mul(q, d, out=out).mul_(2 * kk.sinh())
-        minus_m = q.square_().sub_(1).mul_(d)
+        minus_m = q.clamp_min_(TINY_ROOT).square_().sub_(1).mul_(d)
         u.mul_(g)
         minus_edge = kr.mul_(minus_m)
         toward_alpha, toward_g, total = _dot(u, minus_edge), _dot(u, g), u.sum(1, keepdim=True)
@@ -113,8 +116,14 @@ def _pieces(alpha: Tensor, k: Tensor, *tensors: Tensor, scratch: int) -> Iterato
 
 
 def _exponential(x: Tensor, alpha: Tensor, k: Tensor, q: Tensor, keep: Tensor | None = None) -> Tensor:
-    """q <- exp(-k|x|/alpha); returns -k|x|/alpha, in `keep` where given, else the buffer that now holds q."""
+    """q <- exp(-k|x|/alpha); returns -k|x|/alpha, in `keep` where given, else the buffer that now holds q.
+
+    Where g is far below the dtype's precision the exponent stops falling: h is 1 there, and an exponential or a product
+    that underflows is ten times as slow.
+    """
+    reach = -1.5 * math.log(torch.finfo(x.dtype).eps)
     exponent = torch.abs(x, out=q if keep is None else keep).mul_(-k / alpha)
+    torch.maximum(exponent, -reach - k, out=exponent)
     torch.exp(exponent, out=q)
     return exponent
 
