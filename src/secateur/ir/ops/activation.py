@@ -34,7 +34,7 @@ def relu6(x: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), from exp(-|x|), which cannot overflow."""
     decay = np.exp(-np.abs(x))
-    return np.where(x < 0, decay, np.float32(1)) / (1 + decay)
+    return np.where(x < 0, decay, np.float32(1)) / (np.float32(1) + decay)
 
 
 def tanh(x: Array) -> Array:
@@ -115,7 +115,7 @@ def gelu(x: Array, *, approximate: str) -> Array:
     """x Phi(x), Phi the normal distribution; "tanh" is the fit by tanh. Hendrycks and Gimpel 2016, section 2."""
     if approximate == "tanh":
         inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-        return np.float32(0.5) * x * (1 + np.tanh(inner))
+        return np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
     wide = x.astype(np.float64)
     return (0.5 * wide * erfc(wide * -math.sqrt(0.5))).astype(np.float32)
 
