@@ -1,19 +1,29 @@
-"""An Artifact: a compressed network as one value, with or without the graph that runs it."""
+"""An Artifact: a compressed network as one value, with or without the graph that runs it, and its file."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from functools import cached_property
+from io import BytesIO
+from typing import BinaryIO
 
 import numpy as np
 
 from secateur.errors import ArtifactError
+from secateur.ir import container
+from secateur.ir.coding.tensors import encode_tensor
+from secateur.ir.coding.varint import varint
 from secateur.ir.formats import GRAPH_DTYPE, Dense, Sparse
 from secateur.ir.graph import Graph
+from secateur.ir.header import header_bytes, read_header
 from secateur.ir.records import Fold, UnitAxes, UnitGroup
+from secateur.ir.sections import decode_body, encode_body
+from secateur.ir.storage import write_whole
+from secateur.ir.strict_json import JSON
 
-JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+MAX_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,105 @@ class Artifact:
                 )
             shape[axis] = group.size * repeat
         return tuple(shape)
+
+    @cached_property
+    def constants(self) -> Mapping[str, np.ndarray]:
+        """What the graph reads, dense, read-only, made once; empty without a graph."""
+        names = self.graph.constants if self.graph is not None else ()
+        dense = {name: self.tensors[name].to_dense().view() for name in names}
+        for array in dense.values():
+            array.flags.writeable = False
+        return dense
+
+    def to_bytes(self) -> bytes:
+        """The whole file. ArtifactError where graph or meta cannot be stored."""
+        return container.build(self._header(), encode_body(self.units, self.tensors).sections())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file under `path`, whole or not at all; ArtifactError where that fails, the old file then stays."""
+        write_whole(path, self.to_bytes())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, max_bytes: int = MAX_BYTES) -> Artifact:
+        """The artifact in the bytes of a file; as `load`."""
+        return cls._read(BytesIO(data), len(data), max_bytes)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Artifact:
+        """Read a file, whoever made it: what it announces is checked before it is allocated.
+
+        max_bytes  limit of the file's size, and of all its tensors in bytes once dense
+        Raises ArtifactError, and nothing else, for a file that is missing, damaged, hostile, newer or too large.
+        """
+        try:
+            with open(path, "rb") as file:
+                return cls._read(file, os.fstat(file.fileno()).st_size, max_bytes)
+        except OSError as error:
+            raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+
+    def bytes_by_stream(self) -> FileBytes:
+        """Where the bytes of the file go; `total` is exactly the size of the file."""
+        body, header = encode_body(self.units, self.tensors), self._header()
+        tensors = {
+            name: TensorBytes(
+                len(streams.positions), len(streams.values), _record_bytes(streams.record()) - streams.coded
+            )
+            for name, streams in body.tensors.items()
+        }
+        frame, framing = container.framing_bytes(header, body.sections())
+        return FileBytes(tensors, sum(map(_record_bytes, body.units)), frame, framing)
+
+    def _header(self) -> bytes:
+        return header_bytes(self.graph, self.tensors, self.axes, len(self.units), self.folds, self.meta)
+
+    @classmethod
+    def _read(cls, file: BinaryIO, size: int, max_bytes: int) -> Artifact:
+        if size > max_bytes:
+            raise ArtifactError(f"this file has {size} bytes, {max_bytes} are allowed: load it with a larger max_bytes")
+        try:
+            opened = container.open_container(file, size)
+            header = read_header(opened.header)
+            units, tensors = decode_body(opened.sections, header.groups, header.shapes, max_bytes)
+            return cls(header.graph(tensors), tensors, header.meta, units, header.axes, header.folds)
+        except MemoryError as error:
+            raise ArtifactError("not enough memory for what this artifact announces: is it what you expect?") from error
+
+
+@dataclass(frozen=True)
+class TensorBytes:
+    """Bytes of one tensor in the file: positions of non-zeros, values, and lengths and codes in front of them."""
+
+    positions: int
+    values: int
+    framing: int
+
+    @property
+    def total(self) -> int:
+        return self.positions + self.values + self.framing
+
+
+@dataclass(frozen=True)
+class FileBytes:
+    """Bytes of a file: tensors, masks of removed units, compressed header, and magic, lengths and checksums."""
+
+    tensors: Mapping[str, TensorBytes]
+    units: int
+    header: int
+    framing: int
+
+    @property
+    def total(self) -> int:
+        return sum(row.total for row in self.tensors.values()) + self.units + self.header + self.framing
+
+
+def encoded_bytes(tensor: Dense | Sparse) -> int:
+    """Bytes a tensor takes in a file, all but its name and shape in the header: it is encoded to find out."""
+    return _record_bytes(encode_tensor(tensor).record())
+
+
+def _record_bytes(record: bytes) -> int:
+    """Bytes of a record together with its length."""
+    return len(varint(len(record))) + len(record)
 
 
 def _check_constants(graph: Graph, tensors: Mapping[str, Dense | Sparse]) -> None:

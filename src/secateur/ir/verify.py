@@ -100,7 +100,7 @@ def _check_types(graph: Graph) -> None:
     for name, value in graph.types.items():
         if name not in made:
             raise GraphError(f"graph.types has {name!r}, which is no input, constant or node output")
-        _check_type(name, value)
+        check_type(name, value)
     for name in graph.constants:
         if _has_batch(graph.types[name]):
             raise GraphError(f"constant {name!r} has a size that depends on the batch: {show(graph.types[name].shape)}")
@@ -110,7 +110,8 @@ def _check_types(graph: Graph) -> None:
                 raise GraphError(f"{name!r} {show(value.shape)} depends on a batch size that no input brings in")
 
 
-def _check_type(name: str, value: object) -> None:
+def check_type(name: str, value: object) -> None:
+    """GraphError unless `value` is the type of a value a graph can hold: sane before any shape rule sees it."""
     if not isinstance(value, ValueType):
         raise GraphError(f"the type of {name!r} must be a ValueType, not {type(value).__name__}")
     if type(value.dtype) is not str or value.dtype not in DTYPES:
@@ -167,7 +168,7 @@ def _check_constants(graph: Graph, constants: Mapping[str, ValueType]) -> None:
         if name not in constants:
             raise GraphError(f"the graph reads constant {name!r}, which does not come with it")
         given, declared = constants[name], graph.types[name]
-        _check_type(name, given)
+        check_type(name, given)
         if given != declared:
             raise GraphError(
                 f"constant {name!r} is {given.dtype} {show(given.shape)}, "

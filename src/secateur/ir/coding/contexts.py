@@ -18,6 +18,7 @@ import numpy as np
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.range_coder import INTERVAL_LIMIT, Decoder, Encoder, Models
+from secateur.ir.coding.varint import Bytes
 
 MOST_NONZEROS = 200_000  # about a second of plain Python; larger tensors have codes that numpy runs
 MOST_LINES = 1_000_000  # rows plus columns, each of which costs a step
@@ -54,7 +55,7 @@ def encode_contexts(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | No
     return encoder.finish()
 
 
-def decode_contexts(stream: bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
+def decode_contexts(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
     """The positions, int64. ArtifactError on any stream that `encode_contexts` does not write."""
     rows, columns = _matrix(shape)
     if not 0 < nonzeros <= MOST_NONZEROS or rows + columns > MOST_LINES:

@@ -14,7 +14,7 @@ import numpy as np
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.range_coder import Decoder, Encoder, Models
-from secateur.ir.coding.varint import Reader, varint
+from secateur.ir.coding.varint import Bytes, Reader, varint
 
 MOST_VALUES = 200_000  # about half a second of plain Python; beyond, planes of bytes
 TREE_BITS = 10  # the largest tree: 1,024 models
@@ -46,7 +46,7 @@ def encode_floats(values: np.ndarray) -> bytes | None:
     return head + noise + encoder.finish()
 
 
-def decode_floats(stream: bytes, dtype: str, count: int) -> np.ndarray:
+def decode_floats(stream: Bytes, dtype: str, count: int) -> np.ndarray:
     """The `count` values; ArtifactError on any stream that `encode_floats` does not write."""
     if np.dtype(dtype).kind != "f" or not 0 < count <= MOST_VALUES:
         raise ArtifactError(f"damaged artifact: {count} values of {dtype} are not coded as modelled floats")
@@ -105,7 +105,7 @@ def _pack_bits(numbers: np.ndarray, width: int) -> bytes:
     return np.packbits((numbers[:, None] >> shifts & 1).astype(np.uint8)).tobytes()
 
 
-def _unpack_bits(data: bytes, width: int, count: int) -> np.ndarray:
+def _unpack_bits(data: Bytes, width: int, count: int) -> np.ndarray:
     bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * width).reshape(count, width)
     numbers = np.zeros(count, dtype=np.int64)
     for place in range(width):

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from secateur.errors import ArtifactError
 from secateur.ir.coding.contexts import decode_contexts, encode_contexts
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
-from secateur.ir.coding.varint import Reader, varint
+from secateur.ir.coding.varint import Bytes, Reader, varint
 
 ESCAPE = 255  # a gap byte that says: 255 zeros, and the gap goes on
 BLOCK_BYTES = 1 << 20  # of a mask, unpacked at a time
@@ -27,7 +27,7 @@ class PositionCode:
 
     name: str
     encode: Callable[[np.ndarray, tuple[int, ...]], bytes | None]
-    decode: Callable[[bytes, tuple[int, ...], int], np.ndarray]
+    decode: Callable[[Bytes, tuple[int, ...], int], np.ndarray]
 
 
 def encode_positions(positions: Int64[np.ndarray, " nonzeros"], shape: tuple[int, ...]) -> bytes:
@@ -37,11 +37,11 @@ def encode_positions(positions: Int64[np.ndarray, " nonzeros"], shape: tuple[int
     return bytes([index]) + varint(positions.size) + stream
 
 
-def decode_positions(stream: bytes, shape: tuple[int, ...], most: int) -> Int64[np.ndarray, " nonzeros"]:
-    """The positions, strictly increasing and inside the tensor; ArtifactError for more than `most` of them."""
+def decode_positions(stream: Bytes, shape: tuple[int, ...]) -> Int64[np.ndarray, " nonzeros"]:
+    """The positions, strictly increasing and inside the tensor; ArtifactError on any other stream."""
     code, reader = _code(stream)
     nonzeros = reader.varint()
-    if nonzeros > min(most, prod(shape)):
+    if nonzeros > prod(shape):
         raise ArtifactError(f"damaged artifact: {nonzeros} non-zeros are announced for a tensor of shape {shape}")
     positions = code.decode(reader.rest(), shape, nonzeros)
     if positions.size != nonzeros:
@@ -49,12 +49,12 @@ def decode_positions(stream: bytes, shape: tuple[int, ...], most: int) -> Int64[
     return positions
 
 
-def position_code(stream: bytes) -> str:
+def position_code(stream: Bytes) -> str:
     """The name of the code a stream is in."""
     return _code(stream)[0].name
 
 
-def _code(stream: bytes) -> tuple[PositionCode, Reader]:
+def _code(stream: Bytes) -> tuple[PositionCode, Reader]:
     reader = Reader(stream)
     index = reader.take(1)[0]
     if index >= len(POSITION_CODES):
@@ -66,7 +66,7 @@ def _encode_all(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | None:
     return b"" if positions.size in (0, prod(shape)) else None
 
 
-def _decode_all(stream: bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
+def _decode_all(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
     if stream or nonzeros not in (0, prod(shape)):
         raise ArtifactError("damaged artifact: all positions or none are announced, with others among them")
     return np.arange(nonzeros, dtype=np.int64)
@@ -81,7 +81,7 @@ def _encode_gaps(positions: np.ndarray, _shape: tuple[int, ...]) -> bytes:
     return varint(int(runs.sum())) + squeeze(stream.tobytes())
 
 
-def _decode_gaps(stream: bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
+def _decode_gaps(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
     reader = Reader(stream)
     runs = reader.varint()
     if runs > prod(shape) // ESCAPE:
@@ -103,7 +103,7 @@ def _encode_mask(positions: np.ndarray, shape: tuple[int, ...]) -> bytes:
     return squeeze(np.packbits(mask, bitorder="little").tobytes())
 
 
-def _decode_mask(stream: bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
+def _decode_mask(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
     packed = np.frombuffer(unsqueeze(stream, (prod(shape) + 7) // 8), dtype=np.uint8)
     positions, found = np.empty(nonzeros, dtype=np.int64), 0
     for start in range(0, packed.size, BLOCK_BYTES):

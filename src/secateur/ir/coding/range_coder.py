@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.varint import Bytes
 
 FULL = (1 << 32) - 1
 RENEW_BELOW = 1 << 24
@@ -114,8 +115,8 @@ class Decoder:
 
     __slots__ = ("_code", "_data", "_place", "_range", "_unit")
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data + bytes(LOOKAHEAD)
+    def __init__(self, data: Bytes) -> None:
+        self._data = bytes(data) + bytes(LOOKAHEAD)
         self._code = int.from_bytes(self._data[:LOOKAHEAD], "big")
         self._place = LOOKAHEAD
         self._range = FULL

@@ -6,6 +6,7 @@ import zstandard
 from zstandard import ZstdCompressionDict
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.varint import Bytes
 
 SMALL_BYTES = 1 << 16
 LEVEL = 19
@@ -36,7 +37,7 @@ def squeeze(data: bytes, dictionary: ZstdCompressionDict | None = None) -> bytes
     return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(data)
 
 
-def unsqueeze(frame: bytes, size: int, dictionary: ZstdCompressionDict | None = None) -> bytes:
+def unsqueeze(frame: Bytes, size: int, dictionary: ZstdCompressionDict | None = None) -> bytes:
     """The `size` bytes of one frame. Allocates no more than `size`; ArtifactError unless it holds exactly that."""
     try:
         announced = zstandard.get_frame_parameters(frame, format=zstandard.FORMAT_ZSTD1_MAGICLESS).content_size

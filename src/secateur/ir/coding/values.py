@@ -14,7 +14,7 @@ from jaxtyping import Shaped
 from secateur.errors import ArtifactError
 from secateur.ir.coding.floats import decode_floats, encode_floats
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
-from secateur.ir.coding.varint import Reader, varint
+from secateur.ir.coding.varint import Bytes, Reader, varint
 
 BLOCK_VALUES = 1 << 20  # values whose bytes are put into planes together; bounds what decoding needs beside its result
 
@@ -25,7 +25,7 @@ class ValueCode:
 
     name: str
     encode: Callable[[np.ndarray], bytes | None]
-    decode: Callable[[bytes, str, int], np.ndarray]
+    decode: Callable[[Bytes, str, int], np.ndarray]
 
 
 def encode_values(values: Shaped[np.ndarray, " count"]) -> bytes:
@@ -37,7 +37,7 @@ def encode_values(values: Shaped[np.ndarray, " count"]) -> bytes:
     return bytes([index]) + stream
 
 
-def decode_values(stream: bytes, dtype: str, count: int) -> Shaped[np.ndarray, " count"]:
+def decode_values(stream: Bytes, dtype: str, count: int) -> Shaped[np.ndarray, " count"]:
     """The values bit for bit; ArtifactError where the bytes do not hold `count` values of this dtype."""
     reader = Reader(stream)
     if not count:
@@ -62,7 +62,7 @@ def _encode_planes(values: np.ndarray) -> bytes | None:
     return b"".join(out)
 
 
-def _decode_planes(stream: bytes, dtype: str, count: int) -> np.ndarray:
+def _decode_planes(stream: Bytes, dtype: str, count: int) -> np.ndarray:
     reader, size = Reader(stream), np.dtype(dtype).itemsize
     if dtype == "bool":
         raise ArtifactError("damaged artifact: bool values are coded as bits only")
@@ -82,7 +82,7 @@ def _encode_steps(values: np.ndarray) -> bytes | None:
     return _encode_planes(np.diff(values, prepend=np.int64(0))) if values.dtype == np.int64 else None
 
 
-def _decode_steps(stream: bytes, dtype: str, count: int) -> np.ndarray:
+def _decode_steps(stream: Bytes, dtype: str, count: int) -> np.ndarray:
     if dtype != "int64":
         raise ArtifactError(f"damaged artifact: {dtype} values are not coded as steps")
     return np.cumsum(_decode_planes(stream, dtype, count), dtype=np.int64)
@@ -92,7 +92,7 @@ def _encode_bits(values: np.ndarray) -> bytes | None:
     return squeeze(np.packbits(values).tobytes()) if values.dtype == np.bool_ else None
 
 
-def _decode_bits(stream: bytes, dtype: str, count: int) -> np.ndarray:
+def _decode_bits(stream: Bytes, dtype: str, count: int) -> np.ndarray:
     if dtype != "bool":
         raise ArtifactError(f"damaged artifact: {dtype} values are not coded as bits")
     packed = np.frombuffer(unsqueeze(stream, (count + 7) // 8), dtype=np.uint8)

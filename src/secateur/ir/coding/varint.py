@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from secateur.errors import ArtifactError
+
+Bytes: TypeAlias = bytes | memoryview
 
 LIMIT_BITS = 63
 
@@ -18,26 +22,26 @@ def varint(value: int) -> bytes:
 
 
 class Reader:
-    """Takes announced pieces off a byte string; ArtifactError where fewer bytes are left than were announced."""
+    """Takes announced pieces off a byte string, as views; ArtifactError where fewer bytes are left than announced."""
 
     __slots__ = ("_data", "_place")
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, data: Bytes) -> None:
+        self._data = memoryview(data)
         self._place = 0
 
     @property
     def left(self) -> int:
         return len(self._data) - self._place
 
-    def take(self, count: int) -> bytes:
+    def take(self, count: int) -> memoryview:
         """The next `count` bytes."""
         if not 0 <= count <= self.left:
             raise ArtifactError(f"damaged artifact: {count} bytes are announced where {self.left} are left")
         self._place += count
         return self._data[self._place - count : self._place]
 
-    def rest(self) -> bytes:
+    def rest(self) -> memoryview:
         """All that is left."""
         return self.take(self.left)
 

@@ -1,0 +1,32 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from secateur.errors import ArtifactError
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` under `path` through a temporary file beside it, so that readers see the old file or the new one.
+
+    ArtifactError where that fails (disk full, no permission, no such folder): the old file is then as it was, and
+    nothing is left behind.
+    """
+    target = Path(path).resolve()
+    beside = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        try:
+            with open(beside, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write {path}: {error.strerror or error}; nothing was changed, choose another place or make room"
+        ) from error
