@@ -105,14 +105,17 @@ class Artifact:
             raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
 
     def bytes_by_stream(self) -> FileBytes:
-        """Where the bytes of the file go; `total` is exactly the size of the file."""
+        """Where the bytes of the file go; `total` is exactly the size of the file. Encoded once to find out."""
+        return self._file_bytes
+
+    @cached_property
+    def _file_bytes(self) -> FileBytes:
         body, header = encode_body(self.units, self.tensors), self._header()
-        tensors = {
-            name: TensorBytes(
-                len(streams.positions), len(streams.values), _record_bytes(streams.record()) - streams.coded
-            )
-            for name, streams in body.tensors.items()
-        }
+        tensors = {}
+        for name, streams in body.tensors.items():
+            framing = _record_bytes(streams.record()) - len(streams.positions) - len(streams.values)
+            codes = streams.codes()
+            tensors[name] = TensorBytes(len(streams.positions), len(streams.values), framing, *codes)
         frame, framing = container.framing_bytes(header, body.sections())
         return FileBytes(tensors, sum(map(_record_bytes, body.units)), frame, framing)
 
@@ -134,11 +137,16 @@ class Artifact:
 
 @dataclass(frozen=True)
 class TensorBytes:
-    """Bytes of one tensor in the file: positions of non-zeros, values, and lengths and codes in front of them."""
+    """Bytes of one tensor in the file: positions of non-zeros, values, lengths before them; and the codes chosen.
+
+    positions_code  "dense" where every element is stored;  values_code  "none" where there is no value
+    """
 
     positions: int
     values: int
     framing: int
+    positions_code: str
+    values_code: str
 
     @property
     def total(self) -> int:

@@ -8,8 +8,8 @@ from math import prod
 import numpy as np
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.positions import decode_positions, encode_positions
-from secateur.ir.coding.values import decode_values, encode_values
+from secateur.ir.coding.positions import decode_positions, encode_positions, position_code
+from secateur.ir.coding.values import decode_values, encode_values, value_code
 from secateur.ir.coding.varint import Bytes, Reader, varint
 from secateur.ir.formats import Dense, Sparse
 
@@ -32,10 +32,9 @@ class Streams:
     positions: bytes
     values: bytes
 
-    @property
-    def coded(self) -> int:
-        """Bytes of both streams."""
-        return len(self.positions) + len(self.values)
+    def codes(self) -> tuple[str, str]:
+        """Names of the codes that positions and values are in."""
+        return position_code(self.positions) if self.positions else "dense", value_code(self.values)
 
     def record(self) -> bytes:
         """form, length of the positions (Sparse only), positions, values."""

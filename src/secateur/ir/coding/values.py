@@ -39,14 +39,24 @@ def encode_values(values: Shaped[np.ndarray, " count"]) -> bytes:
 
 def decode_values(stream: Bytes, dtype: str, count: int) -> Shaped[np.ndarray, " count"]:
     """The values bit for bit; ArtifactError where the bytes do not hold `count` values of this dtype."""
-    reader = Reader(stream)
     if not count:
-        reader.end()
+        Reader(stream).end()
         return np.empty(0, dtype=dtype)
+    code, reader = _code(stream)
+    return code.decode(reader.rest(), dtype, count)
+
+
+def value_code(stream: Bytes) -> str:
+    """The name of the code a stream is in; "none" for the empty stream of no values."""
+    return _code(stream)[0].name if len(stream) else "none"
+
+
+def _code(stream: Bytes) -> tuple[ValueCode, Reader]:
+    reader = Reader(stream)
     index = reader.take(1)[0]
     if index >= len(VALUE_CODES):
         raise ArtifactError(f"damaged artifact: there is no value code {index}")
-    return VALUE_CODES[index].decode(reader.rest(), dtype, count)
+    return VALUE_CODES[index], reader
 
 
 def _encode_planes(values: np.ndarray) -> bytes | None:

@@ -1,0 +1,158 @@
+"""What an artifact holds, tensor by tensor, and what differs between two: plain data for tables and reports."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from secateur.ir.artifact import Artifact, TensorBytes
+from secateur.ir.graph import Graph, Node
+from secateur.ir.ops.sizes import show
+from secateur.ir.records import restore_units
+
+FLOAT32_BYTES = 4
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """One tensor of an artifact.
+
+    shape           as stored; original_shape: before units were removed
+    dtype           of the stored values
+    nonzeros        elements != 0; density: their share of the original elements, 0.0 where there are none
+    file            bytes in the file, by stream, and the codes chosen
+    float32_bytes   of the original shape, dense, as float32
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    original_shape: tuple[int, ...]
+    dtype: str
+    nonzeros: int
+    density: float
+    file: TensorBytes
+    float32_bytes: int
+
+
+@dataclass(frozen=True)
+class TensorChange:
+    """A tensor that two artifacts hold differently; None stands where one of them does not hold it.
+
+    largest  the largest |difference| of two values at one place of the original shape, infinite where one of them is
+             not a number; None where the original shapes differ
+    """
+
+    name: str
+    before: TensorRow | None
+    after: TensorRow | None
+    largest: float | None
+
+
+@dataclass(frozen=True)
+class FactChange:
+    """Something else that differs, in words: graph, operations, inputs, folds, removed units, an entry of meta."""
+
+    what: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changed from one artifact to another; equal artifacts have neither tensors nor facts."""
+
+    tensors: tuple[TensorChange, ...]
+    facts: tuple[FactChange, ...]
+    file_bytes_before: int
+    file_bytes_after: int
+
+
+def describe(artifact: Artifact) -> tuple[TensorRow, ...]:
+    """One row a tensor, in the artifact's order. Bytes that belong to no tensor are in `artifact.bytes_by_stream()`."""
+    coded = artifact.bytes_by_stream().tensors
+    return tuple(_row(artifact, name, coded[name]) for name in artifact.tensors)
+
+
+def difference(before: Artifact, after: Artifact) -> Difference:
+    """What differs from `before` to `after`: tensors by name, then everything else."""
+    rows = [{row.name: row for row in describe(artifact)} for artifact in (before, after)]
+    changes = []
+    for name in dict.fromkeys([*before.tensors, *after.tensors]):
+        old, new = rows[0].get(name), rows[1].get(name)
+        largest = None
+        if old and new:
+            if before.tensors[name] == after.tensors[name] and old.original_shape == new.original_shape:
+                continue
+            if old.original_shape == new.original_shape:
+                largest = _largest_difference(_restored(before, name), _restored(after, name))
+        changes.append(TensorChange(name, old, new, largest))
+    sizes = [artifact.bytes_by_stream().total for artifact in (before, after)]
+    return Difference(tuple(changes), tuple(_fact_changes(before, after)), *sizes)
+
+
+def _row(artifact: Artifact, name: str, coded: TensorBytes) -> TensorRow:
+    tensor, original = artifact.tensors[name], artifact.original_shape(name)
+    nonzeros, size = tensor.nonzeros, prod(original)
+    density = nonzeros / size if size else 0.0
+    return TensorRow(name, tensor.shape, original, tensor.dtype, nonzeros, density, coded, FLOAT32_BYTES * size)
+
+
+def _restored(artifact: Artifact, name: str) -> np.ndarray:
+    dense = {name: artifact.tensors[name].to_dense()}
+    return restore_units(dense, artifact.units, artifact.axes)[name]
+
+
+def _largest_difference(old: np.ndarray, new: np.ndarray) -> float:
+    if not old.size:
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        distance = np.abs(old.astype(np.float64) - new.astype(np.float64))
+    alike = (old == new) | (np.isnan(old) & np.isnan(new)) if old.dtype.kind == "f" else old == new
+    distance[alike] = 0.0
+    return float(np.where(np.isnan(distance), np.inf, distance).max())
+
+
+def _fact_changes(before: Artifact, after: Artifact) -> Iterator[FactChange]:
+    old, new = _facts(before), _facts(after)
+    for what in dict.fromkeys([*old, *new]):
+        if old.get(what) != new.get(what):
+            yield FactChange(what, old.get(what, ABSENT), new.get(what, ABSENT))
+    if before.graph and after.graph and before.graph != after.graph:
+        yield from _node_changes(before.graph, after.graph)
+
+
+def _facts(artifact: Artifact) -> dict[str, str]:
+    """Everything but numbers and nodes, in words."""
+    facts = {"graph": "runs" if artifact.graph else "weights only"}
+    removed = sum(int(np.count_nonzero(~group.kept)) for group in artifact.units)
+    facts["units removed"] = str(removed)
+    facts["folds"] = ", ".join(f"{fold.norm} into {fold.into}" for fold in artifact.folds) or ABSENT
+    facts |= {f"meta {key}": str(value) for key, value in artifact.meta.items()}
+    if artifact.graph:
+        counts = Counter(node.op for node in artifact.graph.nodes)
+        facts |= {f"operations {op}": str(count) for op, count in counts.items()}
+        for role, names in (("inputs", artifact.graph.inputs), ("outputs", artifact.graph.outputs)):
+            facts[role] = ", ".join(_value(artifact.graph, name) for name in names)
+    return facts
+
+
+def _value(graph: Graph, name: str) -> str:
+    return f"{name} {graph.types[name].dtype} {show(graph.types[name].shape)}"
+
+
+def _node_changes(before: Graph, after: Graph) -> Iterator[FactChange]:
+    """The nodes of equal output names that are not the same: other inputs, attributes or operation."""
+    old, new = before.producers(), after.producers()
+    for name in old:
+        if name in new and old[name] != new[name]:
+            yield FactChange(f"node {name}", _node(old[name]), _node(new[name]))
+
+
+def _node(node: Node) -> str:
+    arguments = [*node.inputs, *(f"{name}={value}" for name, value in sorted(node.attributes.items()))]
+    return f"{node.op}({', '.join(arguments)})"
