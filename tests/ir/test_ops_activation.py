@@ -12,6 +12,7 @@ import torch
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops import OPS
+from secateur.ir.ops.activation import same_type
 
 EXTREME = np.array([-3e38, -1e4, -104, -88, -20, -1e-30, 0, 1e-30, 20, 88, 104, 1e4], np.float32)
 SMOOTH = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": torch.nn.functional.silu}
@@ -42,9 +43,24 @@ def test_nan_stays_nan(name: str) -> None:
     assert np.isnan(OPS[name].run([np.array([np.nan], np.float32)], {}, 1)).all()
 
 
-@pytest.mark.parametrize("name", ["relu", "gelu", "silu", "sigmoid", "elu", "hardswish"])
+SCALARS = {name: {} for name, op in OPS.items() if op.rule is same_type} | {
+    "leaky_relu": {"slope": 0.1},
+    "elu": {"alpha": 1.0},
+    "clip": {"low": -1.0, "high": 1.0},
+    "gelu": {"approximate": "none"},
+}
+
+
+@pytest.mark.parametrize("form", ["none", "tanh"])
+def test_a_scalar_has_a_gelu(form: str) -> None:
+    y = OPS["gelu"].run([np.array(3, np.float32)], {"approximate": form}, 1)
+    np.testing.assert_allclose(y, 2.996, atol=1e-3)
+    assert isinstance(y, np.ndarray)
+
+
+@pytest.mark.parametrize("name", SCALARS)
 def test_a_scalar_stays_a_float32_array(name: str) -> None:
-    attributes = {"gelu": {"approximate": "none"}, "elu": {"alpha": 1.0}}.get(name, {})
+    attributes = SCALARS[name]
     y = OPS[name].run([np.array(-1.5, np.float32)], attributes, 1)
     assert isinstance(y, np.ndarray)
     assert (y.shape, y.dtype) == ((), np.float32)

@@ -13,8 +13,6 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 import torch
-from beartype import beartype
-from jaxtyping import jaxtyped
 from op_cases import TWINS, Twin
 
 from secateur.ir.graph import ValueType
@@ -140,7 +138,6 @@ def test_macs_are_a_count(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPS)
-def test_the_shapes_in_the_signature_hold(name: str) -> None:
-    op = OPS[name]
-    assert get_type_hints(op.meaning)["return"]  # jaxtyped skips what it cannot resolve; this raises
-    check_all(replace(op, meaning=jaxtyped(typechecker=beartype)(op.meaning)))
+def test_the_signature_can_be_checked(name: str) -> None:
+    """The import hook of conftest.py checks array shapes, but passes over annotations that it cannot resolve."""
+    assert "return" in get_type_hints(OPS[name].meaning)

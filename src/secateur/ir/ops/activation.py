@@ -1,4 +1,7 @@
-"""Activations: one number in, one number out (and softmax, which normalises an axis)."""
+"""Activations: one number in, one number out (and softmax, which normalises an axis).
+
+numpy makes scalars of 0-d results; a value of a graph is always an array, hence `np.asarray`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def same_type(x: ValueType) -> ValueType:
 
 def relu(x: Array) -> Array:
     """max(x, 0)."""
-    return np.maximum(x, np.float32(0))
+    return np.asarray(np.maximum(x, np.float32(0)))
 
 
 def relu6(x: Array) -> Array:
@@ -34,7 +37,7 @@ def relu6(x: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), from exp(-|x|), which cannot overflow."""
     decay = np.exp(-np.abs(x))
-    return np.where(x < 0, decay, np.float32(1)) / (np.float32(1) + decay)
+    return np.asarray(np.where(x < 0, decay, np.float32(1)) / (np.float32(1) + decay))
 
 
 def tanh(x: Array) -> Array:
@@ -44,17 +47,17 @@ def tanh(x: Array) -> Array:
 
 def silu(x: Array) -> Array:
     """x sigmoid(x)."""
-    return x * sigmoid(x)
+    return np.asarray(x * sigmoid(x))
 
 
 def hardsigmoid(x: Array) -> Array:
     """clip(x + 3, 0, 6) / 6."""
-    return clip(x + np.float32(3), low=0.0, high=6.0) / np.float32(6)
+    return np.asarray(clip(np.asarray(x + np.float32(3)), low=0.0, high=6.0) / np.float32(6))
 
 
 def hardswish(x: Array) -> Array:
     """x clip(x + 3, 0, 6) / 6."""
-    return x * clip(x + np.float32(3), low=0.0, high=6.0) / np.float32(6)
+    return np.asarray(x * clip(np.asarray(x + np.float32(3)), low=0.0, high=6.0) / np.float32(6))
 
 
 def leaky_relu_type(x: ValueType, *, slope: float) -> ValueType:
@@ -88,7 +91,7 @@ def clip_type(x: ValueType, *, low: float, high: float) -> ValueType:
 
 def clip(x: Array, *, low: float, high: float) -> Array:
     """min(max(x, low), high)."""
-    return np.minimum(np.maximum(x, np.float32(low)), np.float32(high))
+    return np.asarray(np.minimum(np.maximum(x, np.float32(low)), np.float32(high)))
 
 
 def prelu_type(x: ValueType, weight: ValueType) -> ValueType:
@@ -115,9 +118,9 @@ def gelu(x: Array, *, approximate: str) -> Array:
     """x Phi(x), Phi the normal distribution; "tanh" is the fit by tanh. Hendrycks and Gimpel 2016, section 2."""
     if approximate == "tanh":
         inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-        return np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
+        return np.asarray(np.float32(0.5) * x * (np.float32(1) + np.tanh(inner)))
     wide = x.astype(np.float64)
-    return (0.5 * wide * erfc(wide * -math.sqrt(0.5))).astype(np.float32)
+    return np.asarray(0.5 * wide * erfc(np.asarray(wide * -math.sqrt(0.5))), dtype=np.float32)
 
 
 def softmax_type(x: ValueType, *, axis: int) -> ValueType:

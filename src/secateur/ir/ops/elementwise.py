@@ -1,4 +1,4 @@
-"""Arithmetic on two values of broadcastable shapes."""
+"""Arithmetic on two values of broadcastable shapes. `np.asarray`, since numpy makes scalars of 0-d results."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def quotient_type(a: ValueType, b: ValueType) -> ValueType:
 
 def add(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a + b."""
-    return a + b
+    return np.asarray(a + b)
 
 
 def sub(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a - b."""
-    return a - b
+    return np.asarray(a - b)
 
 
 def mul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a b."""
-    return a * b
+    return np.asarray(a * b)
 
 
 def div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b; by IEEE 754 a zero in b gives an infinity or nan."""
-    return a / b
+    return np.asarray(a / b)

@@ -26,7 +26,7 @@ class Op:
     name        what a node's `op` says
     arity       fewest and most inputs; optional inputs are the trailing ones
     rule        (*input types, **attributes) -> output type; raises GraphError for inputs that do not fit
-    meaning     (*arrays, **attributes) -> array; never writes into its inputs, may return a view of one
+    meaning     (*arrays, **attributes) -> array, a 0-d one too; never writes into its inputs, may return a view of one
     attributes  name and kind of every attribute; all of them are required
     multiplies  (*input types, **attributes) -> multiply-accumulates for one example; None for an op that has none
     """
@@ -55,8 +55,7 @@ class Op:
             else value
             for name, value in attributes.items()
         }
-        # numpy gives scalars for 0-d results; a value of a graph is always an array.
-        return np.asarray(self.meaning(*arrays, **bound))
+        return self.meaning(*arrays, **bound)
 
     def macs(self, inputs: Sequence[ValueType], attributes: Mapping[str, Attribute]) -> int:
         """Dense multiply-accumulates for one example (batch 1); 0 for an op that is no sum of products."""
