@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
+from math import prod
 from typing import BinaryIO
 
 import numpy as np
@@ -19,7 +20,7 @@ from secateur.ir.formats import GRAPH_DTYPE, Dense, Sparse
 from secateur.ir.graph import Graph
 from secateur.ir.header import header_bytes, read_header
 from secateur.ir.records import Fold, UnitAxes, UnitGroup
-from secateur.ir.sections import decode_body, encode_body
+from secateur.ir.sections import DENSE_ITEM_BYTES, check_size, decode_body, encode_body
 from secateur.ir.storage import write_whole
 from secateur.ir.strict_json import JSON
 
@@ -47,6 +48,9 @@ class Artifact:
     folds: tuple[Fold, ...] = ()
 
     def __post_init__(self) -> None:
+        for name, tensor in self.tensors.items():
+            if type(name) is not str or not isinstance(tensor, Dense | Sparse):
+                raise ArtifactError(f"tensor {name!r} is a {type(tensor).__name__}: store it with formats.from_dense")
         for name in self.axes:
             if name not in self.tensors:
                 raise ArtifactError(f"axes name a tensor {name!r} that the artifact does not hold")
@@ -130,9 +134,11 @@ class Artifact:
             opened = container.open_container(file, size)
             header = read_header(opened.header)
             units, tensors = decode_body(opened.sections, header.groups, header.shapes, max_bytes)
-            return cls(header.graph(tensors), tensors, header.meta, units, header.axes, header.folds)
+            found = cls(header.graph(tensors), tensors, header.meta, units, header.axes, header.folds)
         except MemoryError as error:
             raise ArtifactError("not enough memory for what this artifact announces: is it what you expect?") from error
+        check_size(sum(DENSE_ITEM_BYTES * prod(found.original_shape(name)) for name in header.axes), max_bytes)
+        return found
 
 
 @dataclass(frozen=True)

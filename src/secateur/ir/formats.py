@@ -26,7 +26,7 @@ class Dense:
     array: Shaped[np.ndarray, ...]
 
     def __post_init__(self) -> None:
-        if self.array.dtype.name not in DENSE_DTYPES:
+        if self.array.dtype.name not in DENSE_DTYPES or not self.array.dtype.isnative:
             raise ArtifactError(
                 f"a tensor of dtype {self.array.dtype} cannot be stored: convert it to one of {', '.join(DENSE_DTYPES)}"
             )
@@ -71,7 +71,7 @@ class Sparse:
     values: Float[np.ndarray, " nonzeros"]
 
     def __post_init__(self) -> None:
-        if self.values.dtype.name not in SPARSE_DTYPES:
+        if self.values.dtype.name not in SPARSE_DTYPES or not self.values.dtype.isnative:
             raise ArtifactError(
                 f"a sparse tensor holds {' or '.join(SPARSE_DTYPES)}, not {self.values.dtype}: store it as Dense"
             )

@@ -57,18 +57,19 @@ def decode_body(
         reader = Reader(_next(records))
         size = reader.varint()
         needed += size
-        _check_size(needed, max_bytes)
+        check_size(needed, max_bytes)
         kept = np.zeros(size, dtype=np.bool_)
         kept[decode_positions(reader.rest(), (size,))] = True
         units.append(UnitGroup(size, kept))
-    _check_size(needed, max_bytes)
+    check_size(needed, max_bytes)
     tensors = {name: decode_tensor(_next(records), shape) for name, shape in shapes.items()}
     if next(records, None) is not None:
         raise ArtifactError("damaged artifact: it holds more tensors than its header names")
     return tuple(units), tensors
 
 
-def _check_size(needed: int, max_bytes: int) -> None:
+def check_size(needed: int, max_bytes: int) -> None:
+    """ArtifactError where the announced tensors are larger than the caller allows."""
     if needed > max_bytes:
         raise ArtifactError(
             f"this artifact announces {needed} bytes of tensors, {max_bytes} are allowed: "

@@ -17,15 +17,15 @@ from math import log2, prod
 import numpy as np
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.range_coder import INTERVAL_LIMIT, Decoder, Encoder, Models
+from secateur.ir.coding.range_coder import INTERVAL_LIMIT, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.varint import Bytes
 
 MOST_NONZEROS = 200_000  # about a second of plain Python; larger tensors have codes that numpy runs
-MOST_LINES = 1_000_000  # rows plus columns, each of which costs a step
+MOST_LINES = 1_000_000  # rows plus columns, each of which costs the encoder a step
 CLASS_BITS = 2  # at most four classes of rows and as many of columns
 TOP_WEIGHT = 31  # the densest class weighs this, the others proportionally less
 WEIGHT_COST_BITS = 5 + 10  # what a further class costs apart from the map: its weight, and its models that must learn
-CELLS_A_NONZERO = 64  # bounds the work: no more cells on the line than this times the non-zeros (plus one)
+CELLS_A_NONZERO = 16  # bounds the work: no more cells on the line than this times the non-zeros (plus one)
 
 
 def encode_contexts(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | None:
@@ -52,13 +52,14 @@ def encode_contexts(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | No
         first, last = max(start, low), min(end, low + line.cell)
         encoder.interval(first - low, last - first, line.cell)
         base = end
-    return encoder.finish()
+    stream = encoder.finish()
+    return stream if affordable(rows + columns + positions.size, len(stream)) else None
 
 
 def decode_contexts(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
     """The positions, int64. ArtifactError on any stream that `encode_contexts` does not write."""
     rows, columns = _matrix(shape)
-    if not 0 < nonzeros <= MOST_NONZEROS or rows + columns > MOST_LINES:
+    if not 0 < nonzeros <= MOST_NONZEROS or not affordable(rows + columns + nonzeros, len(stream)):
         raise ArtifactError(f"damaged artifact: {nonzeros} non-zeros of {rows} x {columns} are not coded with contexts")
     decoder = Decoder(stream)
     line = _Line(_receive_weights(decoder, rows), _receive_weights(decoder, columns), nonzeros)
@@ -68,11 +69,10 @@ def decode_contexts(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.
     for _ in range(nonzeros):
         missed = decoder.misses(models, 0, (line.length - base) // cell)
         low = base + missed * cell
-        row, column = line.element(low + decoder.point(cell))
-        start, base = line.interval(row, column)
-        first = max(start, low)
-        decoder.take(first - low, min(base, low + cell) - first)
-        positions.append(row * columns + column)
+        position, start, base = line.element(low + decoder.point(cell))
+        first = start if start > low else low
+        decoder.take(first - low, (base if base < low + cell else low + cell) - first)
+        positions.append(position)
     decoder.finish()
     return np.array(positions, dtype=np.int64)
 
@@ -97,11 +97,15 @@ class _Line:
         start = self.row_starts[row] + weight * self.column_starts[column]
         return start, start + weight * self.column_weights[column]
 
-    def element(self, point: int) -> tuple[int, int]:
+    def element(self, point: int) -> tuple[int, int, int]:
+        """The element that owns a point, as flat position, and its interval."""
         if point >= self.length:
             raise ArtifactError("damaged artifact: a position lies outside its tensor")
         row = bisect_right(self.row_starts, point) - 1
-        return row, bisect_right(self.column_starts, (point - self.row_starts[row]) // self.row_weights[row]) - 1
+        start, weight = self.row_starts[row], self.row_weights[row]
+        column = bisect_right(self.column_starts, (point - start) // weight) - 1
+        start += weight * self.column_starts[column]
+        return row * len(self.column_starts) + column, start, start + weight * self.column_weights[column]
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:

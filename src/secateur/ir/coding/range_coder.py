@@ -18,6 +18,15 @@ RENEW_BELOW = 1 << 24
 TOTAL_LIMIT = 1 << 14  # event counts (doubled) are halved here; far below RENEW_BELOW: no probability rounds to zero
 INTERVAL_LIMIT = 1 << 16  # the finest `total` an interval may be coded in
 LOOKAHEAD = 4  # bytes a decoder holds in advance
+FREE_STEPS, STEPS_A_BYTE = 1024, 32  # what a stream of few bytes may cost to decode: see `affordable`
+
+
+def affordable(steps: int, stream_bytes: int) -> bool:
+    """Whether a stream is worth that many Python steps: so that a small hostile file cannot keep a reader busy.
+
+    Streams with less than a quarter of a bit a step are left to codes that numpy and zstd decode.
+    """
+    return steps <= FREE_STEPS + STEPS_A_BYTE * stream_bytes
 
 
 class Models:
@@ -124,8 +133,9 @@ class Decoder:
 
     def point(self, total: int) -> int:
         """Where in [0, total) the next interval lies; `take` it once its bounds are known."""
-        self._unit = self._range // total
-        return min(self._code // self._unit, total - 1)
+        unit = self._unit = self._range // total
+        point = self._code // unit
+        return point if point < total else total - 1
 
     def take(self, start: int, width: int) -> None:
         """Consume the interval [start, start + width) that holds the point read last."""
