@@ -19,10 +19,13 @@ UnitAxes = Mapping[str, Mapping[int, tuple[int, int]]]
 
 @dataclass(frozen=True, eq=False)
 class UnitGroup:
-    """Units (channels, neurons) that tensors share along an axis, in original order; `kept` is True where one stays."""
+    """Units (channels, neurons) that tensors share along an axis, in original order.
+
+    kept  bool of shape (size,), True where a unit stays; GraphError for anything else
+    """
 
     size: int
-    kept: Bool[np.ndarray, " size"]
+    kept: np.ndarray
 
     def __post_init__(self) -> None:
         if self.kept.dtype != np.bool_ or self.kept.shape != (self.size,):

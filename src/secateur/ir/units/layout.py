@@ -18,7 +18,7 @@ from secateur.ir.graph import Graph, Node
 from secateur.ir.naming import module_of
 
 Constants = Mapping[str, np.ndarray]
-Units = Int64[np.ndarray, " positions"]
+Units = Int64[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, eq=False)

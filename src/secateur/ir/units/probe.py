@@ -16,13 +16,13 @@ from secateur.ir.ops import OPS
 from secateur.ir.units.layout import Layer, UnitFlow
 from secateur.ir.units.rules import RULES
 
-Values = dict[str, Float[np.ndarray, "one *rest"]]
+Values = dict[str, Float[np.ndarray, "..."]]
 
 
 def constant_values(
     flow: UnitFlow,
-    live_rows: Mapping[str, Bool[np.ndarray, " rows"]],
-    biases: Mapping[str, Float64[np.ndarray, " rows"]],
+    live_rows: Mapping[str, Bool[np.ndarray, " _"]],
+    biases: Mapping[str, Float64[np.ndarray, " _"]],
 ) -> Values:
     """The values of one example that are at least partly constant; NaN marks the elements that are not.
 

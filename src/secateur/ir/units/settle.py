@@ -38,7 +38,7 @@ class Settlement:
     roots: Int64[np.ndarray, " units"]
     alive: Bool[np.ndarray, " units"]
     hollow: Bool[np.ndarray, " units"]
-    biases: dict[str, Float64[np.ndarray, " rows"]]
+    biases: dict[str, Float64[np.ndarray, " _"]]
     reasons: dict[int, str]
 
 
