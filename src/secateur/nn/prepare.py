@@ -12,6 +12,7 @@ from secateur.nn.sites import Site, find_sites
 from secateur.nn.transform import WeightTransform, transforms_of
 
 
+@torch.no_grad()
 def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
     """Parametrize the weights the plan prunes; returns the model. All or nothing: a plan that does not fit changes
     nothing.

@@ -121,7 +121,9 @@ def _tensor_at(module: nn.Module, dotted: str) -> Tensor | None:
     for part in path:
         module = getattr(module, part)
     if parametrize.is_parametrized(module, name):
-        return original_of(module, name)
+        chain = cast(nn.ModuleDict, module.parametrizations)[name]
+        # Weight norm and its like keep several originals: none of them is the matrix that multiplies.
+        return original_of(module, name) if hasattr(chain, "original") else None
     return getattr(module, name)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from secateur.errors import PlanError
 from secateur.nn.sites import original_of
@@ -30,13 +31,27 @@ def strip_(model: nn.Module) -> nn.Module:
             original = original_of(module, tensor)
             original.copy_(transform(original))
     for _, module, tensor, _ in reversed(ends):
-        parametrize.remove_parametrizations(module, tensor, leave_parametrized=False)
-        _move_to_front(module, tensor)
+        _unregister(module, tensor)
     return model
 
 
-def _move_to_front(module: nn.Module, tensor: str) -> None:
-    """Torch re-registers the parameter last; the weights stood first, and files compare key order."""
-    parameters = module._parameters
-    for name in [name for name in parameters if name != tensor]:
-        parameters[name] = parameters.pop(name)
+def _unregister(module: nn.Module, tensor: str) -> None:
+    """Give the module its plain parameter back.
+
+    Not torch's remove_parametrizations: that one deletes the property from a class which deep copies share, so that
+    stripping a copy would break the original.
+    """
+    original = original_of(module, tensor)
+    chains = cast(nn.ModuleDict, module.parametrizations)
+    del chains[tensor]
+    parametrized = type(module)
+    if len(chains):
+        members = {name: value for name, value in vars(parametrized).items() if name != tensor}
+        module.__class__ = type(parametrized.__name__, parametrized.__bases__, members)
+    else:
+        del module.parametrizations
+        module.__class__ = parametrized.__bases__[0]
+    module.register_parameter(tensor, original)
+    # It now stands last, but the weights stood first, and files compare key order.
+    for name in [name for name in module._parameters if name != tensor]:
+        module._parameters[name] = module._parameters.pop(name)

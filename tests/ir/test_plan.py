@@ -1,0 +1,115 @@
+"""ir.plan: frozen, JSON both ways, pure replace, errors that teach."""
+
+import dataclasses
+import json
+
+import pytest
+
+from secateur.errors import PlanError
+from secateur.ir.plan import Plan, Prune, TensorPlan
+
+ROWS = (
+    TensorPlan("conv1.weight", "Conv2d", (20, 1, 5, 5), 576, Prune()),
+    TensorPlan("conv1.bias", "Conv2d", (20,), reason="Conv2d.bias has no pruning rule"),
+    TensorPlan("layer1.0.fc.weight", "Linear", (10, 500), 1, Prune(form="analytic", granularity="channel", start=0.5)),
+    TensorPlan("head.weight", "Linear", (10, 10), 1, Prune(), tied=("embed.weight",)),
+)
+PLAN = Plan(ROWS)
+
+
+def test_json_goes_both_ways():
+    assert Plan.from_json(PLAN.to_json()) == PLAN
+
+
+def test_json_puts_one_tensor_on_a_line():
+    assert sum('"name"' in line for line in PLAN.to_json().splitlines()) == len(ROWS)
+
+
+def test_prints_a_table_with_every_tensor_and_reason():
+    text = str(PLAN)
+    for row in ROWS:
+        assert row.name in text
+    assert "Conv2d.bias has no pruning rule" in text
+    assert "288,000" in text, "MACs of conv1"
+    assert "tied: embed.weight" in text
+
+
+def test_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PLAN.tensors = ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("conv1.weight", ["conv1.weight"]),
+        ("conv1", ["conv1.weight", "conv1.bias"]),
+        ("layer1.*.weight", ["layer1.0.fc.weight"]),
+        ("layer1", ["layer1.0.fc.weight"]),
+        ("embed.weight", ["head.weight"]),
+    ],
+)
+def test_matching(pattern, names):
+    assert list(PLAN.matching(pattern)) == names
+
+
+def test_replace_is_pure():
+    changed = PLAN.replace("layer1.*.weight", prune=None)
+    assert changed["layer1.0.fc.weight"].prune is None
+    assert PLAN["layer1.0.fc.weight"].prune is not None
+    assert changed.replace("layer1", prune=Prune())["layer1.0.fc.weight"].prune == Prune()
+
+
+def test_near_misses_are_named():
+    with pytest.raises(PlanError, match=r"did you mean .*'conv1"):
+        PLAN.replace("convl.weight", prune=None)
+    with pytest.raises(PlanError, match="did you mean 'head.weight'"):
+        PLAN["haed.weight"]
+    with pytest.raises(PlanError, match="did you mean 'threshold'"):
+        Prune("treshold")
+
+
+def test_what_cannot_be_pruned_says_why():
+    with pytest.raises(PlanError, match="Conv2d.bias has no pruning rule"):
+        PLAN.replace("conv1.bias", prune=Prune())
+
+
+@pytest.mark.parametrize("bad", [{"form": "soft"}, {"granularity": "row"}, {"start": 0}, {"start": "1"}, {"method": 3}])
+def test_rules_refuse_nonsense(bad):
+    with pytest.raises(PlanError):
+        Prune(**bad)
+
+
+def mutate(**changes):
+    data = json.loads(PLAN.to_json())
+    data["tensors"][0].update(changes)
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not json",
+        "[]",
+        "{}",
+        '{"secateur_plan": 2, "tensors": []}',
+        '{"secateur_plan": 1, "tensors": {}}',
+        '{"secateur_plan": 1, "tensors": [3]}',
+        '{"secateur_plan": 1, "tensors": [{"name": "a"}]}',
+        mutate(name=""),
+        mutate(shape=[-1]),
+        mutate(shape=[True]),
+        mutate(shape="20"),
+        mutate(reuse=2**62),
+        mutate(surprise=1),
+        mutate(prune={"method": "threshold", "beta": 1}),
+        mutate(prune=[]),
+        mutate(tied=[1]),
+        mutate(name="head.weight"),
+        "[" * 100_000,
+    ],
+)
+def test_bad_json_is_a_plan_error(text):
+    with pytest.raises(PlanError):
+        Plan.from_json(text)

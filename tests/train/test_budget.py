@@ -1,0 +1,179 @@
+"""train.budget: multipliers ascend, references move, state resumes exactly, and what would fail silently raises."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from prepared import EXAMPLE, prepared, small_net
+from secateur.errors import PlanError, TargetError
+from secateur.ir.plan import Prune
+from secateur.ir.target import Target
+from secateur.nn.groups import param_groups
+from secateur.nn.harden import harden_
+from secateur.nn.transform import transforms_of
+from secateur.train.budget import SHARPNESS, Budget
+
+LABELS = torch.tensor([0, 1])
+
+
+def step(model, budget, optimizer):
+    loss = nn.functional.cross_entropy(model(EXAMPLE), LABELS) + budget()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    budget.step()
+    return float(loss.detach())
+
+
+def run(model, budget, optimizer, steps):
+    return [step(model, budget, optimizer) for _ in range(steps)]
+
+
+def adam(model):
+    return torch.optim.Adam(param_groups(model, threshold_lr=0.03), lr=1e-3)
+
+
+@pytest.mark.parametrize("form", ["analytic", "dense", "straight_through"])
+@pytest.mark.parametrize(
+    "target",
+    [Target(density=0.2), Target(macs=400), Target(packed_bytes=1300, values="float16"), Target(density=0.3, macs=900)],
+    ids=lambda t: "+".join(t.wishes()),
+)
+def test_every_cost_arrives_near_its_target(target, form):
+    model = prepared(Prune(form=form))
+    budget = Budget(model, target, steps=300)
+    run(model, budget, adam(model), 300)
+    for name, cost in budget.costs().items():
+        assert float(cost.detach()) <= 1.15 * target.wishes()[name]
+
+
+def test_costs_share_the_evaluation_of_the_forward(monkeypatch):
+    model = prepared()
+    budget = Budget(model, Target(density=0.1), steps=10)
+    model(EXAMPLE)
+    monkeypatch.setattr("secateur.nn.threshold.ThresholdPrune.soft", lambda *_: pytest.fail("evaluated twice"))
+    budget()
+
+
+def test_a_stale_evaluation_is_not_reused():
+    model = prepared()
+    budget = Budget(model, Target(density=0.1), steps=10)
+    model(EXAMPLE)
+    before = float(budget.costs()["density"].detach())
+    with torch.no_grad():
+        transforms_of(model)[1].original.mul_(0.01)
+    assert float(budget.costs()["density"].detach()) < before
+
+
+def test_budget_before_after_and_apart_from_the_task_loss():
+    """Whatever the order of forward, budget and backward, the gradients are the same."""
+    gradients = []
+    for order in ("together", "apart", "budget first"):
+        model = prepared(Prune(form="analytic"))
+        budget = Budget(model, Target(density=0.1), steps=10)
+        budget.multipliers["density"] = 0.7
+        if order == "together":
+            (model(EXAMPLE).sum() + budget()).backward()
+        elif order == "apart":
+            model(EXAMPLE).sum().backward()
+            budget().backward()
+        else:
+            term = budget()
+            (model(EXAMPLE).sum() + term).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for other in gradients[1:]:
+        for expected, found in zip(gradients[0], other, strict=True):
+            torch.testing.assert_close(found, expected)
+
+
+def test_multiplier_ascends_while_violated_and_never_goes_below_zero():
+    model = prepared()
+    budget = Budget(model, Target(density=0.5), steps=10)
+    budget._start["density"] = 1e-3  # the reference is now far below the cost
+    run(model, budget, adam(model), 1)
+    assert budget.multipliers["density"] > 0
+    budget._start["density"] = 1e9
+    run(model, budget, adam(model), 1)
+    assert budget.multipliers["density"] == 0
+
+
+def test_the_gates_sharpen_over_the_steps():
+    model = prepared()
+    budget = Budget(model, Target(density=0.5), steps=20)
+    run(model, budget, adam(model), 20)
+    assert all(float(site.transform.prune.floor) == pytest.approx(SHARPNESS[1]) for site in transforms_of(model))
+    assert budget.fraction == 1
+
+
+def test_state_resumes_exactly():
+    model = prepared()
+    budget, optimizer = Budget(model, Target(density=0.1, macs=900), steps=40), None
+    optimizer = adam(model)
+    run(model, budget, optimizer, 10)
+    saved = copy.deepcopy((model.state_dict(), budget.state_dict(), optimizer.state_dict()))
+    expected = run(model, budget, optimizer, 10)
+
+    again = prepared()
+    resumed = Budget(again, Target(density=0.1, macs=900), steps=40)
+    optimizer = adam(again)
+    again.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    optimizer.load_state_dict(saved[2])
+    assert run(again, resumed, optimizer, 10) == expected
+    assert resumed.state_dict() == budget.state_dict()
+
+
+def test_a_foreign_state_is_refused():
+    budget = Budget(prepared(), Target(density=0.1), steps=10)
+    with pytest.raises(TargetError, match="macs"):
+        budget.load_state_dict(Budget(prepared(), Target(macs=900), steps=10).state_dict())
+    with pytest.raises(TargetError, match="20 steps"):
+        budget.load_state_dict(Budget(prepared(), Target(density=0.1), steps=20).state_dict())
+
+
+def test_an_optimizer_built_before_prepare_is_detected():
+    model = prepared()
+    old = torch.optim.SGD([site.original for site in transforms_of(model)], lr=0.1)
+    budget = Budget(model, Target(density=0.1), steps=10)
+    with pytest.raises(PlanError, match="build the optimizer after prepare_"):
+        run(model, budget, old, 1)
+
+
+@pytest.mark.parametrize("build", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop])
+def test_any_optimizer_owns_the_thresholds(build):
+    model = prepared()
+    before = [s.transform.prune.alpha_raw.detach().clone() for s in transforms_of(model)]
+    run(model, Budget(model, Target(density=0.1), steps=10), build(param_groups(model), lr=0.01), 3)
+    assert all(
+        not torch.equal(b, s.transform.prune.alpha_raw) for b, s in zip(before, transforms_of(model), strict=True)
+    )
+
+
+def test_a_step_skipped_by_the_gradient_scaler_is_not_an_error():
+    model = prepared()
+    budget, optimizer = Budget(model, Target(density=0.1), steps=10), adam(model)
+    (model(EXAMPLE).sum() * float("inf") + budget()).backward()
+    budget.step()
+    assert budget.taken == 1
+    step(model, budget, optimizer)
+
+
+def test_misuse_is_named():
+    with pytest.raises(PlanError, match="not prepared"):
+        Budget(small_net(), Target(density=0.1), steps=10)
+    with pytest.raises(TargetError, match="steps"):
+        Budget(prepared(), Target(density=0.1), steps=0)
+    with pytest.raises(TargetError, match="out of reach"):
+        Budget(prepared(), Target(packed_bytes=100), steps=10)
+    with pytest.raises(TargetError, match="not part of the loss"):
+        Budget(prepared(), Target(density=0.1), steps=10).step()
+
+
+def test_after_hardening_the_costs_are_exact_and_budget_needs_no_thresholds():
+    model = prepared()
+    harden_(model, Target(density=0.25))
+    budget = Budget(model, Target(density=0.25), steps=5)
+    assert float(budget.costs()["density"].detach()) == pytest.approx(0.25)
+    run(model, budget, torch.optim.SGD(model.parameters(), lr=0.01), 2)

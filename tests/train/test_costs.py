@@ -1,0 +1,61 @@
+"""train.costs: differentiable costs against counting by hand; every wish of a Target has its row."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from prepared import EXAMPLE, prepared
+from secateur.ir.target import Target
+from secateur.nn.harden import harden_
+from secateur.nn.measure import packed_bytes as real_bytes
+from secateur.nn.transform import transforms_of
+from secateur.train.costs import COSTS, Layers, fixed_bytes
+
+
+def layers_of(model, target):
+    sites = transforms_of(model)
+    return Layers(sites, tuple(site.count() for site in sites), fixed_bytes(model, target), target.value_bits)
+
+
+def test_every_wish_has_a_cost():
+    assert set(COSTS) == {f.name for f in dataclasses.fields(Target)} - {"values"}
+
+
+def test_hard_costs_equal_counting():
+    model = prepared()
+    harden_(model, Target(density=0.3))
+    layers = layers_of(model, Target(density=0.3))
+    kept = [int((site.transform(site.original) != 0).sum()) for site in transforms_of(model)]
+    assert float(COSTS["density"](layers)) == pytest.approx(sum(kept) / 660)
+    assert float(COSTS["macs"](layers)) == 36 * kept[0] + kept[1] + kept[2]
+
+
+@pytest.mark.parametrize("density", [0.05, 0.3, 0.9])
+def test_the_byte_cost_is_an_upper_bound_on_the_real_size(density):
+    model, target = prepared(), Target(packed_bytes=10_000, values="float16")
+    harden_(model, Target(density=density))
+    masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
+    bound = float(COSTS["packed_bytes"](layers_of(model, target)))
+    real = real_bytes(model, masks, "float16")
+    assert real <= bound + 8 * len(masks), "a few bytes a tensor are coding overhead"
+    assert bound < 1.6 * real
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_costs_pull_every_threshold_up(name):
+    model = prepared()
+    model(EXAMPLE)
+    COSTS[name](layers_of(model, Target(packed_bytes=10_000, values="float16"))).backward()
+    assert all(site.transform.prune.alpha_raw.grad.item() < 0 for site in transforms_of(model))
+
+
+def test_the_byte_cost_survives_an_empty_tensor():
+    model = prepared()
+    with torch.no_grad():
+        transforms_of(model)[0].original.zero_()
+        transforms_of(model)[0].transform.prune.floor.fill_(50.0)
+    cost = COSTS["packed_bytes"](layers_of(model, Target(packed_bytes=10_000)))
+    cost.backward()
+    assert torch.isfinite(cost)
+    assert all(p.grad.isfinite().all() for s in transforms_of(model) for p in s.transform.parameters())

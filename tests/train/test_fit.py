@@ -1,0 +1,65 @@
+"""train.fit: the reference loop reaches its target on a learnable toy problem, and stops on NaN."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from prepared import prepared
+from secateur.errors import TargetError
+from secateur.ir.target import Target
+from secateur.nn.transform import transforms_of
+from secateur.train.fit import Record, Schedule, Step, fit
+from secateur.train.task import Task, accuracy, score
+
+
+def bright_quadrant_task(model):
+    """Which of three corners of the picture is bright."""
+    generator = torch.Generator().manual_seed(3)
+    images = 0.3 * torch.randn(240, 1, 8, 8, generator=generator)
+    labels = torch.randint(0, 3, (240,), generator=generator)
+    for corner, (rows, columns) in enumerate(
+        [(slice(0, 4), slice(0, 4)), (slice(0, 4), slice(4, 8)), (slice(4, 8), slice(0, 4))]
+    ):
+        images[labels == corner, :, rows, columns] += 1
+    batches = [(images[i : i + 40], labels[i : i + 40]) for i in range(0, 240, 40)]
+    return Task(model, images[:2], batches[:5], batches[5:], nn.functional.cross_entropy, accuracy)
+
+
+SCHEDULE = Schedule(prune_epochs=12, finetune_epochs=6, lr=5e-3, threshold_lr=0.05)
+
+
+def test_reaches_the_density_and_keeps_the_accuracy():
+    events = []
+    task = bright_quadrant_task(prepared())
+    fitted = fit(task, Target(density=0.15), schedule=SCHEDULE, watch=events.append)
+    assert fitted.hardening.density == pytest.approx(0.15, abs=0.002)
+    assert score(task) == fitted.history[-1].score > 0.9
+    assert [r.phase for r in fitted.history] == ["prune"] * 12 + ["finetune"] * 6
+    assert sum(isinstance(e, Step) for e in events) == 18 * 5
+    assert [e for e in events if isinstance(e, Record)] == list(fitted.history)
+    assert fitted.score_hard <= 1
+    assert all(site.transform.is_hard for site in transforms_of(task.model))
+
+
+def test_the_same_seed_gives_the_same_run():
+    runs = [fit(bright_quadrant_task(prepared()), Target(density=0.2), schedule=Schedule(2, 1)) for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_a_nan_loss_stops_and_names_the_step():
+    task = bright_quadrant_task(prepared())
+    poisoned = Task(task.model, task.example, task.train, task.val, lambda y, t: task.loss(y, t) * math.nan, accuracy)
+    with pytest.raises(TargetError, match="prune, epoch 0, step 0"):
+        fit(poisoned, Target(density=0.2), schedule=SCHEDULE)
+
+
+def test_score_is_weighted_by_batch_size_and_restores_the_mode():
+    task = bright_quadrant_task(prepared())
+    model = nn.Sequential(nn.Dropout(), nn.Flatten(), nn.Linear(64, 3)).train()
+    images, labels = task.val[0]
+    ragged = Task(model, images[:2], [], [(images[:30], labels[:30]), (images[30:], labels[30:])], task.loss, accuracy)
+    whole = Task(model, images[:2], [], [(images, labels)], task.loss, accuracy)
+    assert score(ragged) == pytest.approx(score(whole))
+    assert model.training
