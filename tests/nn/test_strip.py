@@ -31,7 +31,7 @@ def test_outputs_are_equal_bit_for_bit_and_keys_are_the_original_ones(harden):
 
 def test_the_parameter_objects_survive():
     model = small_net()
-    before = {name: parameter for name, parameter in model.named_parameters()}
+    before = dict(model.named_parameters())
     strip_(prepare_(model, plan(model, EXAMPLE, prune=Prune())))
     assert all(before[name] is parameter for name, parameter in model.named_parameters())
 

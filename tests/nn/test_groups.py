@@ -1,0 +1,41 @@
+"""nn.groups: every trainable parameter once, no decay where it would do harm."""
+
+import pytest
+import torch
+
+from prepared import Tied, prepared, small_net
+from secateur.errors import PlanError
+from secateur.ir.plan import Prune
+from secateur.nn.groups import param_groups
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
+
+
+def test_every_trainable_parameter_is_in_exactly_one_group():
+    tied = Tied()
+    tied = prepare_(tied, plan(tied, torch.tensor([[1]]), prune=Prune()))
+    for model in (prepared(), tied):
+        grouped = [p for group in param_groups(model) for p in group["params"]]
+        assert sorted(map(id, grouped)) == sorted(id(p) for p in model.parameters())
+
+
+def test_only_kept_tensors_decay():
+    decay = {group["name"]: group["weight_decay"] for group in param_groups(prepared(), weight_decay=0.1)}
+    assert decay == {"weights": 0.1, "pruned": 0.0, "thresholds": 0.0}
+
+
+def test_frozen_weights_stay_out():
+    model = prepared()
+    model[6].bias.requires_grad_(False)
+    assert all(p is not model[6].bias for group in param_groups(model) for p in group["params"])
+
+
+def test_thresholds_have_their_own_rate():
+    groups = {group["name"]: group for group in param_groups(prepared(), threshold_lr=0.5)}
+    assert groups["thresholds"]["lr"] == 0.5
+    assert "lr" not in groups["weights"]
+
+
+def test_an_unprepared_model_is_refused():
+    with pytest.raises(PlanError, match="not prepared"):
+        param_groups(small_net())
