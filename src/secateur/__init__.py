@@ -26,9 +26,16 @@ if TYPE_CHECKING:
     from secateur.nn.planning import plan as plan
     from secateur.nn.prepare import prepare_ as prepare_
     from secateur.nn.strip import strip_ as strip_
+    from secateur.reporting.facts import Training as Training
+    from secateur.reporting.facts import WeightHistogram as WeightHistogram
+    from secateur.reporting.measurement import Change as Change
+    from secateur.reporting.measurement import Measurement as Measurement
+    from secateur.reporting.report import Report as Report
+    from secateur.reporting.report import report as report
     from secateur.train.budget import Budget as Budget
     from secateur.train.fit import Schedule as Schedule
     from secateur.train.fit import fit as fit
+    from secateur.train.task import Task as Task
 
 PUBLIC = {
     "ArtifactError": "secateur.errors",
@@ -46,13 +53,20 @@ PUBLIC = {
     "plan": "secateur.nn.planning",
     "prepare_": "secateur.nn.prepare",
     "strip_": "secateur.nn.strip",
+    "Training": "secateur.reporting.facts",
+    "WeightHistogram": "secateur.reporting.facts",
+    "Change": "secateur.reporting.measurement",
+    "Measurement": "secateur.reporting.measurement",
+    "Report": "secateur.reporting.report",
+    "report": "secateur.reporting.report",
     "Budget": "secateur.train.budget",
     "Schedule": "secateur.train.fit",
     "fit": "secateur.train.fit",
+    "Task": "secateur.train.task",
 }
 """Public name -> module that defines it. No name may equal a subpackage's."""
 
-__all__ = ["__version__", *PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *PUBLIC]
 
 
 def __getattr__(name: str) -> object:
