@@ -53,7 +53,7 @@ class Budget:
                 f"packed_bytes={limit:,} is out of reach: {self._fixed_bytes:,} bytes (biases, kept tensors, header) stay"
             )
         self.multipliers = dict.fromkeys(self._start, 0.0)
-        self._watched = self._thresholds()
+        self._unmoved = self._thresholds()
 
     @property
     def fraction(self) -> float:
@@ -78,7 +78,6 @@ class Budget:
         for name, constraint in self._constraints().items():
             total = total + self.multipliers[name] * constraint + PENALTY * constraint.clamp_min(0).square()
             self._last[name] = float(constraint.detach())
-        self._watched = self._thresholds()
         return total
 
     def step(self) -> None:
@@ -112,18 +111,18 @@ class Budget:
         references = self.references()
         return {name: (cost / references[name]).log() for name, cost in self.costs().items()}
 
-    def _thresholds(self) -> list[tuple[int, Tensor]]:
-        # Versions alone do not tell: torch's fused optimizers step a parameter without counting it up (2.13, CPU).
+    def _thresholds(self) -> list[tuple[Tensor, int, Tensor]]:
         parameters = [p for site in self._sites for p in site.transform.parameters()]
-        return [(p._version, p.detach().clone()) for p in parameters]
+        return [(p, p._version, p.detach().clone()) for p in parameters]
 
     def _refuse_unowned_thresholds(self) -> None:
+        """Every threshold must move once. The version alone does not tell: torch's fused optimizers step a parameter
+        without counting it up (2.13, CPU); the value alone neither: a late step may be below float resolution."""
         if not hasattr(self, "_last"):
             raise TargetError("budget() was not part of the loss: add it before budget.step()")
-        parameters = [p for site in self._sites for p in site.transform.parameters()]
-        for parameter, (version, value) in zip(parameters, self._watched, strict=True):
-            stepped = parameter._version != version or not torch.equal(parameter, value)
-            if not stepped and parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any():
+        self._unmoved = [(p, v, w) for p, v, w in self._unmoved if p._version == v and torch.equal(p, w)]
+        for parameter, _, _ in self._unmoved:
+            if parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any():
                 raise PlanError(
                     "a threshold had a gradient but no optimizer stepped it: build the optimizer after prepare_, from "
                     "param_groups(model), and call budget.step() after optimizer.step()"
