@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from networks import Net, assert_close, check_valid, networks, outputs_of
+from random_networks import Net, assert_close, check_valid, networks, outputs_of
 
 from secateur.errors import GraphError
 from secateur.ir.dead_units import Kept, Removal, remove_dead_units

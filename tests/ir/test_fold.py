@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Net, assert_close, check_valid, networks, outputs_of
+from random_networks import Net, assert_close, check_valid, networks, outputs_of
 
 from secateur.ir import fold
 from secateur.ir.fold import fold_batch_norm

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from random_networks import Net, assert_close, check_valid, outputs_of
 
-from networks import Net, assert_close, check_valid, outputs_of
 from secateur.ir.dead_units import remove_dead_units
 from secateur.ir.interpret import run_graph
 from secateur.ir.units.probe import constant_values

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from random_networks import Net
 
-from networks import Net
 from secateur.ir.units.layout import Layout
 from secateur.ir.units.rules import reshaped, trace_units
 

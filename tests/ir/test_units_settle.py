@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
+from random_networks import Net
 
-from networks import Net
 from secateur.ir.units.rules import trace_units
 from secateur.ir.units.settle import LAST, Settlement, settle
 
