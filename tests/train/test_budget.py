@@ -1,6 +1,8 @@
 """train.budget: multipliers ascend, references move, state resumes exactly, and what would fail silently raises."""
 
 import copy
+import functools
+import weakref
 
 import pytest
 import torch
@@ -141,7 +143,12 @@ def test_an_optimizer_built_before_prepare_is_detected():
         run(model, budget, old, 1)
 
 
-@pytest.mark.parametrize("build", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop])
+FUSED_ADAM = functools.partial(torch.optim.Adam, fused=True)
+
+
+@pytest.mark.parametrize(
+    "build", [torch.optim.SGD, torch.optim.Adam, FUSED_ADAM, torch.optim.AdamW, torch.optim.RMSprop]
+)
 def test_any_optimizer_owns_the_thresholds(build):
     model = prepared()
     before = [s.transform.prune.alpha_raw.detach().clone() for s in transforms_of(model)]
@@ -158,6 +165,28 @@ def test_a_step_skipped_by_the_gradient_scaler_is_not_an_error():
     budget.step()
     assert budget.taken == 1
     step(model, budget, optimizer)
+
+
+def test_a_threshold_that_has_moved_may_stand_still():
+    model = prepared()
+    budget, optimizer = Budget(model, Target(density=0.1), steps=10), FUSED_ADAM(param_groups(model), lr=0.01)
+    step(model, budget, optimizer)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    step(model, budget, optimizer)
+    assert budget.taken == 2
+
+
+def test_the_graph_of_a_step_is_released():
+    model = prepared()
+    budget, optimizer = Budget(model, Target(density=0.1), steps=10), adam(model)
+    watched = []
+    for _ in range(3):
+        step(model, budget, optimizer)
+        watched += [weakref.ref(site.transform._soft) for site in transforms_of(model)]
+    last = len(transforms_of(model))
+    assert all(ref() is None for ref in watched[:-last])
+    assert all(ref() is not None for ref in watched[-last:])
 
 
 def test_misuse_is_named():

@@ -1,0 +1,103 @@
+"""What the benchmark compares: one interface, self-pruning on the library's own API, and the table of all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+import secateur as sct
+from rivals import DynamicThreshold, GradualMagnitude
+from secateur.nn.transform import transforms_of
+
+
+class Method(Protocol):
+    """One way to reach an exact density. The loop is the same for all: loss + penalty, optimizer step, `step`; after
+    the pruning phase `harden`; then the masks stay and what is kept is fine-tuned."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Optimizer groups; the rate of a group called "thresholds" stays constant."""
+        ...
+
+    def penalty(self) -> Tensor:
+        """Added to the loss in the pruning phase."""
+        ...
+
+    def step(self) -> None:
+        """After every optimizer step of the pruning phase."""
+        ...
+
+    def harden(self) -> None:
+        """From soft to exact; afterwards the density is met to the weight."""
+        ...
+
+    def strip(self) -> None:
+        """Leave a plain model with zeros in its weights."""
+        ...
+
+    def densities(self) -> dict[str, float]:
+        """Fraction kept, layer by layer."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the model's own state does not hold."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken; the model's state is loaded first."""
+        ...
+
+
+class SelfPruning:
+    """Secateur: every layer's threshold and sharpness learned under one budget over the whole network."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Tensor,
+        density: float,
+        steps: int,
+        *,
+        form: str = "dense",
+        granularity: str = "tensor",
+        threshold_lr: float = 1e-2,
+    ) -> None:
+        self.model, self.target, self.threshold_lr = model, sct.Target(density=density), threshold_lr
+        sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(form=form, granularity=granularity)))
+        self.budget = sct.Budget(model, self.target, steps=steps)
+
+    def groups(self) -> list[dict[str, Any]]:
+        return sct.param_groups(self.model, threshold_lr=self.threshold_lr)
+
+    def penalty(self) -> Tensor:
+        return self.budget()
+
+    def step(self) -> None:
+        self.budget.step()
+
+    def harden(self) -> None:
+        sct.harden_(self.model, self.target)
+
+    def strip(self) -> None:
+        sct.strip_(self.model)
+
+    @torch.no_grad()
+    def densities(self) -> dict[str, float]:
+        return {s.name: float(s.count()) / s.original.numel() for s in transforms_of(self.model)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.budget.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.budget.load_state_dict(state)
+
+
+METHODS: dict[str, Callable[..., Method]] = {
+    "self_pruning": SelfPruning,
+    "magnitude_masked": lambda *args, **options: GradualMagnitude(*args, dense_gradient=False, **options),
+    "magnitude_dense": lambda *args, **options: GradualMagnitude(*args, dense_gradient=True, **options),
+    "dst": DynamicThreshold,
+}
+"""Name in the results -> method(model, example, density, steps, **options)."""

@@ -1,0 +1,139 @@
+"""One run of the MNIST benchmark: prune, harden, fine-tune, measure. Interrupted, it goes on after the last epoch."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from methods import METHODS, Method
+from mnist_data import Batches, Mnist, error
+from networks import NETWORKS
+
+BATCH = 128
+LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is run. precision "bfloat16" runs the forward pass under autocast; errors are always those in float32."""
+
+    method: str
+    network: str
+    density: float
+    shift: bool
+    seed: int
+    prune_epochs: int
+    finetune_epochs: int
+    precision: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """A file name that tells runs apart."""
+        options = "".join(f"-{key}{value}" for key, value in sorted(self.options.items()))
+        epochs = f"{self.prune_epochs}+{self.finetune_epochs}"
+        shifted = "-shift" if self.shift else ""
+        return f"{self.network}-{self.density:g}{shifted}-{epochs}-{self.precision}-{self.method}{options}-{self.seed}"
+
+    def asdict(self) -> dict[str, Any]:
+        """As it stands in the results."""
+        return asdict(self)
+
+
+def train(run: Run, data: Mnist, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The pruned, fine-tuned, plain model and what was seen on the way; the test images are not touched."""
+    torch.manual_seed(run.seed)
+    model = NETWORKS[run.network]().to(memory_format=torch.channels_last)
+    batches = Batches(data.train, BATCH, torch.Generator().manual_seed(run.seed), shifted=run.shift)
+    steps = run.prune_epochs * len(batches)
+    method = METHODS[run.method](model, data.train.images[:2], run.density, steps, **run.options)
+    seen: dict[str, Any] = {"seconds": 0.0, "validation": []}
+    checkpoint = folder / f"{run.name}.checkpoint"
+    first, optimizer = 0, None
+    if checkpoint.exists():
+        first, optimizer, seen = _resume(model, method, batches, torch.load(checkpoint, weights_only=True))
+    for epoch in range(first, run.prune_epochs + run.finetune_epochs):
+        start = time.perf_counter()
+        if epoch == run.prune_epochs:
+            seen["densities"] = method.densities()
+            method.harden()
+            seen["validation_hardened"] = error(model, data.validation)
+        if optimizer is None or epoch == run.prune_epochs:
+            optimizer = torch.optim.Adam(method.groups(), lr=LEARNING_RATE, fused=True)
+        train_epoch(run, epoch, model, method, batches, optimizer)
+        seen["validation"].append(error(model, data.validation))
+        seen["seconds"] += time.perf_counter() - start
+        _save(checkpoint, epoch + 1, model, method, batches, optimizer, seen)
+    method.strip()
+    torch.save(model.state_dict(), folder / f"{run.name}.pt")
+    checkpoint.unlink()
+    return model, seen
+
+
+def train_epoch(
+    run: Run, epoch: int, model: nn.Module, method: Method, batches: Batches, optimizer: torch.optim.Optimizer
+) -> None:
+    """One pass; the rate of all but the thresholds follows a cosine to zero in each of the two phases."""
+    pruning = epoch < run.prune_epochs
+    done = (epoch if pruning else epoch - run.prune_epochs) * len(batches)
+    total = (run.prune_epochs if pruning else run.finetune_epochs) * len(batches)
+    for images, labels in batches.epoch():
+        for group in optimizer.param_groups:
+            if group.get("name") != "thresholds":
+                group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done / total))
+        with torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bfloat16"):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        if pruning:
+            loss = loss + method.penalty()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if pruning:
+            method.step()
+        done += 1
+
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The weight matrices that densities count: all of them, first and last layer included; no biases."""
+    return {name: tensor for name, tensor in model.state_dict().items() if tensor.dim() > 1}
+
+
+def _save(
+    path: Path,
+    epoch: int,
+    model: nn.Module,
+    method: Method,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    seen: dict[str, Any],
+) -> None:
+    state = {
+        "epoch": epoch,
+        "model": model.state_dict(),
+        "method": method.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": batches.generator.get_state(),
+        "seen": seen,
+    }
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def _resume(
+    model: nn.Module, method: Method, batches: Batches, state: dict[str, Any]
+) -> tuple[int, torch.optim.Optimizer, dict[str, Any]]:
+    model.load_state_dict(state["model"])
+    method.load_state_dict(state["method"])
+    batches.generator.set_state(state["generator"])
+    optimizer = torch.optim.Adam(method.groups(), lr=LEARNING_RATE, fused=True)
+    optimizer.load_state_dict(state["optimizer"])
+    return state["epoch"], optimizer, state["seen"]

@@ -1,0 +1,37 @@
+"""The results of the MNIST benchmark as a Markdown table: mean and deviation over the seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from typing import Any
+
+COLUMNS = ("network", "left", "shifts", "epochs", "method", "seeds", "test error %", "validation %", "sparsity x")
+SIZES = ("file bytes", "parameters left")
+
+
+def markdown(lines: list[dict[str, Any]]) -> str:
+    """One row a setting and method, in the order of the settings; the seeds' standard deviation with n - 1."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        options = ", ".join(f"{key} {value}" for key, value in line["options"].items())
+        method = line["method"] + (f" ({options})" if options else "")
+        epochs = f"{line['prune_epochs']}+{line['finetune_epochs']} {line['precision']}"
+        shifts = "+-1" if line["shift"] else "none"
+        groups[line["network"], f"{line['density']:.1%}", shifts, epochs, method].append(line)
+    rows = [COLUMNS + SIZES, ("---",) * len(COLUMNS + SIZES)]
+    for key in sorted(groups, key=lambda k: k[:4]):
+        group = groups[key]
+        cells = [spread([line[name] for line in group]) for name in ("test_error", "validation_error", "sparsity_x")]
+        sizes = [spread([line[name] for line in group], 0) for name in ("file_bytes", "parameters_after_removal")]
+        rows.append((*key, str(len(group)), *cells, *sizes))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def spread(values: list[float | None], digits: int = 2) -> str:
+    """mean +- deviation, or - where a value was not measured."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "-"
+    deviation = f" +- {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):,.{digits}f}{deviation}"
