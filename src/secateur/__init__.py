@@ -16,15 +16,23 @@ if TYPE_CHECKING:
     from secateur.errors import GraphError as GraphError
     from secateur.errors import PlanError as PlanError
     from secateur.errors import SecateurError as SecateurError
+    from secateur.errors import SecateurWarning as SecateurWarning
     from secateur.errors import TargetError as TargetError
+    from secateur.ir.artifact import Artifact as Artifact
+    from secateur.ir.execute import interpret as interpret
     from secateur.ir.plan import Plan as Plan
     from secateur.ir.plan import Prune as Prune
+    from secateur.ir.plan import TensorPlan as TensorPlan
     from secateur.ir.target import Target as Target
+    from secateur.nn.check import Check as Check
+    from secateur.nn.check import check as check
     from secateur.nn.groups import param_groups as param_groups
     from secateur.nn.harden import Hardening as Hardening
     from secateur.nn.harden import harden_ as harden_
+    from secateur.nn.pack import pack as pack
     from secateur.nn.planning import plan as plan
     from secateur.nn.prepare import prepare_ as prepare_
+    from secateur.nn.restore import restore_ as restore_
     from secateur.nn.strip import strip_ as strip_
     from secateur.reporting.facts import Training as Training
     from secateur.reporting.facts import WeightHistogram as WeightHistogram
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
     from secateur.train.fit import Schedule as Schedule
     from secateur.train.fit import fit as fit
     from secateur.train.task import Task as Task
+    from secateur.train.task import accuracy as accuracy
+    from secateur.train.task import score as score
 
 PUBLIC = {
     "ArtifactError": "secateur.errors",
@@ -63,6 +73,16 @@ PUBLIC = {
     "Schedule": "secateur.train.fit",
     "fit": "secateur.train.fit",
     "Task": "secateur.train.task",
+    "Artifact": "secateur.ir.artifact",
+    "interpret": "secateur.ir.execute",
+    "Check": "secateur.nn.check",
+    "check": "secateur.nn.check",
+    "pack": "secateur.nn.pack",
+    "restore_": "secateur.nn.restore",
+    "accuracy": "secateur.train.task",
+    "score": "secateur.train.task",
+    "SecateurWarning": "secateur.errors",
+    "TensorPlan": "secateur.ir.plan",
 }
 """Public name -> module that defines it. No name may equal a subpackage's."""
 

@@ -23,3 +23,7 @@ class ArtifactError(SecateurError):
 
 class DataError(SecateurError):
     """An input file or array is not what the model or command expects."""
+
+
+class SecateurWarning(UserWarning):
+    """Something was not done as a user may expect, and the result is usable all the same."""

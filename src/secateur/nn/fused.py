@@ -4,19 +4,21 @@ pieces.
 Source: US20190180184A1, US20220129756A1; formulas (our reading) in `secateur.maths.threshold`. With r = |w| / alpha
 both sigmoids share one hyperbolic form, which needs one exponential instead of two:
 
-    h = 1 - g,   g = sinh k / (cosh kr + cosh k) = 2 q sinh k / (1 + 2 q cosh k + q^2),   q = exp(-kr)
-    m = sinh kr / (cosh kr + cosh k) = (1 - q^2) / (1 + 2 q cosh k + q^2)
+    h = 1 - g,   g = sinh k / (cosh kr + cosh k) = p d,   p = 2 sinh(k) exp(-kr),   1/d = 1 + p (coth k + p / (2 sinh k)^2)
+    m = sinh kr / (cosh kr + cosh k) = 2 d + g coth k - 1
     dh/dr = k g m          dh/dk = -g (coth k - r m - g)
 
 Being operators of the dispatcher they are opaque to torch.compile and torch.export, which therefore never break on
-them. Nothing is stored between forward and backward but the weight itself; the scratch space is four pieces.
+them. Nothing is stored between forward and backward but the weight itself; the scratch space is four pieces. One
+threshold on a CPU is read into Python numbers: a small tensor's time is that of the torch calls, not of its elements.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,10 +27,8 @@ from secateur.maths.threshold import TINY_GATE
 
 EDGE_CLIP = 2.0
 """w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
-TINY_ROOT = 1e-19
-"""Its square is still a normal float32, and nothing beside 1."""
-PIECE = 65536
-"""Elements a piece: four float32 scratch pieces fill 1 MiB, which stays in a core's L2 cache."""
+PIECE = 32768
+"""Elements a piece: the tensors and four scratch pieces of float32 fill 1 MiB, which stays in a core's L2 cache."""
 
 LIBRARY = torch.library.Library("secateur", "DEF")
 LIBRARY.define("threshold_gate(Tensor w, Tensor alpha, Tensor k, str form) -> (Tensor, Tensor)")
@@ -47,99 +47,125 @@ def threshold_gate(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tens
     return torch.ops.secateur.threshold_gate(w, alpha, k, form)
 
 
+class _Edge(NamedTuple):
+    """One threshold in Python numbers, or one a row in columns."""
+
+    alpha: Any
+    slope: Any
+    """k / alpha"""
+    log_height: Any
+    """log(2 sinh k), the exponent of p at weight 0"""
+    coth: Any
+    tail: Any
+    """1 / (2 sinh k)^2, or 0 where it is nothing beside coth k: a product that underflows is ten times as slow."""
+
+
+def _edge(w: Tensor, alpha: Tensor, k: Tensor) -> _Edge:
+    nothing = torch.finfo(w.dtype).eps
+    if alpha.numel() == k.numel() == 1 and w.device.type == "cpu":
+        a, number = alpha.item(), k.item()
+        height = 2 * math.sinh(number)
+        return _Edge(
+            a, number / a, math.log(height), 1 / math.tanh(number), height**-2 if height * nothing < 1 else 0.0
+        )
+    a, column = torch.broadcast_tensors(alpha.reshape(-1, 1), k.reshape(-1, 1))
+    height = 2 * column.sinh()
+    return _Edge(a, column / a, height.log(), 1 / column.tanh(), torch.where(height * nothing < 1, height.pow(-2), 0.0))
+
+
 def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tensor, Tensor]:
     pruned = torch.empty_like(w, memory_format=torch.contiguous_format)
-    counts = []
-    for x, out, a, kk, (q, d) in _pieces(alpha, k, w, pruned, scratch=2):
-        _exponential(x, a, kk, q)
-        torch.add(q, 2 * kk.cosh(), out=d)
-        d.mul_(q).add_(1)
-        h = q.div_(d).mul_(-2 * kk.sinh()).add_(1)
+    one, counts = w.new_ones(()), []
+    for edge, (x, out), (p, d) in _pieces(_edge(w, alpha, k), w, pruned, scratch=2):
+        _exponential(torch.abs(x, out=p), edge)
+        _denominator(p, edge, d)
+        h = torch.addcdiv(one, p, d, value=-1, out=p)
         torch.threshold_(h, TINY_GATE, 0.0)
         counts.append(h.sum())
         if form == "straight_through":
-            h = torch.gt(torch.abs(x, out=d), a, out=q)
+            h = torch.gt(torch.abs(x, out=d), edge.alpha, out=p)
         torch.mul(h, x, out=out)
-    return pruned, torch.stack(counts).sum()
+    return pruned, counts[0] if len(counts) == 1 else torch.stack(counts).sum()
 
 
 def _backward(
     pruned_grad: Tensor, count_grad: Tensor, w: Tensor, alpha: Tensor, k: Tensor, form: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     w_grad = torch.empty_like(w, memory_format=torch.contiguous_format)
-    alpha_sums, k_sums = [], []
-    for x, upstream, out, a, kk, (q, kr, d, u) in _pieces(alpha, k, w, pruned_grad, w_grad, scratch=4):
-        torch.neg(_exponential(x, a, kk, q, keep=kr), out=kr)
-        torch.add(q, 2 * kk.cosh(), out=d)
-        d.mul_(q).add_(1).reciprocal_()
-        torch.mul(upstream, x, out=u).add_(count_grad)
-        g = torch.mul(q, d, out=out).mul_(2 * kk.sinh())
-        minus_m = q.clamp_min_(TINY_ROOT).square_().sub_(1).mul_(d)
-        u.mul_(g)
-        minus_edge = kr.mul_(minus_m)
-        toward_alpha, toward_g, total = _dot(u, minus_edge), _dot(u, g), u.sum(1, keepdim=True)
-        alpha_sums.append(toward_alpha)
-        k_sums.append(toward_g - total / kk.tanh() - toward_alpha / kk)
+    alpha_grads, k_grads = [], []
+    for edge, (x, upstream, out), (size, p, d, u) in _pieces(_edge(w, alpha, k), w, pruned_grad, w_grad, scratch=4):
+        _exponential(p.copy_(torch.abs(x, out=size)), edge)
+        _denominator(p, edge, d).reciprocal_()
+        g = p.mul_(d)
+        half_m = d.add_(torch.mul(g, edge.coth / 2, out=out)).sub_(0.5)
+        half_e = half_m.mul_(g)  # of e = g m
+        torch.addcmul(count_grad, upstream, x, out=u)
+        toward_size = 2 * _dot(u, torch.mul(half_e, size, out=out))
+        toward_g, total = _dot(u.mul_(g), g), _sum(u)
+        alpha_grads.append(-toward_size * edge.slope / edge.alpha)
+        k_grads.append(toward_g - total * edge.coth + toward_size / edge.alpha)
+        through_count = torch.copysign(half_e, x, out=u).mul_(2 * edge.slope * count_grad)
         if form == "dense":
-            torch.copysign(g.mul_(minus_m), x, out=g).mul_(count_grad * kk / a).add_(upstream)
+            torch.add(through_count, upstream, out=out)
         else:
-            torch.copysign(torch.mul(g, minus_m, out=d), x, out=d).mul_(count_grad * kk / a)
-            h_plus_edge = minus_edge.mul_(g).neg_().clamp_(max=EDGE_CLIP).sub_(g).add_(1)
-            torch.addcmul(d, h_plus_edge, upstream, out=out)
-    return w_grad, _reduced(alpha_sums, alpha).div_(alpha), _reduced(k_sums, k)
+            h_plus_edge = out.mul_(2 * edge.slope).clamp_(max=EDGE_CLIP).sub_(g).add_(1)
+            torch.addcmul(through_count, h_plus_edge, upstream, out=out)
+    return w_grad, _gathered(alpha_grads, alpha), _gathered(k_grads, k)
 
 
-def _pieces(alpha: Tensor, k: Tensor, *tensors: Tensor, scratch: int) -> Iterator[tuple[Any, ...]]:
-    """Matching pieces of the tensors as (rows, n) matrices, with their alpha and k as (rows, 1) and shared scratch
-    matrices.
+def _exponential(size: Tensor, edge: _Edge) -> Tensor:
+    """In place |x| -> p = 2 sinh(k) exp(-k |x| / alpha).
 
-    With one threshold a tensor there is one long row, cut along it; with one a channel, rows are kept together.
+    Where it is far below the dtype's precision the exponent stops falling: h is 1 there, and an exponential or a
+    product that underflows is ten times as slow.
     """
-    rows = max(alpha.numel(), k.numel())
-    matrices = [t.reshape(rows, -1) if t.is_contiguous() else t.contiguous().view(rows, -1) for t in tensors]
-    columns = matrices[0].shape[1]
-    whole = tensors[0].device.type != "cpu" or columns == 0
-    height = rows if whole else max(1, min(rows, PIECE // columns))
-    width = columns if whole else min(columns, max(1, PIECE // height))
-    buffers = [torch.empty(height * width, dtype=matrices[0].dtype, device=matrices[0].device) for _ in range(scratch)]
-    alpha, k = alpha.reshape(-1, 1).expand(rows, 1), k.reshape(-1, 1).expand(rows, 1)
-    for top in range(0, rows, height):
-        for left in range(0, max(1, columns), max(1, width)):
-            parts = [m[top : top + height, left : left + width] for m in matrices]
-            shape = parts[0].shape
-            yield (
-                *parts,
-                alpha[top : top + height],
-                k[top : top + height],
-                [b[: parts[0].numel()].view(shape) for b in buffers],
-            )
+    reach = 1.5 * math.log(torch.finfo(size.dtype).eps)
+    return size.mul_(-edge.slope).add_(edge.log_height).clamp_min_(reach).exp_()
 
 
-def _exponential(x: Tensor, alpha: Tensor, k: Tensor, q: Tensor, keep: Tensor | None = None) -> Tensor:
-    """q <- exp(-k|x|/alpha); returns -k|x|/alpha, in `keep` where given, else the buffer that now holds q.
+def _denominator(p: Tensor, edge: _Edge, out: Tensor) -> Tensor:
+    """1 + p (coth k + p / (2 sinh k)^2), so that g = p / denominator."""
+    return torch.mul(p, edge.tail, out=out).add_(edge.coth).mul_(p).add_(1)
 
-    Where g is far below the dtype's precision the exponent stops falling: h is 1 there, and an exponential or a product
-    that underflows is ten times as slow.
+
+def _pieces(edge: _Edge, *tensors: Tensor, scratch: int) -> Iterator[tuple[_Edge, Sequence[Tensor], Sequence[Tensor]]]:
+    """Matching pieces of the tensors with their edge and with scratch of the same shape.
+
+    One threshold: pieces of one long row. One a row: (rows, n) matrices, cut between rows.
     """
-    reach = -1.5 * math.log(torch.finfo(x.dtype).eps)
-    exponent = torch.abs(x, out=q if keep is None else keep).mul_(-k / alpha)
-    torch.maximum(exponent, -reach - k, out=exponent)
-    torch.exp(exponent, out=q)
-    return exponent
+    size = tensors[0].numel()
+    rows = 1 if isinstance(edge.alpha, float) else len(edge.alpha)
+    flat = [t.contiguous().view(size if isinstance(edge.alpha, float) else (rows, size // rows)) for t in tensors]
+    if size <= PIECE or size // rows == 0 or tensors[0].device.type != "cpu":
+        yield edge, flat, flat[0].new_empty((scratch, *flat[0].shape)).unbind()
+        return
+    length = PIECE if isinstance(edge.alpha, float) else max(1, PIECE // (size // rows))
+    buffers = flat[0].new_empty((scratch, length, *flat[0].shape[1:]))
+    edges = (
+        repeat(edge)
+        if isinstance(edge.alpha, float)
+        else (_Edge(*e) for e in zip(*(c.split(length) for c in edge), strict=True))
+    )
+    for part, pieces in zip(edges, zip(*(t.split(length) for t in flat), strict=True), strict=False):
+        yield part, pieces, buffers[:, : len(pieces[0])].unbind()
 
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Row-wise dot product of two (rows, n) matrices, (rows, 1)."""
-    return torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).squeeze(2)
+def _dot(a: Tensor, b: Tensor) -> Any:
+    """Dot product of two vectors, a number, or of the rows of two (rows, n) matrices, (rows, 1)."""
+    return torch.dot(a, b).item() if a.dim() == 1 else torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).squeeze(2)
 
 
-def _reduced(sums: list[Tensor], like: Tensor) -> Tensor:
-    """Piece sums, in the order of the pieces, summed to the shape of alpha or k."""
-    if like.numel() == 1:
-        return torch.cat(sums).sum().reshape(like.shape)
-    rows = like.numel()
-    per_row = torch.cat(sums)
-    return (per_row if len(per_row) == rows else per_row.view(rows, -1).sum(1)).reshape(like.shape)
+def _sum(a: Tensor) -> Any:
+    """Sum of a vector, a number, or of the rows of a matrix, (rows, 1)."""
+    return a.sum().item() if a.dim() == 1 else a.sum(1, keepdim=True)
+
+
+def _gathered(parts: list[Any], like: Tensor) -> Tensor:
+    """The sums of all pieces, in their order, in the shape of alpha or k."""
+    if isinstance(parts[0], float):
+        return torch.full_like(like, sum(parts))
+    rows = torch.cat(parts)
+    return (rows.sum() if like.numel() == 1 else rows).reshape(like.shape)
 
 
 def _shapes(w: Tensor, *_: Any) -> tuple[Tensor, Tensor]:

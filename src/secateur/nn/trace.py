@@ -118,12 +118,18 @@ class _Tracing:
 
     def _call(self, node: TorchNode) -> None:
         target = str(node.target)
-        if target in CHECKS or _is_number(node.meta.get("val")):
+        if target in CHECKS:
+            return
+        if _is_number(node.meta.get("val")):  # arithmetic on sizes, or a tensor's value taken into Python
+            if isinstance(node.target, torch._ops.OpOverload):
+                raise GraphError("takes a value out of a tensor and computes with it in Python: keep it a tensor")
             return
         if node.target is operator.getitem:
             self._pick(node)
         elif target in IDENTITIES:
             self._alias(node)
+        elif target not in LOWERINGS and _is_random(node):
+            raise GraphError("draws random numbers, which a graph cannot repeat")
         elif not self._fold(node):
             if target not in LOWERINGS:
                 raise GraphError(OUTSIDE)
@@ -162,8 +168,6 @@ class _Tracing:
         target, build = node.target, self.build
         if not isinstance(target, torch._ops.OpOverload) or _has_symbols(node):
             return False
-        if torch.Tag.nondeterministic_seeded in target.tags and str(target) not in LOWERINGS:
-            raise GraphError("draws random numbers, which a graph cannot repeat")
         buffers = self._fixed_buffers(node)
         if buffers is None:
             return False
@@ -194,7 +198,7 @@ class _Tracing:
     def _lowered(self, node: TorchNode, target: str) -> Result:
         value = node.meta["val"]
         values = value if isinstance(value, tuple | list) else (value,)
-        types = tuple(_type(item) if isinstance(item, Tensor) and item.numel() != 0 else None for item in values)
+        types = tuple(_type(item) if isinstance(item, Tensor) and not _is_empty(item) else None for item in values)
         build = self.build
         result = LOWERINGS[target](build, Call(target, _arguments(node), types, _where(node)))
         for name, expected in zip(result if isinstance(result, tuple) else (result,), types, strict=True):
@@ -231,6 +235,11 @@ def _type(value: Tensor) -> ValueType:
     return ValueType(tuple(_size(size) for size in value.shape), DTYPES[value.dtype])
 
 
+def _is_empty(value: Tensor) -> bool:
+    """Asked of the ints among the sizes only: asking a symbol would set it."""
+    return any(isinstance(size, int) and size == 0 for size in value.shape)
+
+
 def _size(size: int | torch.SymInt) -> int:
     """A size in the graph's notation: k, or -k for k times the batch."""
     if isinstance(size, int):
@@ -243,6 +252,11 @@ def _size(size: int | torch.SymInt) -> int:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, bool | int | float | torch.SymInt | torch.SymFloat | torch.SymBool)
+
+
+def _is_random(node: TorchNode) -> bool:
+    target = node.target
+    return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 
 def _has_symbols(node: TorchNode) -> bool:
