@@ -1,0 +1,55 @@
+"""Small artifacts and pruned masks for the tests of formats, files and descriptions."""
+
+from __future__ import annotations
+
+import numpy as np
+from sample_graphs import small_net
+
+from secateur.ir.artifact import Artifact
+from secateur.ir.formats import Dense, Sparse, from_dense
+from secateur.ir.records import Fold, UnitGroup
+
+
+def tiny(**changes: object) -> Artifact:
+    """small_net with every kind of thing a file can hold: all forms and dtypes, units, folds, meta."""
+    graph, arrays = small_net()
+    arrays["fc.weight"] = np.where(arrays["fc.weight"] % 5 == 1, arrays["fc.weight"] / 8, 0).astype(np.float32)
+    tensors: dict[str, Dense | Sparse] = {
+        name: from_dense(array, "float16" if name.startswith("fc") else "float32") for name, array in arrays.items()
+    }
+    tensors["table"] = Dense(np.arange(40).reshape(4, 10) % 7)
+    tensors["mask"] = Dense(np.eye(5, dtype=np.bool_))
+    parts: dict[str, object] = {
+        "graph": graph,
+        "tensors": tensors,
+        "meta": {"name": "tiny", "notes": ["one", None, True, 1.5, {"deep": []}]},
+        "units": (UnitGroup(5, np.array([True, False, False, True, False])),),
+        "axes": {"conv.weight": {0: (0, 1)}, "fc.weight": {1: (0, 4)}},
+        "folds": (Fold("bn", "conv", 1e-5),),
+    }
+    return Artifact(**{**parts, **changes})  # pyright: ignore[reportArgumentType]
+
+
+def pruned(rows: int, columns: int, nonzeros: int, *, seed: int = 0, even: bool = False) -> np.ndarray:
+    """A mask as pruning leaves it: row and column intensities of a Zipf law, many rows and columns empty."""
+    rng = np.random.default_rng(seed)
+    scale = np.ones((rows, columns))
+    if not even:
+        scale = np.outer(zipf(rng, rows), zipf(rng, columns))
+    chosen = rng.choice(rows * columns, nonzeros, replace=False, p=scale.reshape(-1) / scale.sum())
+    mask = np.zeros(rows * columns, dtype=np.bool_)
+    mask[chosen] = True
+    return mask.reshape(rows, columns)
+
+
+def zipf(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Intensities 1, 1/2, 1/3, ... in random order."""
+    return 1 / (1.0 + rng.permutation(count))
+
+
+def entropy_bytes(mask: np.ndarray) -> float:
+    """size * H2(density): what positions cost if all that is known of them is their number."""
+    density = mask.mean()
+    if density in (0, 1):
+        return 0.0
+    return mask.size / 8 * -(density * np.log2(density) + (1 - density) * np.log2(1 - density))

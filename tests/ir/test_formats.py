@@ -1,0 +1,119 @@
+"""Dense and Sparse hold what they are given, refuse what they cannot hold, and from_dense takes the smaller."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from secateur.errors import ArtifactError
+from secateur.ir.artifact import encoded_bytes
+from secateur.ir.formats import Dense, Sparse, from_dense, same_bits, sparse_is_smaller
+
+INT = np.int64
+
+
+def sparse(shape: tuple[int, ...], positions: list[int], values: list[float], dtype: str = "float32") -> Sparse:
+    return Sparse(shape, np.array(positions, dtype=INT), np.array(values, dtype=dtype))
+
+
+def test_dense_keeps_every_bit():
+    array = np.array([0.0, -0.0, np.nan, -np.nan, np.inf, 1e-45], dtype=np.float32)
+    assert same_bits(Dense(array).to_dense(), array)
+    assert Dense(array) == Dense(array.copy())
+    assert Dense(array) != Dense(np.abs(array))
+    assert Dense(array).nonzeros == 4
+
+
+def test_float16_becomes_float32_for_the_graph():
+    dense = Dense(np.array([0.1, -2], dtype=np.float16))
+    assert dense.dtype == "float16"
+    assert same_bits(dense.to_dense(), dense.array.astype(np.float32))
+    assert sparse((3,), [1], [0.1], "float16").to_dense().dtype == np.float32
+
+
+def test_sparse_puts_values_in_row_major_order():
+    tensor = sparse((2, 3), [1, 5], [7, -8])
+    assert tensor.to_dense().tolist() == [[0, 7, 0], [0, 0, -8]]
+    assert (tensor.size, tensor.nonzeros, tensor.density, tensor.dtype) == (6, 2, 1 / 3, "float32")
+    assert tensor == sparse((2, 3), [1, 5], [7, -8])
+    assert tensor != sparse((3, 2), [1, 5], [7, -8])
+    assert tensor != sparse((2, 3), [1, 4], [7, -8])
+    assert tensor != sparse((2, 3), [1, 5], [7, -9])
+    assert tensor != Dense(tensor.to_dense())
+
+
+def test_empty_tensors_have_density_zero():
+    assert Dense(np.zeros((0, 3), dtype=np.float32)).density == 0.0
+    assert sparse((0, 3), [], []).density == 0.0
+    assert sparse((), [0], [3]).to_dense() == np.float32(3)
+
+
+@pytest.mark.parametrize(
+    ("positions", "values", "message"),
+    [
+        ([1, 1], [1, 2], "increase strictly"),
+        ([2, 1], [1, 2], "outside|increase"),
+        ([-1, 1], [1, 2], "outside"),
+        ([1, 6], [1, 2], "outside"),
+        ([0, 1], [1, 0], "a zero"),
+        ([0, 1], [1, -0.0], "a zero"),
+    ],
+)
+def test_sparse_refuses(positions: list[int], values: list[float], message: str):
+    with pytest.raises(ArtifactError, match=message):
+        sparse((2, 3), positions, values)
+
+
+def test_dtypes_that_cannot_be_stored_are_refused():
+    with pytest.raises(ArtifactError, match="float64"):
+        Dense(np.zeros(3))
+    with pytest.raises(ArtifactError, match="one of float32"):
+        Dense(np.zeros(3, dtype=">f4"))
+    with pytest.raises(ArtifactError, match="store it as Dense"):
+        sparse((4,), [1], [1], "float64")
+    with pytest.raises(ArtifactError, match="complex64"):
+        from_dense(np.zeros(3, dtype=np.float32), "complex64")
+
+
+def test_from_dense_takes_sparse_where_it_is_smaller():
+    few = np.zeros((50, 50), dtype=np.float32)
+    few[3, ::7] = 1.5
+    assert isinstance(from_dense(few), Sparse)
+    assert isinstance(from_dense(few + 1), Dense)
+    assert from_dense(few, "float16").dtype == "float16"
+    assert same_bits(from_dense(few).to_dense(), few)
+    assert isinstance(from_dense(np.zeros(4, dtype=INT)), Dense)
+    assert isinstance(from_dense(np.zeros(4, dtype=np.bool_)), Dense)
+    assert isinstance(from_dense(np.zeros(0, dtype=np.float32)), Dense)
+
+
+@pytest.mark.parametrize("density", [0.01, 0.3, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_the_estimate_agrees_with_real_sizes(density: float, dtype: str):
+    rng = np.random.default_rng(1)
+    array = (rng.standard_normal(1000) * (rng.random(1000) < density)).astype(dtype)
+    positions = np.flatnonzero(array)
+    sizes = encoded_bytes(Sparse(array.shape, positions, array[positions])), encoded_bytes(Dense(array))
+    assert encoded_bytes(from_dense(array)) <= min(sizes) + 8
+
+
+def test_sparse_forgets_the_sign_of_zero_and_keeps_nan():
+    array = np.zeros(100, dtype=np.float32)
+    array[[3, 5]] = np.nan, -0.0
+    stored = from_dense(array)
+    assert isinstance(stored, Sparse)
+    assert stored.positions.tolist() == [3]
+    assert not np.signbit(stored.to_dense()[5])
+
+
+def test_float16_rounds_and_refuses_what_leaves_its_range():
+    assert from_dense(np.array([1e-9, 0, 1], dtype=np.float32), "float16").nonzeros == 1
+    assert from_dense(np.array([np.inf, 1], dtype=np.float32), "float16").to_dense()[0] == np.inf
+    with pytest.raises(ArtifactError, match="70000 leave the range of float16: store as float32"):
+        from_dense(np.array([70000, 1], dtype=np.float32), "float16")
+
+
+def test_nothing_and_everything_are_the_edges_of_the_estimate():
+    assert sparse_is_smaller(10, 0, 16)
+    assert not sparse_is_smaller(0, 0, 16)
+    assert not sparse_is_smaller(10, 10, 16)
