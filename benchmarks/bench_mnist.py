@@ -13,17 +13,19 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+import secateur as sct
 from methods import METHODS
-from mnist_data import error, load_mnist, mean_loss
-from mnist_run import Run, train, weights_of
+from mnist_data import Mnist, error, load_mnist, mean_loss
+from mnist_run import Run, fresh, train, weights_of
 from mnist_table import markdown
 from networks import NETWORKS
 from record import HERE, RESULTS, record
@@ -45,8 +47,7 @@ def main() -> None:
             list(pool.map(lambda run: _in_own_process(run, options), missing))
     elif missing:
         torch.set_num_threads(1)
-        RUNS.mkdir(parents=True, exist_ok=True)
-        record(name, **measure(missing[0], options))
+        record(name, **measure(missing[0], fresh(missing[0]), load_mnist(options.data), search=options.search))
 
 
 def finished(name: str) -> list[dict[str, Any]]:
@@ -75,10 +76,10 @@ def wanted(options: argparse.Namespace) -> Iterator[Run]:
             )
 
 
-def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
+def measure(run: Run, model: nn.Module, data: Mnist, *, search: bool) -> dict[str, Any]:
     """Train and report; sizes in three units that are never mixed."""
-    data = load_mnist(options.data)
-    model, seen = train(run, data, RUNS)
+    RUNS.mkdir(parents=True, exist_ok=True)
+    seen = train(run, model, data, RUNS)
     weights = weights_of(model)
     size, nonzeros = sum(w.numel() for w in weights.values()), sum(int(w.count_nonzero()) for w in weights.values())
     result = {
@@ -91,19 +92,19 @@ def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
         "densities": {name: round(float(w.count_nonzero()) / w.numel(), 5) for name, w in weights.items()},
         "seconds": round(seen["seconds"]),
     }
-    if options.search:
+    if search:
         return result
-    return {
-        **result,
-        "test_error": round(error(model, data.test), 2),
-        "sparsity_x": round(size / nonzeros, 1),
-        **sizes(model),
-    }
+    tested = {"test_error": round(error(model, data.test), 2), "sparsity_x": round(size / nonzeros, 1)}
+    return {**result, **tested, **sizes(model, data.train.images[:1]), "secateur": sct.__version__}
 
 
-def sizes(model: nn.Module) -> dict[str, Any]:
-    """Bytes of the file with float16 values; parameters left in the graph once dead units are removed."""
-    return {"file_bytes": None, "parameters_after_removal": None}
+def sizes(model: nn.Module, example: Tensor) -> dict[str, int]:
+    """Bytes of the file with float16 values; parameters left in its graph, where dead units are gone."""
+    artifact = sct.pack(model, example, values="float16")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.secat"
+        artifact.save(path)
+        return {"file_bytes": path.stat().st_size, "parameters_left": artifact.meta["parameters"][1]}
 
 
 def _in_own_process(run: Run, options: argparse.Namespace) -> None:

@@ -47,10 +47,16 @@ class Run:
         return asdict(self)
 
 
-def train(run: Run, data: Mnist, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The pruned, fine-tuned, plain model and what was seen on the way; the test images are not touched."""
+def fresh(run: Run) -> nn.Module:
+    """The run's network with the initial weights of its seed."""
     torch.manual_seed(run.seed)
-    model = NETWORKS[run.network]().to(memory_format=torch.channels_last)
+    return NETWORKS[run.network]()
+
+
+def train(run: Run, model: nn.Module, data: Mnist, folder: Path) -> dict[str, Any]:
+    """Make the model pruned, fine-tuned and plain, in place; returns what was seen on the way. The test images are not
+    touched."""
+    model.to(memory_format=torch.channels_last)
     batches = Batches(data.train, BATCH, torch.Generator().manual_seed(run.seed), shifted=run.shift)
     steps = run.prune_epochs * len(batches)
     method = METHODS[run.method](model, data.train.images[:2], run.density, steps, **run.options)
@@ -74,7 +80,7 @@ def train(run: Run, data: Mnist, folder: Path) -> tuple[nn.Module, dict[str, Any
     method.strip()
     torch.save(model.state_dict(), folder / f"{run.name}.pt")
     checkpoint.unlink()
-    return model, seen
+    return seen
 
 
 def train_epoch(

@@ -23,7 +23,7 @@ def markdown(lines: list[dict[str, Any]]) -> str:
     for key in sorted(groups, key=lambda k: k[:4]):
         group = groups[key]
         cells = [spread([line[name] for line in group]) for name in ("test_error", "validation_error", "sparsity_x")]
-        sizes = [spread([line[name] for line in group], 0) for name in ("file_bytes", "parameters_after_removal")]
+        sizes = [spread([line[name] for line in group], 0) for name in ("file_bytes", "parameters_left")]
         rows.append((*key, str(len(group)), *cells, *sizes))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 

