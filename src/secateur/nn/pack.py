@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import secateur
+from secateur import __version__
 from secateur.errors import ArtifactError, GraphError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.dead_units import Removal, remove_dead_units
@@ -61,7 +61,7 @@ def _with_graph(plain: nn.Module, traced: Traced, values: str) -> Artifact:
     tensors = {name: rounding(array) for name, array in tensors.items()}
     verify(graph)
     meta = {
-        "secateur": secateur.__version__,
+        "secateur": __version__,
         "values": values,
         "parameters": [before, _parameters(tensors)],
         **_unless_empty(
@@ -90,7 +90,7 @@ def _weights_only(plain: nn.Module, reason: str, values: str) -> Artifact:
             seen.add(id(tensor))
             array = rounding(_array(tensor))
             stored[name] = from_dense(array, rounding.dtype_of(array))
-    meta: dict[str, JSON] = {"secateur": secateur.__version__, "values": values, "weights_only": reason}
+    meta: dict[str, JSON] = {"secateur": __version__, "values": values, "weights_only": reason}
     return Artifact(None, stored, {**meta, **_unless_empty(rounding=float(f"{rounding.largest:.2g}"))})
 
 
