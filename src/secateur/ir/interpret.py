@@ -100,4 +100,5 @@ def _last_reads(graph: Graph) -> list[list[str]]:
 
 def _own(array: np.ndarray) -> np.ndarray:
     """A result that shares no memory with an input, a constant or another value."""
-    return np.ascontiguousarray(array) if array.flags.owndata and array.flags.writeable else array.copy()
+    # Not ascontiguousarray: it makes a vector of a 0-d array.
+    return np.asarray(array, order="C") if array.flags.owndata and array.flags.writeable else array.copy()

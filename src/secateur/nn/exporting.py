@@ -91,10 +91,11 @@ def exported(model: nn.Module, inputs: tuple[Tensor, ...], known: frozenset[str]
 
 def _export(model: nn.Module, inputs: tuple[Tensor, ...], known: frozenset[str], *, fixed: bool) -> ExportedProgram:
     batch, sizes = Dim("batch"), ShapesCollection()
-    for tensor in inputs if not fixed else ():
+    for tensor in inputs:
         sizes[tensor] = {0: batch}
+    free = None if fixed else sizes.dynamic_shapes(model, inputs)
+    program = torch.export.export(model, inputs, dynamic_shapes=free, strict=False)
     offered = torch.export.default_decompositions()
-    program = torch.export.export(model, inputs, dynamic_shapes=sizes, strict=False)
     return program.run_decompositions({call: rule for call, rule in offered.items() if str(call) not in known})
 
 

@@ -7,7 +7,6 @@ table LOWERINGS are decomposed by torch as far as it can; then every call is low
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as TorchNode
-from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.fx.node import map_arg
 
 from secateur.errors import GraphError
-from secateur.ir.graph import Graph, ValueType
+from secateur.ir.graph import Graph
 from secateur.ir.verify import verify
 from secateur.nn.exporting import Example, Exported, as_inputs, exported
 from secateur.nn.lowering import CHECKS, IDENTITIES, LOWERINGS
-from secateur.nn.lowering.builder import DTYPES, Builder, Call, Result
+from secateur.nn.lowering.builder import Builder, Call, Result
+from secateur.nn.lowering.nodes import arguments_of, has_symbols, is_empty, is_number, is_random, place_of, type_of
 
 OUTSIDE = "is outside the closed list of graph operations"
 INSTEAD = "pack() then keeps the weights alone: a file that restore_ loads and that cannot run by itself"
@@ -91,7 +90,7 @@ class _Tracing:
                 elif node.users:
                     raise GraphError(f"a {node.op} {OUTSIDE}")
             except GraphError as error:
-                raise GraphError(f"{node.target} {_where(node)}: {error}. {INSTEAD}") from None
+                raise GraphError(f"{node.target} {place_of(node)}: {error}. {INSTEAD}") from None
         graph = self.build.graph(outputs)
         verify(graph)
         return Traced(
@@ -111,7 +110,7 @@ class _Tracing:
         elif spec.kind is InputKind.USER_INPUT:
             name = build.fresh(node.name)
             build.names[node] = name
-            build.types[name] = _type(node.meta["val"])
+            build.types[name] = type_of(node.meta["val"])
             build.inputs.append(name)
         else:
             raise GraphError(f"an input of kind {spec.kind} {OUTSIDE}")
@@ -120,7 +119,7 @@ class _Tracing:
         target = str(node.target)
         if target in CHECKS:
             return
-        if _is_number(node.meta.get("val")):  # arithmetic on sizes, or a tensor's value taken into Python
+        if is_number(node.meta.get("val")):  # arithmetic on sizes, or a tensor's value taken into Python
             if isinstance(node.target, torch._ops.OpOverload):
                 raise GraphError("takes a value out of a tensor and computes with it in Python: keep it a tensor")
             return
@@ -128,7 +127,7 @@ class _Tracing:
             self._pick(node)
         elif target in IDENTITIES:
             self._alias(node)
-        elif target not in LOWERINGS and _is_random(node):
+        elif target not in LOWERINGS and is_random(node):
             raise GraphError("draws random numbers, which a graph cannot repeat")
         elif not self._fold(node):
             if target not in LOWERINGS:
@@ -166,7 +165,7 @@ class _Tracing:
         because restore_ must find them again.
         """
         target, build = node.target, self.build
-        if not isinstance(target, torch._ops.OpOverload) or _has_symbols(node):
+        if not isinstance(target, torch._ops.OpOverload) or has_symbols(node):
             return False
         buffers = self._fixed_buffers(node)
         if buffers is None:
@@ -198,9 +197,9 @@ class _Tracing:
     def _lowered(self, node: TorchNode, target: str) -> Result:
         value = node.meta["val"]
         values = value if isinstance(value, tuple | list) else (value,)
-        types = tuple(_type(item) if isinstance(item, Tensor) and not _is_empty(item) else None for item in values)
+        types = tuple(type_of(item) if isinstance(item, Tensor) and not is_empty(item) else None for item in values)
         build = self.build
-        result = LOWERINGS[target](build, Call(target, _arguments(node), types, _where(node)))
+        result = LOWERINGS[target](build, Call(target, arguments_of(node), types, place_of(node)))
         for name, expected in zip(result if isinstance(result, tuple) else (result,), types, strict=True):
             if name is not None and build.types[name] != expected:
                 raise GraphError(f"was lowered to {build.types[name]}, torch says {expected}: please report this")
@@ -213,73 +212,7 @@ class _Tracing:
             if spec.kind is OutputKind.BUFFER_MUTATION:
                 raise GraphError(f"the model changes its buffer {spec.target} when it runs, which a graph cannot")
             if spec.kind is OutputKind.USER_OUTPUT and result is not None:
-                if not isinstance(result, TorchNode) or _is_number(result.meta.get("val")):
+                if not isinstance(result, TorchNode) or is_number(result.meta.get("val")):
                     raise GraphError("the model returns something beside tensors: return tensors only")
                 names.append(self.build.value(result))
         return names
-
-
-def _arguments(node: TorchNode) -> dict[str, Any]:
-    """A call's arguments by the names of its schema, defaults filled in."""
-    assert isinstance(node.target, torch._ops.OpOverload)
-    arguments: dict[str, Any] = {}
-    for position, argument in enumerate(node.target._schema.arguments):
-        given = node.args[position] if position < len(node.args) else node.kwargs.get(argument.name)
-        arguments[argument.name] = argument.default_value if given is None else given
-    return arguments
-
-
-def _type(value: Tensor) -> ValueType:
-    if value.dtype not in DTYPES:
-        raise GraphError(f"makes a tensor of dtype {value.dtype}; the graph has float32, int64 and bool")
-    return ValueType(tuple(_size(size) for size in value.shape), DTYPES[value.dtype])
-
-
-def _is_empty(value: Tensor) -> bool:
-    """Asked of the ints among the sizes only: asking a symbol would set it."""
-    return any(isinstance(size, int) and size == 0 for size in value.shape)
-
-
-def _size(size: int | torch.SymInt) -> int:
-    """A size in the graph's notation: k, or -k for k times the batch."""
-    if isinstance(size, int):
-        return size
-    factor, symbol = size.node.expr.as_coeff_Mul()
-    if factor.is_Integer and symbol.is_Symbol and not free_unbacked_symbols(size):
-        return -int(factor)
-    raise GraphError(f"makes a tensor of size {size.node.expr}; the graph has constants and multiples of the batch")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, bool | int | float | torch.SymInt | torch.SymFloat | torch.SymBool)
-
-
-def _is_random(node: TorchNode) -> bool:
-    target = node.target
-    return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
-
-
-def _has_symbols(node: TorchNode) -> bool:
-    """Whether a call or its result depends on the batch size."""
-    value = node.meta.get("val")
-    values = [
-        *(source.meta.get("val") for source in node.all_input_nodes),
-        *(value if isinstance(value, tuple | list) else [value]),
-    ]
-    sizes = [size for item in values if isinstance(item, Tensor) for size in item.shape]
-    return any(isinstance(size, torch.SymInt) for size in sizes) or any(_is_number(item) for item in values)
-
-
-def _where(node: TorchNode) -> str:
-    """ "in 'layer1.0' (Linear), net.py:12 `x = self.fc(x)`", as far as torch knows."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    frames = re.findall(r'File "([^"]+)", line (\d+), in .*\n\s*(.*)', node.meta.get("stack_trace") or "")
-    where = ""
-    if stack:
-        path, kind = stack[-1]
-        kind = kind if isinstance(kind, str) else kind.__qualname__
-        where = f"in {path!r} ({kind.rpartition('.')[2]})" if path else f"in {kind.rpartition('.')[2]}"
-    if frames:
-        file, line, code = frames[-1]
-        where += f", {file.replace(chr(92), '/').rpartition('/')[2]}:{line} `{code}`"
-    return where or "(source unknown)"
