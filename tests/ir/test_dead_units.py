@@ -201,6 +201,13 @@ def test_tied_units_go_only_when_dead_in_every_branch():
     assert sizes(check(net)[2])["stem"] == (4, 2)
 
 
+def test_units_added_to_the_networks_input_stay():
+    net = Net(-1, 3, 4, 4)
+    net.conv(net.add("add", net.conv("x", "conv", 3), "x"), "head", 2)
+    net.constants["head.weight"][:, 1] = 0
+    assert Kept("conv", 1, "combined with x, which has no units there") in check(net)[2].kept
+
+
 def concatenated() -> Net:
     net = Net(-1, 2, 4, 4)
     x = net.add("concat", net.conv("x", "left", 3), "x", net.conv("x", "right", 4), axis=1)

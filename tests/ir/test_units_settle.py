@@ -41,6 +41,15 @@ def test_a_zero_constant_changes_no_bias():
     assert not result.alive[0]
 
 
+def test_rows_that_go_take_up_no_constant():
+    """Neuron 0 of m0 is a constant that only neurons without a reader read; all go in one round."""
+    net = chain(2, 2, 3, 2)
+    net.constants["m0.weight"][0] = 0
+    net.constants["m1.weight"][2, 0] = 0
+    net.constants["m2.weight"][:, :2] = 0
+    assert settled(net).biases == {}
+
+
 def test_one_hollow_unit_stands_for_a_dead_layer():
     net = chain(2, 3, 3, 2)
     net.constants["m1.weight"][:] = 0

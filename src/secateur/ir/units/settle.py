@@ -121,16 +121,13 @@ class _Settling:
             if live.any():
                 constant, _ = _constant_columns(layer, values, len(columns))
                 added = _column_sums(self.flow.constants[layer.weight][:, live]) @ constant[live]
-                # A row that died keeps its weights in the tensor, but not in `live`.
-                added[~self.live[output].any(axis=1) | going[self.roots[layer.rows]]] = 0
+                added[~(self.needed & ~going)[self.roots[layer.rows]]] = 0  # rows that go take up nothing
                 if added.any():
                     self.biases[output] = self.biases[output] + added
                     self.changed.add(output)
             self.live[output][:, gone] = False
         for layer in self.flow.layers:
-            gone = going[self.roots[layer.rows]]
-            self.live[layer.node.output][gone] = False
-            self.biases[layer.node.output] = np.where(gone, 0.0, self.biases[layer.node.output])
+            self.live[layer.node.output][going[self.roots[layer.rows]]] = False
 
     def _look_dead(self) -> set[int]:
         """Roots that nothing makes (all rows zero) or nothing reads (all columns zero, of at least one)."""
