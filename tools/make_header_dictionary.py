@@ -26,6 +26,8 @@ from secateur.ir.records import Fold
 SAMPLES = 2000
 DICTIONARY_BYTES = 8192
 DICTIONARY_ID = 0x5EC1
+OUTSIDE = "is outside the closed list of graph operations"
+REASON = "they are added to units that are not dead"
 
 
 class Network:
@@ -97,13 +99,25 @@ class Network:
         features = int(np.prod(self.shape[1:]))
         self.add("reshape", self.x, shape=(-1, features))
 
-    def header(self, name: str) -> bytes:
-        """The header as a file would hold it; graph or no graph."""
+    def _units(self, layer: str) -> list[int]:
+        kept = self.tensors[f"{layer}.weight"].shape[0]
+        return [kept + self.random.randint(1, 3 * kept), kept]
+
+    def header(self) -> bytes:
+        """The header as packing would write it; graph or no graph."""
         graph = Graph(tuple(self.inputs), (self.x,), tuple(self.tensors), tuple(self.nodes), self.types)
-        meta: dict[str, Any] = {"name": name, "created_by": "secateur 0.1.0"}
+        meta: dict[str, Any] = {"secateur": "0.1.0", "values": self.random.choice(["float16", "float16", "float32"])}
         if self.random.random() < 0.1:
-            meta["weights_only"] = "aten.roll is outside the closed list of graph operations"
-            return header_bytes(None, self.tensors, self.axes, self.groups, (), meta)
+            meta["weights_only"] = "aten.roll.default " + OUTSIDE
+            return header_bytes(None, self.tensors, {}, 0, (), meta)
+        size = sum(tensor.size for tensor in self.tensors.values())
+        meta["parameters"] = [self.random.randint(size, 40 * size), size]
+        meta["rounding"] = float(f"{self.random.uniform(4.6e-4, 4.9e-4):.2g}")
+        cut = {name.rpartition(".")[0]: shape for name, shape in self.axes.items() if 0 in shape}
+        if cut:
+            meta["dead_units"] = {name: self._units(name) for name in cut}
+        if self.random.random() < 0.1:
+            meta["notes"] = [f"{self.random.randint(1, 99)} dead units of {next(iter(self.tensors))} stay: " + REASON]
         return header_bytes(graph, self.tensors, self.axes, self.groups, tuple(self.folds), meta)
 
 
@@ -117,7 +131,7 @@ def perceptron(seed: int) -> bytes:
         net.linear(style.format(index), 10 if index == depth else net.random.randint(10, 400))
         if index < depth:
             net.activate(net.random.choice(["relu", "relu", "relu", "gelu", "tanh", "sigmoid"]))
-    return net.header("MLP")
+    return net.header()
 
 
 def lenet(seed: int) -> bytes:
@@ -135,7 +149,7 @@ def lenet(seed: int) -> bytes:
     net.linear(linear.format(1), net.random.randint(20, 500))
     net.activate()
     net.linear(linear.format(2), 10)
-    return net.header("LeNet5")
+    return net.header()
 
 
 def residual(seed: int) -> bytes:
@@ -160,7 +174,7 @@ def residual(seed: int) -> bytes:
     net.add("adaptive_average_pool", net.x, output=(1, 1))
     net.flatten()
     net.linear("fc", net.random.choice([10, 100, 1000]))
-    return net.header("ResNet")
+    return net.header()
 
 
 def separable(seed: int) -> bytes:
@@ -173,7 +187,7 @@ def separable(seed: int) -> bytes:
         net.conv(f"features.{index}.conv.1", net.random.randint(16, 96), 1)
     net.add("mean", net.x, axes=(2, 3), keepdims=False)
     net.linear("classifier.1", 1000)
-    return net.header("MobileNet")
+    return net.header()
 
 
 def transformer(seed: int) -> bytes:
@@ -183,7 +197,7 @@ def transformer(seed: int) -> bytes:
     style = net.random.choice(["encoder.layer.{}", "layers.{}", "blocks.{}"])
     for index in range(net.random.randint(1, 4)):
         _encoder_layer(net, style.format(index), tokens, width)
-    return net.header("Encoder")
+    return net.header()
 
 
 def _encoder_layer(net: Network, name: str, tokens: int, width: int) -> None:

@@ -37,21 +37,12 @@ def test_the_smallest_code_is_taken(mask: np.ndarray, code: str):
 
 
 def test_the_order_of_codes_is_part_of_the_format():
-    assert CODES == ["all", "contexts", "gaps", "mask"]
+    assert CODES == ["all", "contexts", "gaps", "mask", "adaptive_gaps"]
 
 
 def test_large_even_masks_cost_about_their_entropy():
     mask = np.random.default_rng(0).random((1000, 2000)) < 0.12
     assert len(encode_positions(np.flatnonzero(mask), mask.shape)) < 1.05 * entropy_bytes(mask)
-
-
-@pytest.mark.parametrize("gap", [0, 1, 254, 255, 256, 509, 510, 511, 70_000])
-def test_long_gaps_are_escaped(gap: int):
-    positions = np.array([gap, 2 * gap + 1, 2 * gap + 2])
-    code = POSITION_CODES[CODES.index("gaps")]
-    stream = code.encode(positions, (200_000,))
-    assert stream is not None
-    assert np.array_equal(code.decode(stream, (200_000,), 3), positions)
 
 
 @pytest.mark.parametrize(

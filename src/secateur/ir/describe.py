@@ -146,13 +146,15 @@ def _value(graph: Graph, name: str) -> str:
 
 
 def _node_changes(before: Graph, after: Graph) -> Iterator[FactChange]:
-    """The nodes of equal output names that are not the same: other inputs, attributes or operation."""
+    """Nodes, by the name of their output, that came, went, or have other inputs, attributes or another operation."""
     old, new = before.producers(), after.producers()
-    for name in old:
-        if name in new and old[name] != new[name]:
-            yield FactChange(f"node {name}", _node(old[name]), _node(new[name]))
+    for name in dict.fromkeys([*old, *new]):
+        if old.get(name) != new.get(name):
+            yield FactChange(f"node {name}", _node(old.get(name)), _node(new.get(name)))
 
 
-def _node(node: Node) -> str:
+def _node(node: Node | None) -> str:
+    if node is None:
+        return ABSENT
     arguments = [*node.inputs, *(f"{name}={value}" for name, value in sorted(node.attributes.items()))]
     return f"{node.op}({', '.join(arguments)})"

@@ -14,10 +14,10 @@ from jaxtyping import Int64
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.contexts import decode_contexts, encode_contexts
+from secateur.ir.coding.gaps import decode_adaptive_gaps, decode_gaps, encode_adaptive_gaps, encode_gaps
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader, varint
 
-ESCAPE = 255  # a gap byte that says: 255 zeros, and the gap goes on
 BLOCK_BYTES = 1 << 20  # of a mask, unpacked at a time
 
 
@@ -72,30 +72,6 @@ def _decode_all(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndar
     return np.arange(nonzeros, dtype=np.int64)
 
 
-def _encode_gaps(positions: np.ndarray, _shape: tuple[int, ...]) -> bytes:
-    """Zeros before each non-zero as bytes, 255 for each whole run of 255, through zstd."""
-    gaps = np.diff(positions, prepend=-1) - 1
-    runs = gaps // ESCAPE
-    stream = np.full(positions.size + int(runs.sum()), ESCAPE, dtype=np.uint8)
-    stream[np.cumsum(runs + 1) - 1] = gaps % ESCAPE
-    return varint(int(runs.sum())) + squeeze(stream.tobytes())
-
-
-def _decode_gaps(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
-    reader = Reader(stream)
-    runs = reader.varint()
-    if runs > prod(shape) // ESCAPE:
-        raise ArtifactError("damaged artifact: gaps between non-zeros are longer than their tensor")
-    steps = np.frombuffer(unsqueeze(reader.rest(), nonzeros + runs), dtype=np.uint8)
-    ends = np.flatnonzero(steps != ESCAPE)
-    if ends.size != nonzeros or (steps.size and ends[-1:] != steps.size - 1):
-        raise ArtifactError("damaged artifact: the gaps between non-zeros do not match their number")
-    positions = ESCAPE * (ends - np.arange(nonzeros)) + np.cumsum(steps[ends], dtype=np.int64) + np.arange(nonzeros)
-    if nonzeros and positions[-1] >= prod(shape):
-        raise ArtifactError("damaged artifact: a position lies outside its tensor")
-    return positions
-
-
 def _encode_mask(positions: np.ndarray, shape: tuple[int, ...]) -> bytes:
     """One bit an element, lowest first, through zstd."""
     mask = np.zeros(prod(shape), dtype=np.bool_)
@@ -122,6 +98,7 @@ def _decode_mask(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.nda
 POSITION_CODES = (
     PositionCode("all", _encode_all, _decode_all),
     PositionCode("contexts", encode_contexts, decode_contexts),
-    PositionCode("gaps", _encode_gaps, _decode_gaps),
+    PositionCode("gaps", encode_gaps, decode_gaps),
     PositionCode("mask", _encode_mask, _decode_mask),
+    PositionCode("adaptive_gaps", encode_adaptive_gaps, decode_adaptive_gaps),
 )
