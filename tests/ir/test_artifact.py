@@ -78,6 +78,11 @@ def test_original_shapes():
     assert artifact.original_shape("conv.bias") == (2,)
 
 
+def test_an_artifact_prints_as_one_line():
+    assert repr(weights(a=np.eye(3, dtype=np.float32))) == "Artifact(1 tensors, 3 non-zeros, weights only)"
+    assert repr(tiny()).endswith("5 operations)")
+
+
 def graph_with(**changes: Any) -> Graph:
     return replace(small_net()[0], **changes)
 

@@ -27,7 +27,7 @@ from secateur.ir.strict_json import JSON
 MAX_BYTES = 4 * 2**30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Artifact:
     """A compressed network.
 
@@ -57,6 +57,11 @@ class Artifact:
             self.original_shape(name)
         if self.graph is not None:
             _check_constants(self.graph, self.tensors)
+
+    def __repr__(self) -> str:
+        nonzeros = sum(tensor.nonzeros for tensor in self.tensors.values())
+        runs = f"{len(self.graph.nodes)} operations" if self.graph is not None else "weights only"
+        return f"Artifact({len(self.tensors)} tensors, {nonzeros:,} non-zeros, {runs})"
 
     def original_shape(self, name: str) -> tuple[int, ...]:
         """The shape a tensor had before units were removed. Raises ArtifactError where axes and units disagree."""

@@ -53,13 +53,13 @@ def encode_contexts(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | No
         encoder.interval(first - low, last - first, line.cell)
         base = end
     stream = encoder.finish()
-    return stream if affordable(rows + columns + positions.size, len(stream)) else None
+    return stream if affordable(_work_us(rows + columns, positions.size), len(stream)) else None
 
 
 def decode_contexts(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
     """The positions, int64. ArtifactError on any stream that `encode_contexts` does not write."""
     rows, columns = _matrix(shape)
-    if not 0 < nonzeros <= MOST_NONZEROS or not affordable(rows + columns + nonzeros, len(stream)):
+    if not 0 < nonzeros <= MOST_NONZEROS or not affordable(_work_us(rows + columns, nonzeros), len(stream)):
         raise ArtifactError(f"damaged artifact: {nonzeros} non-zeros of {rows} x {columns} are not coded with contexts")
     decoder = Decoder(stream)
     line = _Line(_receive_weights(decoder, rows), _receive_weights(decoder, columns), nonzeros)
@@ -106,6 +106,10 @@ class _Line:
         column = bisect_right(self.column_starts, (point - start) // weight) - 1
         start += weight * self.column_starts[column]
         return row * len(self.column_starts) + column, start, start + weight * self.column_weights[column]
+
+
+def _work_us(lines: int, nonzeros: int) -> int:
+    return lines + 4 * nonzeros
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:

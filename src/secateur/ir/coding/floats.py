@@ -13,7 +13,7 @@ from math import lgamma, log, log2, pi
 import numpy as np
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.range_coder import Decoder, Encoder, Models, affordable
+from secateur.ir.coding.range_coder import DECISIONS_A_US, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.varint import Bytes, Reader, varint
 
 MOST_VALUES = 200_000  # about half a second of plain Python; beyond, planes of bytes
@@ -43,8 +43,8 @@ def encode_floats(values: np.ndarray) -> bytes | None:
     rest = magnitudes & ((1 << low) - 1)
     noise = _pack_bits(rest, low) if modelled else _pack_bits(signs << low | rest, low + 1)
     head = bytes([low | SIGN_MODELLED * modelled, drop, tree]) + varint(base)
-    coded = encoder.finish()
-    return head + noise + coded if affordable(values.size * (tree + modelled), len(coded)) else None
+    stream = head + noise + encoder.finish()
+    return stream if affordable(values.size * (tree + modelled) // DECISIONS_A_US, len(stream)) else None
 
 
 def decode_floats(stream: Bytes, dtype: str, count: int) -> np.ndarray:
@@ -58,9 +58,9 @@ def decode_floats(stream: Bytes, dtype: str, count: int) -> np.ndarray:
     if tree > TREE_BITS or low + drop >= bits or (base + (1 << tree) - 1) << low + drop >= 1 << bits:
         raise ArtifactError("damaged artifact: values of a tensor do not fit their dtype")
     width = low if modelled else low + 1
+    if not affordable(count * (tree + modelled) // DECISIONS_A_US, len(stream)):
+        raise ArtifactError(f"damaged artifact: {len(stream)} bytes are too few for {count} modelled values")
     noise = _unpack_bits(reader.take((count * width + 7) // 8), width, count)
-    if not affordable(count * (tree + modelled), reader.left):
-        raise ArtifactError(f"damaged artifact: {reader.left} bytes are too few for {count} modelled values")
     decoder = Decoder(reader.rest())
     tops = np.array(decoder.symbols(Models(1 << tree), tree, count), dtype=np.int64) + base
     signs = np.array(decoder.symbols(Models(2), 1, count)) if modelled else noise >> low

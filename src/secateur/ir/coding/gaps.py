@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.range_coder import Decoder, Encoder, Models, affordable
+from secateur.ir.coding.range_coder import DECISIONS_A_US, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader, varint
 
@@ -40,13 +40,17 @@ def encode_adaptive_gaps(positions: np.ndarray, _shape: tuple[int, ...]) -> byte
     encoder = Encoder()
     encoder.symbols(Models(1 << GAP_BITS), GAP_BITS, gaps.tolist())
     coded = encoder.finish()
-    return varint(gaps.size - positions.size) + coded if affordable(gaps.size * GAP_BITS, len(coded)) else None
+    return (
+        varint(gaps.size - positions.size) + coded
+        if affordable(gaps.size * GAP_BITS // DECISIONS_A_US, len(coded))
+        else None
+    )
 
 
 def decode_adaptive_gaps(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
     """The positions, int64. ArtifactError on any stream that `encode_adaptive_gaps` does not write."""
     reader, count = _announced(stream, shape, nonzeros)
-    if count > MOST_GAPS or not affordable(count * GAP_BITS, reader.left):
+    if count > MOST_GAPS or not affordable(count * GAP_BITS // DECISIONS_A_US, reader.left):
         raise ArtifactError(f"damaged artifact: {count} gaps are not coded with an adaptive model")
     decoder = Decoder(reader.rest())
     gaps = np.array(decoder.symbols(Models(1 << GAP_BITS), GAP_BITS, count), dtype=np.uint8)

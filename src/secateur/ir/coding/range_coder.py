@@ -18,15 +18,17 @@ RENEW_BELOW = 1 << 24
 TOTAL_LIMIT = 1 << 14  # event counts (doubled) are halved here; far below RENEW_BELOW: no probability rounds to zero
 INTERVAL_LIMIT = 1 << 16  # the finest `total` an interval may be coded in
 LOOKAHEAD = 4  # bytes a decoder holds in advance
-FREE_STEPS, STEPS_A_BYTE = 1024, 32  # what a stream of few bytes may cost to decode: see `affordable`
+DECISIONS_A_US = 4  # how many binary decisions plain Python decodes in a microsecond, roughly
+FREE_US, US_A_BYTE = 2000, 32
 
 
-def affordable(steps: int, stream_bytes: int) -> bool:
-    """Whether a stream is worth that many Python steps: so that a small hostile file cannot keep a reader busy.
+def affordable(work_us: int, stream_bytes: int) -> bool:
+    """Whether a stream is worth the time its decoding takes: so that a small hostile file cannot keep a reader busy.
 
-    Streams with less than a quarter of a bit a step are left to codes that numpy and zstd decode.
+    work_us  a rough estimate of that time in microseconds, the same wherever it is made
+    Streams that cost more for fewer bytes are left to codes that numpy and zstd decode.
     """
-    return steps <= FREE_STEPS + STEPS_A_BYTE * stream_bytes
+    return work_us <= FREE_US + US_A_BYTE * stream_bytes
 
 
 class Models:
