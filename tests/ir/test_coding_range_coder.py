@@ -63,12 +63,12 @@ def test_carries_run_through_full_bytes():
         assert decode(encode(steps), steps) == numbers(steps)
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_random_intervals_with_carries(seed: int):
-    rng = np.random.default_rng(seed)
-    totals = rng.integers(1, INTERVAL_LIMIT, 50)
-    steps = [("interval", int(total), int(total - 1 - rng.integers(0, 2) % total)) for total in totals]
-    assert decode(encode(steps), steps) == numbers(steps)
+def test_random_intervals_with_carries():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        totals = rng.integers(1, INTERVAL_LIMIT, 50)
+        steps = [("interval", int(total), int(total - 1 - rng.integers(0, 2) % total)) for total in totals]
+        assert decode(encode(steps), steps) == numbers(steps)
 
 
 @pytest.mark.parametrize("chance", [0.5, 0.1, 0.01])

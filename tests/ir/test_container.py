@@ -58,19 +58,18 @@ def test_bad_files_are_refused_by_name(data: bytes, message: str):
         opened(data)
 
 
-@pytest.mark.parametrize("place", range(len(FILE)))
-def test_every_bit_is_under_a_checksum(place: int):
-    for bit in range(8):
+def test_every_bit_is_under_a_checksum():
+    for place in range(8 * len(FILE)):
         data = bytearray(FILE)
-        data[place] ^= 1 << bit
+        data[place // 8] ^= 1 << place % 8
         with pytest.raises(ArtifactError):
             opened(bytes(data))
 
 
-@pytest.mark.parametrize("length", range(len(FILE)))
-def test_every_cut_is_noticed(length: int):
-    with pytest.raises(ArtifactError):
-        opened(FILE[:length])
+def test_every_cut_is_noticed():
+    for length in range(len(FILE)):
+        with pytest.raises(ArtifactError):
+            opened(FILE[:length])
 
 
 def test_a_damaged_section_is_named_when_it_is_read():
