@@ -1,16 +1,19 @@
 """nn.pack, nn.restore, nn.check: from torch to a file and back, on networks with every structure that matters."""
 
 import copy
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from zoo import inputs_of, model_of, packed
 
 from prepared import EXAMPLE, prepared, small_net
 from secateur.errors import ArtifactError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
+from secateur.ir.naming import is_made
 from secateur.ir.plan import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import check
@@ -204,7 +207,7 @@ def test_bad_models_are_refused():
 def test_values_beyond_float16_are_refused_with_the_way_out():
     model = small_net()
     model[4].bias.data[0] = 1e6
-    with pytest.raises(ArtifactError, match="float32"):
+    with pytest.raises(ArtifactError, match=r"4\.bias: values up to .*store as float32"):
         pack(model, EXAMPLE, values="float16")
 
 
@@ -230,3 +233,73 @@ def test_check_sees_a_planted_fault():
     with torch.no_grad():
         model[6].bias += 0.1
     assert check(artifact, model, example).largest_difference == pytest.approx(0.1, rel=1e-3)
+
+
+def test_numbers_and_masks_of_the_code_are_not_rounded():
+    """The largest float32 stands for infinity in masks: float16 could not hold it."""
+    inputs = inputs_of("masked attention", 3)
+    artifact = pack(model_of("masked attention"), inputs, values="float16")
+    made = {name: tensor for name, tensor in artifact.tensors.items() if is_made(name)}
+    assert {tensor.dtype for name, tensor in artifact.tensors.items() if name not in made} == {"float16"}
+    assert "float16" not in {tensor.dtype for tensor in made.values()}
+    assert any(np.abs(tensor.to_dense()).max() > 1e38 for tensor in made.values())
+    assert 0 < artifact.meta["rounding"] < 2**-11
+    assert check(artifact, model_of("masked attention"), inputs).relative_difference < 5e-3
+
+
+def test_results_have_the_usual_names():
+    artifact = packed("residual")
+    counts = Counter()
+    for node in artifact.graph.nodes:
+        counts[node.op] += 1
+        assert node.output == (node.op if counts[node.op] == 1 else f"{node.op}_{counts[node.op]}")
+
+
+class Masking(nn.Module):
+    """An infinite buffer is a mask, not a failed training."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.tensor([0.0, float("-inf")]))
+        self.norm = nn.BatchNorm1d(2)
+
+    def forward(self, x):
+        return (self.norm(x) + self.mask).softmax(1)
+
+
+def test_infinite_masks_pass_and_nan_statistics_are_refused():
+    model, x = Masking().eval(), torch.randn(3, 2)
+    assert check(pack(model, x), model, x).largest_difference < 1e-6
+    model.norm.running_var[1] = float("inf")
+    with pytest.raises(ArtifactError, match=r"norm\.running_var holds NaN or infinity"):
+        pack(model, x)
+
+
+class Everything(nn.Module):
+    """Tied weights, whole numbers of odd widths, half precision; and no graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(5, 4)
+        self.head = nn.Linear(4, 5, bias=False)
+        self.head.weight = self.words.weight
+        self.register_buffer("steps", torch.tensor([1, 2], dtype=torch.int32))
+        self.register_buffer("flags", torch.tensor([True, False]))
+        self.register_buffer("small", torch.tensor([0.5, 1.5], dtype=torch.bfloat16))
+
+    def forward(self, ids):
+        return torch.sort(self.head(self.words(ids))).values
+
+
+def test_weights_alone_hold_every_tensor_once():
+    model = Everything()
+    with pytest.warns(SecateurWarning, match=r"aten.sort.default in Everything, test_pack.py:\d+") as caught:
+        artifact = pack(model, torch.tensor([[1, 2]]))
+    assert caught[0].filename == __file__
+    assert "pack()" not in artifact.meta["weights_only"]
+    assert set(artifact.tensors) == {"words.weight", "steps", "flags", "small"}
+    again = restore_(Everything(), Artifact.from_bytes(artifact.to_bytes()))
+    assert again.head.weight is again.words.weight
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor)
+        assert again.state_dict()[key].dtype == tensor.dtype

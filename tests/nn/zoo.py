@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.ir.artifact import Artifact
+from secateur.nn.pack import pack
 from secateur.nn.trace import Traced, trace
 
 torch.set_num_threads(1)
@@ -173,7 +175,8 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor | tuple[Ten
 
 @cache
 def model_of(name: str) -> nn.Module:
-    """The model, in evaluation mode, with weights and statistics that are not their defaults. Shared: do not change."""
+    """The model, in evaluation mode, with statistics, gains and shifts that are not their defaults, half of the
+    weights zero and some units dead. Shared: do not change it."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(7)
         model = ZOO[name][0]().eval()
@@ -182,6 +185,10 @@ def model_of(name: str) -> nn.Module:
                 tensor.uniform_(0.5, 2)
             elif tensor.is_floating_point() and tensor.ndim == 1:
                 tensor.add_(0.3 * torch.randn_like(tensor))
+            elif tensor.is_floating_point():
+                tensor.mul_(torch.rand_like(tensor) < 0.5)
+                tensor[1] = 0
+                tensor[:, -1] = 0
     return model
 
 
@@ -199,7 +206,14 @@ def traced_of(name: str) -> Traced:
     return trace(model_of(name), inputs_of(name, 2))
 
 
-def copies_of(name: str) -> nn.Module:
-    """The same model with new weights: what an Artifact is restored into."""
-    torch.manual_seed(8)
-    return ZOO[name][0]().eval()
+@cache
+def packed(name: str) -> Artifact:
+    """The model as an artifact, packed once."""
+    return pack(model_of(name), inputs_of(name, 2))
+
+
+def another(name: str) -> nn.Module:
+    """A new model of the same architecture with other weights: what an artifact is restored into."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        return ZOO[name][0]().eval()

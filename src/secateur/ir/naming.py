@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+MADE = "constant:"
+"""How the names of tensors begin that tracing made (numbers, masks, positions) and no state dict holds."""
+
+
+def is_made(tensor: str) -> bool:
+    """Whether a tensor was made while tracing, so that no model holds it."""
+    return tensor.startswith(MADE)
+
 
 def module_of(tensor: str) -> str:
     """The module that owns a tensor: "layer1.conv.weight" -> "layer1.conv"; a tensor of the root module gives ""."""

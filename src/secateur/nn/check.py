@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree
 
 from secateur.errors import ArtifactError
 from secateur.ir.artifact import Artifact
@@ -19,7 +21,7 @@ class Check:
     """An artifact beside a torch model on the same inputs.
 
     examples             batch size compared
-    largest_difference   max |y_artifact - y_torch| over all outputs
+    largest_difference   max |y_artifact - y_torch| over all outputs; infinite where only one of the two is a number
     relative_difference  the same over max |y_torch|
     agreement            fraction of positions with the same arg max over the last axis
     """
@@ -32,26 +34,33 @@ class Check:
 
 @torch.no_grad()
 def check(artifact: Artifact, model: nn.Module, example: Example) -> Check:
-    """Compare `interpret` with the model in evaluation mode; the model's mode is restored."""
+    """Compare `interpret` with the model in evaluation mode, in float32 on the CPU; the model is left as it is.
+
+    ArtifactError for a weights-only artifact, or one whose outputs differ from the model's in number or shape.
+    """
     inputs = as_inputs(example)
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    expected = model(*inputs)
-    for module, training in modes.items():
-        module.training = training
     found = interpret(artifact, *(tensor.numpy() for tensor in inputs))
-    pairs = list(zip(_arrays(found), _arrays(expected), strict=True))
-    for ours, theirs in pairs:
-        if ours.shape != theirs.shape:
-            raise ArtifactError(
-                f"the artifact gives {ours.shape}, the model {theirs.shape}: they are not the same network"
-            )
-    largest = max(float(np.abs(a - b).max(initial=0.0)) for a, b in pairs)
-    scale = max(float(np.abs(b).max(initial=0.0)) for _, b in pairs)
-    same = np.concatenate([(a.argmax(-1) == b.argmax(-1)).ravel() for a, b in pairs])
+    outputs = copy.deepcopy(model).cpu().float().eval()(*inputs)
+    ours = found if isinstance(found, tuple) else (found,)
+    theirs = [leaf.numpy() for leaf in _pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    if [array.shape for array in ours] != [array.shape for array in theirs]:
+        shapes = [", ".join(str(array.shape) for array in side) for side in (ours, theirs)]
+        raise ArtifactError(f"the artifact gives {shapes[0]}, the model {shapes[1]}: they are not the same network")
+    pairs = list(zip(ours, theirs, strict=True))
+    largest = max(_largest_difference(a, b) for a, b in pairs)
+    scale = max(_largest_difference(b, np.zeros_like(b)) for _, b in pairs)
+    same = np.concatenate([np.ravel(_choice(a) == _choice(b)) for a, b in pairs])
     return Check(len(inputs[0]), largest, largest / scale if scale else largest, float(same.mean()))
 
 
-def _arrays(outputs: object) -> list[np.ndarray]:
-    parts = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    return [part.numpy() if isinstance(part, Tensor) else np.asarray(part) for part in parts]
+def _largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """max |ours - theirs|, where equal infinities and two NaN differ by nothing."""
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        distance = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+    return float(np.where(np.isnan(distance), np.inf, distance).max(initial=0.0))
+
+
+def _choice(array: np.ndarray) -> np.ndarray:
+    """The arg max over the last axis; of a single number, the number's sign."""
+    return np.sign(array) if array.ndim == 0 else array.argmax(-1)

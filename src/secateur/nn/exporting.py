@@ -24,6 +24,8 @@ from secateur.errors import DataError, GraphError
 
 Example = Tensor | tuple[Tensor, ...] | list[Tensor]
 
+INSTEAD = "pack() then keeps the weights alone: a file that restore_ loads and that cannot run by itself"
+
 # What torch.export raises on a model that runs eagerly: its own errors are RuntimeErrors and ValueErrors, the others
 # come from Python code that got a symbol where it wanted a number.
 EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError, ArithmeticError)
@@ -83,8 +85,8 @@ def exported(model: nn.Module, inputs: tuple[Tensor, ...], known: frozenset[str]
             program = _export(model, inputs, known, fixed=True)
         except EXPORT_ERRORS as error:
             raise GraphError(
-                f"torch.export cannot trace {type(model).__name__}: {_reason(error)}. Branches, loops and indices that "
-                "depend on the values of tensors cannot be traced; pack() then keeps the weights alone"
+                f"torch.export cannot trace {type(model).__name__}: {_reason(error)}; branches, loops and indices that "
+                f"depend on the values of tensors cannot be traced. {INSTEAD}"
             ) from error
     return Exported(program, model, f"the batch is fixed at {len(inputs[0])}: {reason}")
 

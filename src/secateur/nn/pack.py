@@ -6,7 +6,8 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -17,48 +18,55 @@ from secateur.errors import ArtifactError, GraphError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.dead_units import Removal, remove_dead_units
 from secateur.ir.fold import fold_batch_norm
-from secateur.ir.formats import from_dense
+from secateur.ir.formats import Dense, Sparse, from_dense
 from secateur.ir.graph import Graph
+from secateur.ir.naming import is_made
 from secateur.ir.records import Fold
 from secateur.ir.strict_json import JSON
 from secateur.ir.target import VALUE_BITS
 from secateur.ir.verify import verify
-from secateur.nn.exporting import Example
+from secateur.nn.exporting import INSTEAD, Example
+from secateur.nn.lowering.builder import as_array
 from secateur.nn.strip import strip_
 from secateur.nn.trace import Traced, trace
 from secateur.nn.transform import transforms_of
+
+STATISTICS = ("running_mean", "running_var")
+COUNTER = "num_batches_tracked"  # of a batch norm; nothing computes with it in evaluation
 
 
 def pack(model: nn.Module, example: Example, *, values: str = "float32") -> Artifact:
     """The model, in evaluation mode, as an Artifact; the model itself is left as it is.
 
     example  what the model is called with, a tensor or a tuple of tensors, batch first
-    values   how numbers are stored, "float32" or "float16"; rounded once, after folding, and the largest relative
-             change stands in `meta["rounding"]`
+    values   how the model's tensors are stored, "float32" or "float16"; rounded once, after folding, and the largest
+             relative change stands in `meta["rounding"]`. Numbers and masks from the model's code stay float32.
 
     A model the graph cannot express becomes a weights-only Artifact, with a SecateurWarning and the reason in
-    `meta["weights_only"]`. ArtifactError for a model that is still soft, or holds NaN or infinity.
+    `meta["weights_only"]`. ArtifactError for a model that is still soft, holds NaN or infinity, or values that float16
+    cannot hold.
     """
     if values not in VALUE_BITS:
         raise ArtifactError(f"values must be one of {', '.join(VALUE_BITS)}, got {values!r}")
     if soft := [site.name for site in transforms_of(model) if not site.transform.is_hard]:
         raise ArtifactError(f"{soft[0]} is still soft: call harden_ before pack, so that the file is what was tested")
     plain = strip_(copy.deepcopy(model)).cpu().eval()
-    _refuse_non_finite(plain)
+    state = _state(plain)
     try:
         traced = trace(plain, example)
     except GraphError as error:
-        return _weights_only(plain, str(error), values)
-    return _with_graph(plain, traced, values)
+        return _weights_only(state, str(error).removesuffix(f". {INSTEAD}"), values)
+    return _with_graph(state, traced, values)
 
 
-def _with_graph(plain: nn.Module, traced: Traced, values: str) -> Artifact:
+def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str) -> Artifact:
     graph, tensors, folds, reasons = fold_batch_norm(traced.graph, traced.constants)
     rounding = _Rounding(values)
-    tensors = {name: rounding(array) for name, array in tensors.items()}
+    tensors = {name: rounding(name, array) for name, array in tensors.items()}
     before = _parameters(tensors)
     graph, tensors, removal = remove_dead_units(graph, tensors)
-    tensors = {name: rounding(array) for name, array in tensors.items()}
+    tensors = {name: rounding(name, array) for name, array in tensors.items()}
+    graph = _with_usual_names(graph)
     verify(graph)
     meta = {
         "secateur": __version__,
@@ -68,14 +76,15 @@ def _with_graph(plain: nn.Module, traced: Traced, values: str) -> Artifact:
             rounding=float(f"{rounding.largest:.2g}"),
             dead_units=_dead_units(removal),
             notes=[*traced.notes, *reasons, *_still_there(removal)],
-            unread=_unread(plain, traced, graph, folds),
+            unread=_unread(state, traced, graph, folds),
+            folded={name: checksum(state[name]) for name in traced.folded},
         ),
     }
-    stored = {name: from_dense(array, rounding.dtype_of(array)) for name, array in tensors.items()}
+    stored = {name: rounding.stored(name, array) for name, array in tensors.items()}
     return Artifact(graph, stored, meta, removal.groups, removal.axes, folds)
 
 
-def _weights_only(plain: nn.Module, reason: str, values: str) -> Artifact:
+def _weights_only(state: Mapping[str, Tensor], reason: str, values: str) -> Artifact:
     warnings.warn(
         "this model has no graph and is packed as weights alone, which restore_ loads but which cannot run by itself: "
         + reason,
@@ -85,50 +94,81 @@ def _weights_only(plain: nn.Module, reason: str, values: str) -> Artifact:
     rounding = _Rounding(values)
     seen: set[int] = set()
     stored = {}
-    for name, tensor in plain.state_dict(keep_vars=True).items():
+    for name, tensor in state.items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
-            array = rounding(_array(tensor))
-            stored[name] = from_dense(array, rounding.dtype_of(array))
+            stored[name] = rounding.stored(name, rounding(name, as_array(tensor)))
     meta: dict[str, JSON] = {"secateur": __version__, "values": values, "weights_only": reason}
     return Artifact(None, stored, {**meta, **_unless_empty(rounding=float(f"{rounding.largest:.2g}"))})
 
 
+def checksum(tensor: Tensor) -> int:
+    """CRC-32 (IEEE 802.3) of the elements, as the graph would hold them."""
+    return crc32(as_array(tensor).tobytes())
+
+
 @dataclass
 class _Rounding:
-    """Rounds float arrays to the values a file stores, as float32, and remembers the largest relative change."""
+    """Rounds float tensors to the values a file stores, as float32, and remembers the largest relative change."""
 
     values: str
     largest: float = 0.0
 
-    def __call__(self, array: np.ndarray) -> np.ndarray:
-        if array.dtype != np.float32 or self.values == "float32":
+    def __call__(self, name: str, array: np.ndarray) -> np.ndarray:
+        stored = self.stored(name, array)
+        if stored.dtype == array.dtype.name:
             return array
-        rounded = from_dense(array, self.values).to_dense().reshape(array.shape)
+        rounded = stored.to_dense()
         magnitude = np.abs(array)
-        normal = magnitude > np.finfo(np.float16).smallest_normal
+        normal = (magnitude > np.finfo(np.float16).smallest_normal) & np.isfinite(array)
         change = np.abs(rounded - array)[normal] / magnitude[normal]
         self.largest = max(self.largest, float(change.max(initial=0.0)))
         return rounded
 
-    def dtype_of(self, array: np.ndarray) -> str:
-        """The dtype an array is stored in."""
-        return self.values if array.dtype == np.float32 else array.dtype.name
+    def stored(self, name: str, array: np.ndarray) -> Dense | Sparse:
+        """A tensor in the form the file holds."""
+        narrow = array.dtype == np.float32 and not is_made(name)
+        try:
+            return from_dense(array, self.values if narrow else None)
+        except ArtifactError as error:
+            raise ArtifactError(f"{name}: {error}") from None
 
 
-def _refuse_non_finite(plain: nn.Module) -> None:
-    for name, tensor in plain.named_parameters():
-        if not torch.isfinite(tensor).all():
-            raise ArtifactError(f"{name} holds NaN or infinity: training diverged; go back to an earlier checkpoint")
+def _state(plain: nn.Module) -> dict[str, Tensor]:
+    """The state dict, tied tensors as one object. ArtifactError where training has left NaN or infinity behind.
+
+    An infinite buffer is a mask, unless it is the statistics of a norm.
+    """
+    parameters = {id(parameter) for parameter in plain.parameters()}
+    state = {key: value for key, value in plain.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+    for key, tensor in state.items():
+        if tensor.is_complex():
+            raise ArtifactError(f"{key} is complex: keep real and imaginary part as two tensors")
+        learned = id(tensor) in parameters or key.rpartition(".")[2] in STATISTICS
+        if torch.isnan(tensor).any() or (learned and torch.isinf(tensor).any()):
+            raise ArtifactError(f"{key} holds NaN or infinity: training diverged; go back to an earlier checkpoint")
+    return state
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    tensor = tensor.detach()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+def _with_usual_names(graph: Graph) -> Graph:
+    """Results named by their operation (conv, conv_2, ...), which a file need not spell out."""
+    taken, counts = {*graph.inputs, *graph.constants}, dict[str, int]()
+    names = {name: name for name in taken}
+    nodes = []
+    for node in graph.nodes:
+        name = node.op
+        while name in taken:
+            counts[node.op] = counts.get(node.op, 1) + 1
+            name = f"{node.op}_{counts[node.op]}"
+        taken.add(name)
+        names[node.output] = name
+        nodes.append(replace(node, inputs=tuple(names[source] for source in node.inputs), output=name))
+    types = {names[name]: kind for name, kind in graph.types.items()}
+    return replace(graph, nodes=tuple(nodes), outputs=tuple(names[name] for name in graph.outputs), types=types)
 
 
 def _parameters(tensors: Mapping[str, np.ndarray]) -> int:
-    return sum(array.size for array in tensors.values() if array.dtype == np.float32 and array.ndim)
+    return sum(array.size for name, array in tensors.items() if array.dtype == np.float32 and not is_made(name))
 
 
 def _dead_units(removal: Removal) -> dict[str, JSON]:
@@ -140,11 +180,12 @@ def _still_there(removal: Removal) -> list[str]:
     return kept + [f"{layer} is all zero: no output depends on the input through it" for layer in removal.dead_layers]
 
 
-def _unread(plain: nn.Module, traced: Traced, graph: Graph, folds: tuple[Fold, ...]) -> list[JSON]:
-    """Parameters no result depends on: they are not in the file."""
+def _unread(state: Mapping[str, Tensor], traced: Traced, graph: Graph, folds: tuple[Fold, ...]) -> list[JSON]:
+    """Keys no result depends on: they are not in the file, and restore_ leaves them alone."""
     folded = tuple(f"{fold.norm}." for fold in folds)
-    read = {*graph.constants, *traced.tied, *traced.folded}
-    return [name for name, _ in plain.named_parameters() if name not in read and not name.startswith(folded)]
+    read = {*graph.constants, *traced.folded, *(key for key, name in traced.tied.items() if name in graph.constants)}
+    skipped = (*folded, *(key for key in state if key.rpartition(".")[2] == COUNTER))
+    return [key for key in state if key not in read and not key.startswith(skipped)]
 
 
 def _unless_empty(**facts: JSON) -> dict[str, JSON]:

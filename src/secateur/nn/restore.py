@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from secateur.errors import ArtifactError
 from secateur.ir.artifact import Artifact
-from secateur.ir.naming import module_of
+from secateur.ir.naming import is_made, module_of
 from secateur.ir.plan import near
 from secateur.ir.records import Fold, restore_units
+from secateur.nn.pack import COUNTER, checksum
 from secateur.nn.transform import transforms_of
 
 
@@ -31,70 +32,87 @@ def restore_(model: nn.Module, artifact: Artifact) -> nn.Module:
     changes.
 
     In evaluation mode the model then computes what the artifact computes. Removed units come back as zeros. A folded
-    batch norm becomes the identity plus the folded bias; a layer whose bias was made by packing gets one. Parameters no
-    output depends on keep the values they have. ArtifactError names what is missing, left over or of another shape.
+    batch norm becomes the identity plus the folded bias; a layer whose bias was made by packing gets one. What no
+    output depends on keeps the values it has. ArtifactError names what is missing, left over or of another shape.
     """
     if transforms_of(model):
         raise ArtifactError("restore_ loads into a plain model: strip_ this one first")
     dense = {name: tensor.to_dense() for name, tensor in artifact.tensors.items()}
     arrays = restore_units(dense, artifact.units, artifact.axes)
-    modules = dict(model.named_modules())
+    modules, state = dict(model.named_modules()), model.state_dict(keep_vars=True)
     todo = _Assignment()
     for fold in artifact.folds:
         _identity(modules, fold, arrays, todo)
-    state = model.state_dict(keep_vars=True)
     for name, array in arrays.items():
         if name in state:
             todo.values[name] = array
-        elif _can_have_bias(modules, name):
+        elif _can_have_bias(modules, name, array):
             todo.new_biases[name] = array
-        elif artifact.graph is None:
+        elif not is_made(name):
             raise ArtifactError(f"the artifact holds {name!r}, which this model does not have{near(name, state)}")
-    _refuse_misfits(state, todo, artifact)
+    _refuse_misfits(state, todo)
+    _refuse_missing(state, todo, artifact)
     for name, array in todo.values.items():
         state[name].copy_(torch.from_numpy(np.array(array)))
     for name, array in todo.new_biases.items():
         module = modules[module_of(name)]
-        weight = module.get_parameter("weight")
-        module.bias = nn.Parameter(torch.from_numpy(np.array(array)).to(weight))
+        module.bias = nn.Parameter(torch.from_numpy(np.array(array)).to(module.get_parameter("weight")))
     return model
 
 
 def _identity(modules: Mapping[str, nn.Module], fold: Fold, arrays: dict[str, np.ndarray], todo: _Assignment) -> None:
-    """Make a folded norm compute x + bias; the bias goes to the layer where that has one, else to the norm."""
+    """Make a folded norm compute x + bias: the bias stays with the layer where that has one, else the norm gets it.
+
+    Mean 0 and variance 1 - eps make the division one by sqrt(1). A norm without affine part adds by its mean.
+    """
     norm, layer = modules.get(fold.norm), modules.get(fold.into)
     if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or layer is None or norm.running_mean is None:
         raise ArtifactError(
             f"this model has no batch norm {fold.norm!r} behind {fold.into!r}{near(fold.norm, modules)}"
         )
-    size = norm.num_features
-    todo.values[f"{fold.norm}.running_mean"] = np.zeros(size, np.float32)
-    todo.values[f"{fold.norm}.running_var"] = np.full(size, 1 - norm.eps, np.float32)
-    if not norm.affine:
-        return
-    bias = np.zeros(size, np.float32)
+    bias = np.zeros(norm.num_features, np.float32)
     if getattr(layer, "bias", None) is None:
         bias = arrays.pop(_key(fold.into, "bias"), bias)
-    todo.values[f"{fold.norm}.weight"] = np.ones(size, np.float32)
-    todo.values[f"{fold.norm}.bias"] = bias
+    values = {"running_mean": np.zeros_like(bias), "running_var": np.full_like(bias, 1 - norm.eps)}
+    if norm.affine:
+        values |= {"weight": np.ones_like(bias), "bias": bias}
+    else:
+        values["running_mean"] = -bias
+    todo.values.update({_key(fold.norm, name): array for name, array in values.items()})
 
 
 def _key(module: str, name: str) -> str:
     return f"{module}.{name}" if module else name
 
 
-def _can_have_bias(modules: Mapping[str, nn.Module], name: str) -> bool:
+def _can_have_bias(modules: Mapping[str, nn.Module], name: str, array: np.ndarray) -> bool:
+    """Whether a tensor the model lacks is the bias of a layer that could have one."""
     module = modules.get(module_of(name))
-    return name.rpartition(".")[2] == "bias" and module is not None and getattr(module, "bias", module) is None
+    if name.rpartition(".")[2] != "bias" or not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+        return False
+    return module.bias is None and array.shape == (module.weight.shape[0],)
 
 
-def _refuse_misfits(state: Mapping[str, Tensor], todo: _Assignment, artifact: Artifact) -> None:
+def _refuse_misfits(state: Mapping[str, Tensor], todo: _Assignment) -> None:
     for name, array in todo.values.items():
-        if name in state and tuple(state[name].shape) != array.shape:
+        if tuple(state[name].shape) != array.shape:
             raise ArtifactError(f"{name} is {tuple(state[name].shape)} in the model and {array.shape} in the artifact")
-    unread = artifact.meta.get("unread", [])
+
+
+def _refuse_missing(state: Mapping[str, Tensor], todo: _Assignment, artifact: Artifact) -> None:
+    """What the artifact does not hold must be what it does not need, or what it was made with."""
+    unread, folded = artifact.meta.get("unread"), artifact.meta.get("folded")
+    unread = unread if isinstance(unread, list) else []
+    folded = folded if isinstance(folded, dict) else {}
     given = {id(state[name]) for name in todo.values}
-    excused = set(unread) if isinstance(unread, list) else set()
     for name, tensor in state.items():
-        if isinstance(tensor, nn.Parameter) and id(tensor) not in given and name not in excused:
+        if not isinstance(tensor, Tensor) or id(tensor) in given or name in unread:
+            continue
+        if name in folded:
+            if checksum(tensor) != folded[name]:
+                raise ArtifactError(
+                    f"the buffer {name!r} differs from the one the artifact was made with, which is part of its graph: "
+                    "build the model with the same settings"
+                )
+        elif name.rpartition(".")[2] != COUNTER:
             raise ArtifactError(f"the artifact has no {name!r}, which this model needs{near(name, artifact.tensors)}")

@@ -21,13 +21,12 @@ from torch.fx.node import map_arg
 from secateur.errors import GraphError
 from secateur.ir.graph import Graph
 from secateur.ir.verify import verify
-from secateur.nn.exporting import Example, Exported, as_inputs, exported
+from secateur.nn.exporting import INSTEAD, Example, Exported, as_inputs, exported
 from secateur.nn.lowering import CHECKS, IDENTITIES, LOWERINGS
 from secateur.nn.lowering.builder import Builder, Call, Result
 from secateur.nn.lowering.nodes import arguments_of, has_symbols, is_empty, is_number, is_random, place_of, type_of
 
 OUTSIDE = "is outside the closed list of graph operations"
-INSTEAD = "pack() then keeps the weights alone: a file that restore_ loads and that cannot run by itself"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch.fx import Node as TorchNode
 
 from secateur.errors import GraphError
 from secateur.ir.graph import Attribute, Graph, Node, ValueType
+from secateur.ir.naming import MADE
 from secateur.ir.ops import OPS
 
 # What torch calls a dtype, and what the graph makes of it: integers of any width are int64.
@@ -108,14 +109,14 @@ class Builder:
 
     def constant(self, array: np.ndarray, wish: str) -> str:
         """A constant that has no state-dict key."""
-        name = self.fresh(wish)
+        name = self.fresh(MADE + wish)
         self._store(name, array)
         return name
 
     def scalar(self, number: bool | int | float, dtype: str = "float32") -> str:
         """A 0-d constant; equal numbers share one."""
         array = np.asarray(number, dtype=dtype)
-        name = f"{dtype}:{array.item()!r}"
+        name = f"{MADE}{float(number) if dtype == 'float32' else array.item()}"  # 2.0, 2 and True stay apart
         if name not in self.types:
             self.taken.add(name)
             self._store(name, array)

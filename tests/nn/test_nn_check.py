@@ -1,0 +1,80 @@
+"""check() measures what it says, on other devices' dtypes, several outputs, infinities; and leaves the model alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from zoo import inputs_of, model_of, packed
+
+from secateur.errors import ArtifactError, DataError, SecateurWarning
+from secateur.nn.check import check
+from secateur.nn.pack import pack
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        y = self.fc(x)
+        return {"y": y, "positive": y > 0, "mean": y.mean()}
+
+
+def test_equal_models_agree():
+    for name in ("residual", "sentence"):
+        found = check(packed(name), model_of(name), inputs_of(name, 4))
+        assert found.examples == 4
+        assert found.largest_difference < 1e-4
+        assert found.relative_difference < 1e-5
+        assert found.agreement == 1.0
+
+
+def test_differences_are_measured():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(2, 2)), torch.tensor([[1.0, 2.0], [0.5, -1.0]])
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(2))
+        model[0].bias.zero_()
+        artifact = pack(model, x)
+        model[0].bias.copy_(torch.tensor([0.0, -1.5]))
+    found = check(artifact, model, x)
+    assert found.largest_difference == 1.5
+    assert found.relative_difference == 1.5 / 2.5
+    assert found.agreement == 0.5
+
+
+def test_several_outputs_in_a_dict_and_double_training_models():
+    model, x = Two().double().train(), torch.randn(5, 4, dtype=torch.float64)
+    found = check(pack(model, x), model, x)
+    assert found.largest_difference < 1e-6
+    assert found.agreement == 1.0
+    assert model.training
+    assert model.fc.weight.dtype == torch.float64
+
+
+def test_infinities_and_nan():
+    class Quotient(nn.Module):
+        def __init__(self, shift):
+            super().__init__()
+            self.shift = shift
+
+        def forward(self, x):
+            return x / (x - self.shift)
+
+    x = torch.tensor([[0.0, 1.0]])
+    artifact = pack(Quotient(0.0), x)
+    assert check(artifact, Quotient(0.0), x).largest_difference == 0.0
+    assert check(artifact, Quotient(1.0), x).largest_difference == np.inf
+
+
+def test_misfits_are_refused():
+    artifact, x = packed("mlp"), torch.randn(2, 6)
+    with pytest.raises(ArtifactError, match=r"the artifact gives \(2, 3\), the model \(2, 6\)"):
+        check(artifact, nn.Identity(), x)
+    with pytest.raises(DataError, match="expected"):
+        check(artifact, model_of("mlp"), torch.randn(2, 5))
+    with pytest.warns(SecateurWarning):
+        weights = pack(nn.LogSoftmax(1), x)
+    with pytest.raises(ArtifactError, match="weights only"):
+        check(weights, nn.LogSoftmax(1), x)
