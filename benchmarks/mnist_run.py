@@ -55,7 +55,12 @@ def fresh(run: Run) -> nn.Module:
 
 def train(run: Run, model: nn.Module, data: Mnist, folder: Path) -> dict[str, Any]:
     """Make the model pruned, fine-tuned and plain, in place; returns what was seen on the way. The test images are not
-    touched."""
+    touched. A run that was trained before, in a search for instance, is loaded."""
+    trained = folder / f"{run.name}.pt"
+    if trained.exists():
+        kept = torch.load(trained, weights_only=True)
+        model.load_state_dict(kept["model"])
+        return kept["seen"]
     model.to(memory_format=torch.channels_last)
     batches = Batches(data.train, BATCH, torch.Generator().manual_seed(run.seed), shifted=run.shift)
     steps = run.prune_epochs * len(batches)
@@ -78,7 +83,7 @@ def train(run: Run, model: nn.Module, data: Mnist, folder: Path) -> dict[str, An
         seen["seconds"] += time.perf_counter() - start
         _save(checkpoint, epoch + 1, model, method, batches, optimizer, seen)
     method.strip()
-    torch.save(model.state_dict(), folder / f"{run.name}.pt")
+    torch.save({"model": model.state_dict(), "seen": seen}, trained)
     checkpoint.unlink()
     return seen
 
