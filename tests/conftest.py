@@ -1,4 +1,4 @@
-"""For every test: array shapes in signatures are checked, torch keeps to one thread, and nothing depends on the clock."""
+"""For every test: array shapes in signatures are checked, torch keeps to one thread, nothing depends on the clock."""
 
 import sys
 
