@@ -53,6 +53,8 @@ def test_an_artifact_comes_back(artifact: Artifact, tmp_path: Path):
     assert list(found.tensors) == list(artifact.tensors)
     assert path.read_bytes() == artifact.to_bytes() == found.to_bytes()
     assert artifact.bytes_by_stream().total == path.stat().st_size
+    loaded, encoded = found.bytes_by_stream(), replace(found).bytes_by_stream()
+    assert loaded == encoded == artifact.bytes_by_stream()
 
 
 def test_bytes_by_stream_add_up():
@@ -262,7 +264,7 @@ def test_thousands_of_damaged_files_give_artifact_errors(seal: bool):
         loaded += 1
         assert Artifact.from_bytes(found.to_bytes()) == found
         assert all(tensor.to_dense().shape == tensor.shape for tensor in found.tensors.values())
-    assert (loaded > 50) == seal
+    assert (loaded > 20) == seal
 
 
 def test_damaged_headers_give_artifact_errors():

@@ -9,7 +9,7 @@ from sample_artifacts import tiny
 from secateur.errors import ArtifactError
 from secateur.ir import sections
 from secateur.ir.coding.varint import varint
-from secateur.ir.sections import decode_body, encode_body
+from secateur.ir.sections import Decoded, decode_body, encode_body
 
 ARTIFACT = tiny()
 SHAPES = {name: tensor.shape for name, tensor in ARTIFACT.tensors.items()}
@@ -21,14 +21,16 @@ def test_records_come_back_from_sections_of_any_size(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sections, "SECTION_BYTES", size)
     found = BODY.sections()
     assert (len(found) == 1) == (size > 1000)
-    units, tensors = decode_body(iter(found), 1, SHAPES, 10_000)
-    assert units == ARTIFACT.units
-    assert tensors == ARTIFACT.tensors
+    body = decode_body(iter(found), 1, SHAPES, 10_000)
+    assert body.units == ARTIFACT.units
+    assert body.tensors == ARTIFACT.tensors
+    assert body.sizes == {name: streams.sizes() for name, streams in BODY.tensors.items()}
+    assert body.units_bytes + sum(row.total for row in body.sizes.values()) == sum(map(len, found))
 
 
 def test_no_tensors_are_no_sections():
     assert encode_body((), {}).sections() == []
-    assert decode_body(iter(()), 0, {}, 0) == ((), {})
+    assert decode_body(iter(()), 0, {}, 0) == Decoded((), {}, {}, 0)
 
 
 def test_more_or_fewer_records_than_announced_are_refused():
@@ -44,7 +46,7 @@ def test_more_or_fewer_records_than_announced_are_refused():
 
 def test_sizes_are_checked_before_anything_is_decoded():
     needed = sum(4 * int(np.prod(shape)) for shape in SHAPES.values()) + 5
-    assert decode_body(iter(BODY.sections()), 1, SHAPES, needed)[1]
+    assert decode_body(iter(BODY.sections()), 1, SHAPES, needed).tensors
     with pytest.raises(ArtifactError, match=f"announces {needed} bytes of tensors, {needed - 1} are allowed"):
         decode_body(iter(BODY.sections()), 1, SHAPES, needed - 1)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.positions import POSITION_CODES, PositionCode, decode_positions, encode_positions
-from secateur.ir.coding.tensors import FORMS, decode_tensor, encode_tensor
+from secateur.ir.coding.tensors import FORMS, decode_tensor, encode_tensor, split_record
 from secateur.ir.coding.values import VALUE_CODES, ValueCode, decode_values, encode_values
 from secateur.ir.formats import Dense, Sparse, from_dense, same_bits
 
@@ -116,7 +116,7 @@ def test_forms(form: type, dtype: str):
     @given(arrays(dtype))
     def law(array: np.ndarray) -> None:
         tensor = as_form(form, array)
-        found = decode_tensor(encode_tensor(tensor).record(), array.shape)
+        found = decode_tensor(split_record(encode_tensor(tensor).record()), array.shape)
         assert found == tensor
         assert found.shape == array.shape
         dense = found.to_dense()
@@ -165,7 +165,7 @@ def test_damaged_records(form: type, dtype: str):
             record.insert(place, data.draw(st.integers(0, 255)))
         shape = data.draw(st.sampled_from([array.shape, (prod(array.shape), 2), (3, 3)]))
         try:
-            tensor = decode_tensor(bytes(record), shape)
+            tensor = decode_tensor(split_record(bytes(record)), shape)
         except ArtifactError:
             refused.append(True)
             return

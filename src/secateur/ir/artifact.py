@@ -14,8 +14,7 @@ import numpy as np
 
 from secateur.errors import ArtifactError
 from secateur.ir import container
-from secateur.ir.coding.tensors import encode_tensor
-from secateur.ir.coding.varint import varint
+from secateur.ir.coding.tensors import TensorBytes, encode_tensor, record_bytes
 from secateur.ir.formats import GRAPH_DTYPE, Dense, Sparse
 from secateur.ir.graph import Graph
 from secateur.ir.header import header_bytes, read_header
@@ -46,6 +45,7 @@ class Artifact:
     units: tuple[UnitGroup, ...] = ()
     axes: UnitAxes = field(default_factory=dict)
     folds: tuple[Fold, ...] = ()
+    _sizes: FileBytes | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, tensor in self.tensors.items():
@@ -89,7 +89,12 @@ class Artifact:
 
     def to_bytes(self) -> bytes:
         """The whole file. ArtifactError where graph or meta cannot be stored."""
-        return container.build(self._header(), encode_body(self.units, self.tensors).sections())
+        header, body = self._header(), encode_body(self.units, self.tensors)
+        sections = body.sections()
+        tensors = {name: streams.sizes() for name, streams in body.tensors.items()}
+        frame, framing = container.framing_bytes(header, sections)
+        object.__setattr__(self, "_sizes", FileBytes(tensors, sum(map(record_bytes, body.units)), frame, framing))
+        return container.build(header, sections)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file under `path`, whole or not at all; ArtifactError where that fails, the old file then stays."""
@@ -114,19 +119,14 @@ class Artifact:
             raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
 
     def bytes_by_stream(self) -> FileBytes:
-        """Where the bytes of the file go; `total` is exactly the size of the file. Encoded once to find out."""
-        return self._file_bytes
+        """Where the bytes of the file go; `total` is exactly the size of the file.
 
-    @cached_property
-    def _file_bytes(self) -> FileBytes:
-        body, header = encode_body(self.units, self.tensors), self._header()
-        tensors = {}
-        for name, streams in body.tensors.items():
-            framing = _record_bytes(streams.record()) - len(streams.positions) - len(streams.values)
-            codes = streams.codes()
-            tensors[name] = TensorBytes(len(streams.positions), len(streams.values), framing, *codes)
-        frame, framing = container.framing_bytes(header, body.sections())
-        return FileBytes(tensors, sum(map(_record_bytes, body.units)), frame, framing)
+        Known of an artifact that was loaded or saved; any other is encoded to find out.
+        """
+        if self._sizes is None:
+            self.to_bytes()
+        assert self._sizes is not None
+        return self._sizes
 
     def _header(self) -> bytes:
         return header_bytes(self.graph, self.tensors, self.axes, len(self.units), self.folds, self.meta)
@@ -138,30 +138,15 @@ class Artifact:
         try:
             opened = container.open_container(file, size)
             header = read_header(opened.header)
-            units, tensors = decode_body(opened.sections, header.groups, header.shapes, max_bytes)
-            found = cls(header.graph(tensors), tensors, header.meta, units, header.axes, header.folds)
+            body = decode_body(opened.sections, header.groups, header.shapes, max_bytes)
+            graph = header.graph(body.tensors)
+            found = cls(graph, body.tensors, header.meta, body.units, header.axes, header.folds)
         except MemoryError as error:
             raise ArtifactError("not enough memory for what this artifact announces: is it what you expect?") from error
         check_size(sum(DENSE_ITEM_BYTES * prod(found.original_shape(name)) for name in header.axes), max_bytes)
+        framing = size - opened.frame_bytes - body.units_bytes - sum(row.total for row in body.sizes.values())
+        object.__setattr__(found, "_sizes", FileBytes(body.sizes, body.units_bytes, opened.frame_bytes, framing))
         return found
-
-
-@dataclass(frozen=True)
-class TensorBytes:
-    """Bytes of one tensor in the file: positions of non-zeros, values, lengths before them; and the codes chosen.
-
-    positions_code  "dense" where every element is stored;  values_code  "none" where there is no value
-    """
-
-    positions: int
-    values: int
-    framing: int
-    positions_code: str
-    values_code: str
-
-    @property
-    def total(self) -> int:
-        return self.positions + self.values + self.framing
 
 
 @dataclass(frozen=True)
@@ -180,12 +165,7 @@ class FileBytes:
 
 def encoded_bytes(tensor: Dense | Sparse) -> int:
     """Bytes a tensor takes in a file, all but its name and shape in the header: it is encoded to find out."""
-    return _record_bytes(encode_tensor(tensor).record())
-
-
-def _record_bytes(record: bytes) -> int:
-    """Bytes of a record together with its length."""
-    return len(varint(len(record))) + len(record)
+    return encode_tensor(tensor).sizes().total
 
 
 def _check_constants(graph: Graph, tensors: Mapping[str, Dense | Sparse]) -> None:

@@ -32,9 +32,10 @@ HEADER_DICTIONARY = Path(__file__).with_name("header.dict")
 
 @dataclass(frozen=True)
 class Container:
-    """An opened file: its header, and its sections one after another (each is checked when it is read)."""
+    """An opened file: its header, how many bytes that takes in the file, and its sections, each checked when read."""
 
     header: bytes
+    frame_bytes: int
     sections: Iterator[bytes]
 
 
@@ -80,7 +81,7 @@ def open_container(file: BinaryIO, size: int) -> Container:
         raise ArtifactError(f"damaged artifact: cut off, or the announced lengths do not fit the file's {size} bytes")
     frame = source.read(packed)
     source.check(source.crc, "header")
-    return Container(unsqueeze(frame, raw, _dictionary()), _sections(source, lengths))
+    return Container(unsqueeze(frame, raw, _dictionary()), packed, _sections(source, lengths))
 
 
 def _sections(source: _Source, lengths: list[int]) -> Iterator[bytes]:

@@ -9,7 +9,8 @@ from math import prod
 
 import numpy as np
 
-from secateur.ir.artifact import Artifact, TensorBytes
+from secateur.ir.artifact import Artifact
+from secateur.ir.coding.tensors import TensorBytes
 from secateur.ir.graph import Graph, Node
 from secateur.ir.ops.sizes import show
 from secateur.ir.records import restore_units

@@ -10,7 +10,14 @@ import numpy as np
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.positions import decode_positions, encode_positions
-from secateur.ir.coding.tensors import Streams, decode_tensor, encode_tensor
+from secateur.ir.coding.tensors import (
+    Streams,
+    TensorBytes,
+    decode_tensor,
+    encode_tensor,
+    record_bytes,
+    split_record,
+)
 from secateur.ir.coding.varint import Reader, varint
 from secateur.ir.formats import Dense, Sparse
 from secateur.ir.records import UnitGroup
@@ -37,6 +44,16 @@ class Body:
         return [*found, bytes(current)] if current else found
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """A body as it was read, and what each part took in the file."""
+
+    units: tuple[UnitGroup, ...]
+    tensors: dict[str, Dense | Sparse]
+    sizes: dict[str, TensorBytes]
+    units_bytes: int
+
+
 def encode_body(units: tuple[UnitGroup, ...], tensors: Mapping[str, Dense | Sparse]) -> Body:
     """Encode everything; this is where the time of saving goes."""
     groups = tuple(
@@ -48,13 +65,15 @@ def encode_body(units: tuple[UnitGroup, ...], tensors: Mapping[str, Dense | Spar
 
 def decode_body(
     sections: Iterator[bytes], groups: int, shapes: Mapping[str, tuple[int, ...]], max_bytes: int
-) -> tuple[tuple[UnitGroup, ...], dict[str, Dense | Sparse]]:
+) -> Decoded:
     """Unit groups and tensors. ArtifactError where the records do not fit what the header announced, or where the
     tensors and unit masks would take more than `max_bytes` once dense."""
     needed = sum(DENSE_ITEM_BYTES * prod(shape) for shape in shapes.values())
-    records, units = _records(sections), []
+    records, units, units_bytes = _records(sections), [], 0
     for _ in range(groups):
-        reader = Reader(_next(records))
+        record = _next(records)
+        units_bytes += record_bytes(record)
+        reader = Reader(record)
         size = reader.varint()
         needed += size
         check_size(needed, max_bytes)
@@ -62,10 +81,15 @@ def decode_body(
         kept[decode_positions(reader.rest(), (size,))] = True
         units.append(UnitGroup(size, kept))
     check_size(needed, max_bytes)
-    tensors = {name: decode_tensor(_next(records), shape) for name, shape in shapes.items()}
+    tensors, sizes = {}, {}
+    for name, shape in shapes.items():
+        streams = split_record(_next(records))
+        tensors[name] = decode_tensor(streams, shape)
+        sizes[name] = streams.sizes()
+        del streams  # or its section would stay in memory while the next is read
     if next(records, None) is not None:
         raise ArtifactError("damaged artifact: it holds more tensors than its header names")
-    return tuple(units), tensors
+    return Decoded(tuple(units), tensors, sizes, units_bytes)
 
 
 def check_size(needed: int, max_bytes: int) -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from secateur.ir.artifact import TensorBytes
+from secateur.ir.describe import TensorRow
 from secateur.reporting.charts.axes import COLOURS, Axis
 from secateur.reporting.charts.histogram import histogram_chart
 from secateur.reporting.charts.lines import Band, Line, line_chart
@@ -81,12 +81,12 @@ def _histogram(row: WeightHistogram) -> Markup:
 
 def _bytes(facts: Facts) -> Markup:
     largest = sorted(facts.tensors, key=lambda row: -row.float32_bytes)[:MOST_ROWS]
-    chosen = [(row.name, row.float32_bytes, _by_stream(row.file)) for row in facts.tensors if row in largest]
+    chosen = [(row.name, row.float32_bytes, _by_stream(row)) for row in facts.tensors if row in largest]
     return bytes_chart("Bytes by tensor", chosen, STREAMS)
 
 
-def _by_stream(size: TensorBytes) -> dict[str, int]:
-    return {stream: getattr(size, stream) for stream in STREAMS}
+def _by_stream(row: TensorRow) -> dict[str, int]:
+    return {stream: getattr(row.file, stream) for stream in STREAMS}
 
 
 def _short(value: float) -> str:

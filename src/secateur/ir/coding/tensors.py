@@ -25,21 +25,49 @@ FORMS = (
 
 
 @dataclass(frozen=True)
+class TensorBytes:
+    """Bytes of one tensor in the file: positions of non-zeros, values, lengths before them; and the codes chosen.
+
+    positions_code  "dense" where every element is stored;  values_code  "none" where there is no value
+    """
+
+    positions: int
+    values: int
+    framing: int
+    positions_code: str
+    values_code: str
+
+    @property
+    def total(self) -> int:
+        return self.positions + self.values + self.framing
+
+
+@dataclass(frozen=True)
 class Streams:
     """The two streams of a tensor; a Dense has no positions."""
 
     form: int
-    positions: bytes
-    values: bytes
-
-    def codes(self) -> tuple[str, str]:
-        """Names of the codes that positions and values are in."""
-        return position_code(self.positions) if self.positions else "dense", value_code(self.values)
+    positions: Bytes
+    values: Bytes
 
     def record(self) -> bytes:
         """form, length of the positions (Sparse only), positions, values."""
-        length = varint(len(self.positions)) if FORMS[self.form][0] is Sparse else b""
-        return bytes([self.form]) + length + self.positions + self.values
+        return b"".join([self._head(), self.positions, self.values])
+
+    def sizes(self) -> TensorBytes:
+        """What the tensor takes in the file."""
+        length = len(self._head()) + len(self.positions) + len(self.values)
+        framing = len(varint(length)) + len(self._head())
+        positions = position_code(self.positions) if self.positions else "dense"
+        return TensorBytes(len(self.positions), len(self.values), framing, positions, value_code(self.values))
+
+    def _head(self) -> bytes:
+        return bytes([self.form]) + (varint(len(self.positions)) if FORMS[self.form][0] is Sparse else b"")
+
+
+def record_bytes(record: Bytes) -> int:
+    """Bytes of a record and of its length in front of it."""
+    return len(varint(len(record))) + len(record)
 
 
 def encode_tensor(tensor: Dense | Sparse) -> Streams:
@@ -50,14 +78,20 @@ def encode_tensor(tensor: Dense | Sparse) -> Streams:
     return Streams(form, encode_positions(tensor.positions, tensor.shape), encode_values(tensor.values))
 
 
-def decode_tensor(record: Bytes, shape: tuple[int, ...]) -> Dense | Sparse:
-    """The tensor, bit for bit. ArtifactError on any record that `encode_tensor` does not write for this shape."""
+def split_record(record: Bytes) -> Streams:
+    """The streams in a record, as views; ArtifactError where it is cut off or of an unknown form."""
     reader = Reader(record)
-    index = reader.take(1)[0]
-    if index >= len(FORMS):
-        raise ArtifactError(f"damaged artifact: there is no tensor form {index}")
-    form, dtype = FORMS[index]
+    form = reader.take(1)[0]
+    if form >= len(FORMS):
+        raise ArtifactError(f"damaged artifact: there is no tensor form {form}")
+    positions = reader.take(reader.varint()) if FORMS[form][0] is Sparse else b""
+    return Streams(form, positions, reader.rest())
+
+
+def decode_tensor(streams: Streams, shape: tuple[int, ...]) -> Dense | Sparse:
+    """The tensor, bit for bit. ArtifactError on any streams that `encode_tensor` does not write for this shape."""
+    form, dtype = FORMS[streams.form]
     if form is Dense:
-        return Dense(decode_values(reader.rest(), dtype, prod(shape)).reshape(shape))
-    positions = decode_positions(reader.take(reader.varint()), shape)
-    return Sparse(shape, positions, decode_values(reader.rest(), dtype, positions.size))
+        return Dense(decode_values(streams.values, dtype, prod(shape)).reshape(shape))
+    positions = decode_positions(streams.positions, shape)
+    return Sparse(shape, positions, decode_values(streams.values, dtype, positions.size))
