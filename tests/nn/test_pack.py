@@ -83,8 +83,7 @@ def pruned(name, density):
     return model, example
 
 
-@pytest.mark.parametrize("values", ["float32", "float16"])
-@pytest.mark.parametrize("density", [0.05, 0.4, 1.0])
+@pytest.mark.parametrize(("density", "values"), [(0.05, "float32"), (0.4, "float16"), (1.0, "float32")])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_line_from_torch_to_a_file_and_back(name, density, values):
     model, example = pruned(name, density)

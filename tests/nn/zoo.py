@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -208,8 +209,9 @@ def traced_of(name: str) -> Traced:
 
 @cache
 def packed(name: str) -> Artifact:
-    """The model as an artifact, packed once."""
-    return pack(model_of(name), inputs_of(name, 2))
+    """The model as an artifact, packed once, from the one trace."""
+    with mock.patch("secateur.nn.pack.trace", lambda *_: traced_of(name)):
+        return pack(model_of(name), inputs_of(name, 2))
 
 
 def another(name: str) -> nn.Module:
