@@ -1,0 +1,119 @@
+"""The whole line on the demo's data: train, plan, prepare_, fit, harden_, pack, check; what was measured on the way."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from secateur.cli.demo_network import Images, LeNet5
+from secateur.cli.oracle import Oracle
+from secateur.ir.artifact import Artifact
+from secateur.ir.plan import Plan, Prune
+from secateur.ir.target import Target
+from secateur.nn.check import Check, check
+from secateur.nn.pack import pack
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
+from secateur.nn.restore import restore_
+from secateur.nn.transform import transforms_of
+from secateur.reporting.facts import Epoch
+from secateur.train.fit import Fitted, Record, Schedule, Step, cosine, fit, set_rate, train_step
+from secateur.train.task import Task, score
+
+DENSE = "dense"
+VALUES = "float16"
+"""How the artifact stores its numbers."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long everything takes, in epochs, and how many weights are to stay."""
+
+    dense_epochs: int
+    schedule: Schedule
+    density: float
+    lr: float = 1e-3
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What came out.
+
+    dense, packed  the artifacts of the trained network before (float32) and after compression (VALUES)
+    epochs         of dense training; `fitted` has those after it
+    weights        by tensor, dense and at the end of self-pruning, before anything was hardened
+    check          the packed artifact beside the torch model restored from it, on all test images
+    accuracy_*     on the test images, which are read once, after everything was decided
+    """
+
+    dense: Artifact
+    packed: Artifact
+    plan: Plan
+    epochs: tuple[Epoch, ...]
+    fitted: Fitted
+    weights: dict[str, dict[str, np.ndarray]]
+    check: Check
+    accuracy_dense: float
+    accuracy_packed: float
+
+
+Watch = Callable[[Step | Record | Epoch], None]
+
+
+def run_line(task: Task, test: Images, recipe: Recipe, watch: Watch) -> DemoResult:
+    """Train `task.model` from scratch, compress it in place, and verify the artifact on the test images."""
+    epochs = train_dense(task, recipe, watch)
+    dense = copy.deepcopy(task.model)
+    rows = plan(task.model, task.example, prune=Prune())
+    prepare_(task.model, rows)
+    trained, pruned = _originals(task.model), {}
+
+    def remember(event: Step | Record) -> None:
+        # The last look at the weights before hardening: afterwards those that stay are trained on.
+        if isinstance(event, Record) and event.phase == "prune":
+            pruned.update(_originals(task.model))
+        watch(event)
+
+    fitted = fit(task, Target(density=recipe.density), schedule=recipe.schedule, watch=remember)
+    packed = pack(task.model, task.example, values=VALUES)
+    held_out = dataclasses.replace(task, val=test)
+    return DemoResult(
+        dense=pack(dense, task.example),
+        packed=packed,
+        plan=rows,
+        epochs=tuple(epochs),
+        fitted=fitted,
+        weights={name: {"trained, dense": trained[name], "after self-pruning": pruned[name]} for name in pruned},
+        check=check(packed, restore_(LeNet5(), packed), test.images),
+        accuracy_dense=score(held_out, dense),
+        accuracy_packed=score(held_out, Oracle(packed)),
+    )
+
+
+def train_dense(task: Task, recipe: Recipe, watch: Watch) -> list[Epoch]:
+    """Train the untrained network: Adam, its rate on a cosine to 0. One Epoch an epoch."""
+    optimizer = torch.optim.Adam(task.model.parameters(), lr=recipe.lr, fused=True)
+    total, done, history = recipe.dense_epochs * len(task.train), 0, []
+    task.model.train()
+    for _ in range(recipe.dense_epochs):
+        mean = 0.0
+        for index, batch in enumerate(task.train):
+            set_rate(optimizer, recipe.lr * cosine(done / total))
+            loss = train_step(task, batch, optimizer)
+            mean += (loss - mean) / (index + 1)
+            done += 1
+            watch(Step(DENSE, done, total, loss))
+        history.append(Epoch(DENSE, mean, score(task), 1.0))
+        watch(history[-1])
+    return history
+
+
+def _originals(model: nn.Module) -> dict[str, np.ndarray]:
+    """A copy of the weights before any gate."""
+    return {site.name: site.original.detach().numpy().copy() for site in transforms_of(model)}

@@ -1,0 +1,75 @@
+"""What a verb prints: a result on standard output, as text for people or JSON for programs, and all else on standard
+error."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from secateur.cli.exits import printable
+from secateur.errors import DataError
+from secateur.ir.storage import write_whole
+
+AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+
+
+def show_result(text: str, data: Mapping[str, Any], *, as_json: bool) -> None:
+    """The result in the form that was asked for."""
+    typer.echo(json.dumps(_plain(data), indent=1, allow_nan=False) if as_json else printable(text))
+
+
+def note(line: str) -> None:
+    """A remark that is no part of the result."""
+    typer.echo(printable(line), file=sys.stderr)
+
+
+def check_writable(path: Path) -> None:
+    """DataError where no file could be written under `path`: to be asked before long work, not after it."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"cannot write {path}: it is there and is no ordinary file; choose another name with -o")
+    _check_folder(path.parent)
+
+
+def output_folder(path: Path) -> Path:
+    """The folder, made where it is missing; DataError unless files can be written into it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {path}: {error.strerror}; choose another one with -o") from None
+    _check_folder(path)
+    return path
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and say so where it replaces another one."""
+    check_writable(path)
+    replaced = path.exists()
+    write_whole(path, data)
+    if replaced:
+        note(f"{path} was there and has been replaced")
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(f"cannot write into {folder}: {error.strerror}; choose another place with -o") from None
+
+
+def _plain(data: Any) -> Any:
+    """Data that JSON can hold: numbers that are not finite become null, paths text."""
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_plain(value) for value in data]
+    if isinstance(data, Path):
+        return str(data)
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -1,0 +1,61 @@
+"""`secateur pack`: a task's model with a checkpoint's weights becomes an artifact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secateur.cli.output import AsJSON, check_writable, note, show_result, write_file
+from secateur.errors import PlanError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def pack(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="file.py:function or module:function that returns a secateur.Task.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the artifact goes, model.secat.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights of the model: torch.save(model.state_dict()).")
+    ] = None,
+    plan: Annotated[Path | None, typer.Option(help="The plan, where the checkpoint is of a prepared model.")] = None,
+    values: Annotated[str, typer.Option(help="Store numbers as float32 or float16.")] = "float32",
+    as_json: AsJSON = False,
+) -> None:
+    """Pack a model and its weights into one file that runs without torch."""
+    check_writable(output)
+    from secateur.nn.pack import pack as pack_model
+    from secateur.train.loading import load_task
+
+    loaded = load_task(task)
+    if checkpoint is not None:
+        _load(loaded.model, checkpoint, plan)
+    artifact = pack_model(loaded.model, loaded.example, values=values)
+    data = artifact.to_bytes()
+    write_file(output, data)
+    weights_only = artifact.meta.get("weights_only")
+    if weights_only:
+        note(f"{output} holds weights only and cannot run by itself: {weights_only}")
+    result = {"file": output, "file_bytes": len(data), "runs": not weights_only, "meta": artifact.meta}
+    show_result(f"wrote {output}: {len(data):,} bytes", result, as_json=as_json)
+
+
+def _load(model: nn.Module, checkpoint: Path, plan: Path | None) -> None:
+    from secateur.cli.checkpoint import is_prepared, load_into, state_of
+    from secateur.ir.plan import Plan
+    from secateur.nn.prepare import prepare_
+
+    state = state_of(checkpoint)
+    if is_prepared(state):
+        if plan is None:
+            raise PlanError(f"{checkpoint} is of a prepared model: name its plan, --plan plan.json")
+        try:
+            text = plan.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PlanError(f"cannot read {plan}: {error}") from None
+        prepare_(model, Plan.from_json(text))
+    load_into(model, state, checkpoint)

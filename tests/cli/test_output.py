@@ -1,0 +1,43 @@
+"""Results on standard output in one of two forms; files whole or not there."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from secateur.cli.output import check_writable, note, output_folder, show_result, write_file
+from secateur.errors import DataError
+
+
+def test_json_holds_what_json_can_hold(capsys):
+    show_result("text", {"a": math.nan, "b": [Path("x") / "y", (1, 2.5)], 3: {"c": math.inf}}, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": ["x/y", [1, 2.5]], "3": {"c": None}}
+
+
+def test_text_and_notes_go_apart(capsys):
+    show_result("text", {}, as_json=False)
+    note("a note")
+    assert capsys.readouterr() == ("text\n", "a note\n")
+
+
+def test_files_are_written_and_replacing_is_said(tmp_path, capsys):
+    write_file(tmp_path / "a", b"1")
+    assert capsys.readouterr().err == ""
+    write_file(tmp_path / "a", b"2")
+    assert "was there and has been replaced" in capsys.readouterr().err
+    assert (tmp_path / "a").read_bytes() == b"2"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_what_cannot_be_written_is_said_before(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="no ordinary file"):
+        check_writable(tmp_path)
+    with pytest.raises(DataError, match="no ordinary file"):
+        check_writable(Path("/dev/null"))
+    with pytest.raises(DataError, match="cannot write into"):
+        check_writable(tmp_path / "none" / "a")
+    with pytest.raises(DataError, match="cannot make the folder"):
+        output_folder(tmp_path / "file")
+    assert output_folder(tmp_path / "new" / "deep").is_dir()

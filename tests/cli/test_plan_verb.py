@@ -1,0 +1,24 @@
+"""`plan` writes what `Plan.from_json` reads."""
+
+from secateur.ir.plan import Plan
+
+
+def test_table_and_file(secateur, task_name, tmp_path):
+    ran = secateur("plan", task_name, "-o", tmp_path / "plan.json", "--skip", "2", "--granularity", "channel")
+    assert ran.status == 0
+    assert "2 of 4" not in ran.err
+    assert "1 of 4 tensors may be cut" in ran.err
+    plan = Plan.from_json((tmp_path / "plan.json").read_text())
+    assert ran.out == f"{plan}\n"
+    assert [row.name for row in plan.pruned] == ["0.weight"]
+    assert plan["0.weight"].prune.granularity == "channel"
+
+
+def test_json_alone(secateur, task_name):
+    assert secateur("plan", task_name, "--json").json["secateur_plan"] == 1
+
+
+def test_bad_names_and_rules(secateur, task_name):
+    assert "did you mean" in secateur("plan", task_name, "--form", "densee").err
+    assert secateur("plan", task_name, "--skip", "nonsense").status == 2
+    assert secateur("plan", task_name.replace(":build", ":buildd")).err.endswith("did you mean 'build'?\n")

@@ -1,0 +1,77 @@
+"""`show` tells every byte of a file, and what differs between two."""
+
+import dataclasses
+
+import numpy as np
+
+from secateur.ir.artifact import Artifact
+from secateur.ir.formats import from_dense
+
+
+def test_table_and_totals(secateur, packed, artifact):
+    ran = secateur("show", packed)
+    assert ran.status == 0
+    assert ran.err == ""
+    size = packed.stat().st_size
+    assert f"{size:,} bytes" in ran.out
+    for name in artifact.tensors:
+        assert f"\n{name} " in ran.out
+    assert "runs: 3 operations" in ran.out
+    assert "float32 (N, 4)" in ran.out
+    assert "dead units removed: " in ran.out
+
+
+def test_json_accounts_for_every_byte(secateur, packed):
+    data = secateur("show", packed, "--json").json
+    streams = sum(row["file"][part] for row in data["tensors"] for part in ("positions", "values", "framing"))
+    frame = data["header_bytes"] + data["unit_mask_bytes"] + data["framing_bytes"]
+    assert streams + frame == data["file_bytes"] == packed.stat().st_size
+    assert data["float32_bytes"] == 4 * (32 + 8 + 16 + 2)
+    assert data["graph"]["effective_macs"] < data["graph"]["macs"]
+    assert data["units"][0]["kept"] < data["units"][0]["size"]
+
+
+def test_difference_of_two_files(secateur, packed, artifact, tmp_path):
+    same = secateur("show", packed, packed)
+    assert (same.status, "hold the same" in same.out) == (0, True)
+    name = "2.bias"
+    changed = from_dense(artifact.tensors[name].to_dense() + np.float32(0.25))
+    other = dataclasses.replace(
+        artifact, tensors={**artifact.tensors, name: changed}, meta={**artifact.meta, "note": "changed"}
+    )
+    other.save(tmp_path / "other.secat")
+    ran = secateur("show", packed, tmp_path / "other.secat")
+    assert ran.status == 0
+    assert "meta note: - -> changed" in ran.out
+    row = next(line for line in ran.out.splitlines() if line.startswith(name))
+    assert row.split()[-1] == "0.25"
+    data = secateur("show", packed, tmp_path / "other.secat", "--json").json
+    assert [change["name"] for change in data["tensors"]] == [name]
+
+
+def test_a_tensor_only_one_file_holds(secateur, tmp_path):
+    weight = from_dense(np.eye(3, dtype=np.float32))
+    Artifact(None, {"a": weight}, {"weights_only": "test"}).save(tmp_path / "a.secat")
+    Artifact(None, {"b": weight}, {"weights_only": "test"}).save(tmp_path / "b.secat")
+    ran = secateur("show", tmp_path / "a.secat", tmp_path / "b.secat")
+    assert "3 -> absent" in ran.out
+    assert "absent -> 3" in ran.out
+    assert "weights only" in secateur("show", tmp_path / "a.secat").out
+
+
+def test_names_in_a_file_cannot_steer_the_terminal(secateur, tmp_path):
+    weight = from_dense(np.eye(3, dtype=np.float32))
+    Artifact(None, {"a\x1b[2Jb": weight}, {"weights_only": "\x07\x9b"}).save(tmp_path / "a.secat")
+    ran = secateur("show", tmp_path / "a.secat")
+    assert ran.status == 0
+    assert "a\\x1b[2Jb" in ran.out
+    assert not {"\x1b", "\x07", "\x9b"} & set(ran.out)
+
+
+def test_what_is_no_artifact_ends_with_one_line(secateur, tmp_path):
+    (tmp_path / "x.secat").write_bytes(b"no artifact at all")
+    for path in (tmp_path / "x.secat", tmp_path / "missing.secat", tmp_path):
+        ran = secateur("show", path)
+        assert (ran.status, ran.out) == (2, "")
+        assert ran.err.startswith("error: ")
+        assert ran.err.count("\n") == 1
