@@ -151,7 +151,7 @@ REFUSED = {
     "batch statistics": (nn.BatchNorm1d(4, track_running_stats=False), "track_running_stats=True"),
     "rounded quotient": (Does(lambda x: torch.div(x, 2, rounding_mode="floor")), "rounds the quotient"),
     "double": (Does(lambda x: x.double()), "dtype torch.float64"),
-    "a changed buffer": (Counting(), "changes its buffer runs"),
+    "a changed buffer": (Counting(), "^the model changes its buffer runs"),
     "a number returned": (Does(lambda x: (x, x.shape[0])), "something beside tensors"),
 }
 

@@ -89,7 +89,8 @@ class _Tracing:
                 elif node.users:
                     raise GraphError(f"a {node.op} {OUTSIDE}")
             except GraphError as error:
-                raise GraphError(f"{node.target} {place_of(node)}: {error}. {INSTEAD}") from None
+                call = "" if node.op == "output" else f"{node.target} {place_of(node)}: "
+                raise GraphError(f"{call}{error}. {INSTEAD}") from None
         graph = self.build.graph(outputs)
         verify(graph)
         return Traced(
