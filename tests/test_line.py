@@ -1,0 +1,106 @@
+"""The whole line on a small network: plan, prepare_, fit, harden_, pack, save, load, interpret, restore_, report."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import secateur as sct
+from secateur.ir.formats import from_dense
+
+
+class Blocks(nn.Module):
+    """A residual block with batch norms, then a classifier: every kind of rewriting that pack does has work here."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(8)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.norm2 = nn.BatchNorm2d(8)
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(8 * 16, 24), nn.ReLU(), nn.Dropout(0.1), nn.Linear(24, 3))
+
+    def forward(self, x):
+        x = F.relu(self.norm1(self.stem(x)))
+        x = F.relu(x + self.norm2(self.conv(x)))
+        return self.head(F.max_pool2d(x, 2))
+
+
+@pytest.fixture(scope="module")
+def task():
+    """Three kinds of stripes, in noise."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(96) % 3
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    stripes = torch.stack([rows % 2, columns % 2, (rows + columns) % 2]).float()
+    images = stripes[labels].unsqueeze(1) + 0.3 * torch.randn(96, 1, 8, 8, generator=random)
+    torch.manual_seed(0)
+    train = list(zip(images[:72].split(24), labels[:72].split(24), strict=True))
+    return sct.Task(Blocks(), images[:4], train, [(images[72:], labels[72:])], F.cross_entropy, sct.accuracy)
+
+
+@pytest.fixture(scope="module")
+def line(task):
+    """(fitted, hardened model, artifact) after a few dozen steps."""
+    plan = sct.Plan.from_json(sct.plan(task.model, task.example, prune=sct.Prune(), skip=("stem",)).to_json())
+    sct.prepare_(task.model, plan)
+    schedule = sct.Schedule(prune_epochs=20, finetune_epochs=8, lr=5e-3, threshold_lr=0.1)
+    fitted = sct.fit(task, sct.Target(density=0.25), schedule=schedule)
+    return fitted, task.model, sct.pack(task.model, task.example)
+
+
+def outputs(model, inputs):
+    with torch.no_grad():
+        return copy.deepcopy(model).eval()(inputs).numpy()
+
+
+def test_the_target_is_met_to_the_weight_and_the_task_is_still_solved(task, line):
+    fitted, model, _ = line
+    total = sum(row.size for row in fitted.hardening.tensors)
+    assert sum(row.nonzeros for row in fitted.hardening.tensors) == round(0.25 * total)
+    assert sct.score(task, model) > 0.9
+    assert fitted.history[-1].loss < fitted.history[0].loss
+
+
+def test_what_was_trained_is_what_the_file_computes(task, line, tmp_path):
+    _, model, artifact = line
+    artifact.save(tmp_path / "model.secat")
+    loaded = sct.Artifact.load(tmp_path / "model.secat")
+    inputs = task.val[0][0]
+    found = sct.interpret(loaded, inputs.numpy())
+    np.testing.assert_allclose(found, outputs(model, inputs), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(found, sct.interpret(artifact, inputs.numpy()))
+    stripped = sct.strip_(copy.deepcopy(model))
+    np.testing.assert_array_equal(outputs(stripped, inputs), outputs(model, inputs))
+
+
+def test_the_file_goes_back_into_torch(task, line):
+    _, model, artifact = line
+    restored = sct.restore_(Blocks(), artifact)
+    inputs = task.val[0][0]
+    np.testing.assert_allclose(outputs(restored, inputs), outputs(model, inputs), rtol=1e-4, atol=1e-4)
+
+
+def test_a_fault_in_the_file_is_noticed(task, line):
+    _, model, artifact = line
+    name = next(name for name in artifact.tensors if name.endswith("4.weight"))
+    negated = {**artifact.tensors, name: from_dense(-artifact.tensors[name].to_dense())}
+    wrong = sct.Artifact(artifact.graph, negated, artifact.meta, artifact.units, artifact.axes, artifact.folds)
+    inputs = task.val[0][0]
+    difference = np.abs(sct.interpret(wrong, inputs.numpy()) - outputs(model, inputs)).max()
+    assert difference > 0.1
+
+
+def test_a_report_tells_it(task, line, tmp_path):
+    fitted, _, artifact = line
+    sizes = {row.name: row.size for row in fitted.hardening.tensors}
+    training = sct.Training.of(fitted.history, sizes, "accuracy on stripes", "fraction")
+    made = sct.report(artifact, title="Stripes", training=training)
+    made.save(tmp_path / "report.html")
+    made.save(tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text())["training"]["epochs"][0]["phase"] == "prune"
+    assert "accuracy on stripes" in (tmp_path / "report.html").read_text()
