@@ -6,7 +6,7 @@ class SecateurError(Exception):
 
 
 class PlanError(SecateurError):
-    """A plan does not fit the model: unknown name, contradiction, tied weight that cannot be transformed at every end."""
+    """A plan does not fit the model: unknown name, contradiction, tied weight that cannot be transformed everywhere."""
 
 
 class TargetError(SecateurError):

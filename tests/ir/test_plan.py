@@ -63,14 +63,14 @@ def test_replace_is_pure():
 def test_near_misses_are_named():
     with pytest.raises(PlanError, match=r"did you mean .*'conv1"):
         PLAN.replace("convl.weight", prune=None)
-    with pytest.raises(PlanError, match="did you mean 'head.weight'"):
+    with pytest.raises(PlanError, match=r"did you mean 'head\.weight'"):
         PLAN["haed.weight"]
     with pytest.raises(PlanError, match="did you mean 'threshold'"):
         Prune("treshold")
 
 
 def test_what_cannot_be_pruned_says_why():
-    with pytest.raises(PlanError, match="Conv2d.bias has no pruning rule"):
+    with pytest.raises(PlanError, match=r"Conv2d\.bias has no pruning rule"):
         PLAN.replace("conv1.bias", prune=Prune())
 
 

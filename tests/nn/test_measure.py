@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from secateur.nn.pack import pack
 
 from prepared import EXAMPLE, prepared
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.measure import packed_bytes, untransformed_bytes
+from secateur.nn.pack import pack
 from secateur.nn.transform import transforms_of
 
 
@@ -19,7 +19,9 @@ def test_the_file_is_never_larger_than_predicted(values, density):
     masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
     predicted = packed_bytes(model, masks, values)
     real = len(pack(model, EXAMPLE, values=values).to_bytes())
-    assert predicted - 512 < real <= predicted
+    assert real <= predicted, "dead units and folded norms only make it smaller"
+    if density == 1.0:
+        assert real > predicted - 200
 
 
 def test_untransformed_bytes_are_those_of_the_biases():

@@ -210,7 +210,7 @@ def traced_of(name: str) -> Traced:
 @cache
 def packed(name: str) -> Artifact:
     """The model as an artifact, packed once, from the one trace."""
-    with mock.patch("secateur.nn.pack.trace", lambda *_: traced_of(name)):
+    with mock.patch("secateur.nn.pack.trace", return_value=traced_of(name)):
         return pack(model_of(name), inputs_of(name, 2))
 
 

@@ -47,7 +47,7 @@ def _unregister(module: nn.Module, tensor: str) -> None:
     parametrized = type(module)
     if len(chains):
         members = {name: value for name, value in vars(parametrized).items() if name != tensor}
-        module.__class__ = type(parametrized.__name__, parametrized.__bases__, members)
+        module.__class__ = cast(type[nn.Module], type(parametrized.__name__, parametrized.__bases__, members))
     else:
         del module.parametrizations
         module.__class__ = parametrized.__bases__[0]
