@@ -1,5 +1,6 @@
 """What tests of verbs share: a runner, and an artifact of the sample task on disk."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 import secateur as sct
+from secateur.cli.demo_data import load_demo_data
+from secateur.cli.demo_line import Recipe, run_line
+from secateur.cli.demo_network import build
 from secateur.cli.main import app
 from secateur.nn.pack import pack
 from secateur.train.loading import load_task
@@ -57,3 +61,31 @@ def artifact(task_name):
 def packed(artifact, tmp_path):
     artifact.save(tmp_path / "model.secat")
     return tmp_path / "model.secat"
+
+
+@pytest.fixture(scope="session")
+def demo_events():
+    """What the demo's line told while it ran."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def small_demo():
+    """small_demo(watch): the demo's line on a few images, for very few steps."""
+
+    def run(watch):
+        task, test = build(load_demo_data(), seed=0)
+        small = dataclasses.replace(task, train=few(task.train, 256), val=few(task.val, 100))
+        recipe = Recipe(1, sct.Schedule(2, 1, threshold_lr=0.5), density=0.1)
+        return run_line(small, few(test, 100), recipe, watch)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_result(small_demo, demo_events):
+    return small_demo(demo_events.append)
+
+
+def few(images, count):
+    return dataclasses.replace(images, images=images.images[:count], labels=images.labels[:count], batch=64)
