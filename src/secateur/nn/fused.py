@@ -4,7 +4,8 @@ pieces.
 Source: US20190180184A1, US20220129756A1; formulas (our reading) in `secateur.maths.threshold`. With r = |w| / alpha
 both sigmoids share one hyperbolic form, which needs one exponential instead of two:
 
-    h = 1 - g,   g = sinh k / (cosh kr + cosh k) = p d,   p = 2 sinh(k) exp(-kr),   1/d = 1 + p (coth k + p / (2 sinh k)^2)
+    h = 1 - g,   g = sinh k / (cosh kr + cosh k) = p d,
+    p = 2 sinh(k) exp(-kr),   1/d = 1 + p (coth k + p / (2 sinh k)^2)
     m = sinh kr / (cosh kr + cosh k) = 2 d + g coth k - 1
     dh/dr = k g m          dh/dk = -g (coth k - r m - g)
 
@@ -27,6 +28,8 @@ from secateur.maths.threshold import TINY_GATE
 
 EDGE_CLIP = 2.0
 """w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
+SMALLEST_ALPHA = 1e-30
+"""A threshold that underflowed to 0 still divides."""
 PIECE = 32768
 """Elements a piece: the tensors and four scratch pieces of float32 fill 1 MiB, which stays in a core's L2 cache."""
 
@@ -44,43 +47,49 @@ def threshold_gate(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tens
     w of any shape with at least one dimension; alpha, k > 0 broadcastable, of one element or one a slice of dimension
     0. form as in `ir.plan.Prune`. In the gradient of w, w dh/dw is bounded by EDGE_CLIP.
     """
-    return torch.ops.secateur.threshold_gate(w, alpha, k, form)
+    # In eager mode the same functions without the dispatcher's Python layers, which cost a small layer 60 us a step.
+    call = torch.ops.secateur.threshold_gate if torch.compiler.is_compiling() else _Gate.apply
+    return call(w, alpha, k, form)
 
 
 class _Edge(NamedTuple):
-    """One threshold in Python numbers, or one a row in columns."""
+    """The constants of one threshold, Python numbers beside scalar tensors, or of one a row, all in columns."""
 
     alpha: Any
     slope: Any
     """k / alpha"""
-    log_height: Any
-    """log(2 sinh k), the exponent of p at weight 0"""
-    coth: Any
     tail: Any
     """1 / (2 sinh k)^2, or 0 where it is nothing beside coth k: a product that underflows is ten times as slow."""
+    half_coth: Any
+    coth: Tensor
+    log_height: Tensor
+    """log(2 sinh k), the exponent of p at weight 0"""
+    farthest: Any
+    """|w| from which on h is 1 in this dtype and all derivatives are 0"""
 
 
 def _edge(w: Tensor, alpha: Tensor, k: Tensor) -> _Edge:
     nothing = torch.finfo(w.dtype).eps
+    far = -1.5 * math.log(nothing)
     if alpha.numel() == k.numel() == 1 and w.device.type == "cpu":
-        a, number = alpha.item(), k.item()
-        height = 2 * math.sinh(number)
-        return _Edge(
-            a, number / a, math.log(height), 1 / math.tanh(number), height**-2 if height * nothing < 1 else 0.0
-        )
-    a, column = torch.broadcast_tensors(alpha.reshape(-1, 1), k.reshape(-1, 1))
-    height = 2 * column.sinh()
-    return _Edge(a, column / a, height.log(), 1 / column.tanh(), torch.where(height * nothing < 1, height.pow(-2), 0.0))
+        a, kk = max(alpha.item(), SMALLEST_ALPHA), k.item()
+        height, coth = 2 * math.sinh(kk), 1 / math.tanh(kk)
+        tail = height**-2 if height * nothing < 1 else 0.0
+        coths, heights = torch.tensor([coth, math.log(height)], dtype=w.dtype).unbind()
+        return _Edge(a, kk / a, tail, coth / 2, coths, heights, (far + math.log(height)) * a / kk)
+    a, kk = torch.broadcast_tensors(alpha.reshape(-1, 1).clamp_min(SMALLEST_ALPHA), k.reshape(-1, 1))
+    height, coth = 2 * kk.sinh(), 1 / kk.tanh()
+    tail = torch.where(height * nothing < 1, height.pow(-2), 0.0)
+    return _Edge(a, kk / a, tail, coth / 2, coth, height.log(), (far + height.log()) * a / kk)
 
 
 def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tensor, Tensor]:
     pruned = torch.empty_like(w, memory_format=torch.contiguous_format)
     one, counts = w.new_ones(()), []
     for edge, (x, out), (p, d) in _pieces(_edge(w, alpha, k), w, pruned, scratch=2):
-        _exponential(torch.abs(x, out=p), edge)
-        _denominator(p, edge, d)
-        h = torch.addcdiv(one, p, d, value=-1, out=p)
-        torch.threshold_(h, TINY_GATE, 0.0)
+        _affine(edge.log_height, _size(x, edge, p), -edge.slope, p).exp_()
+        torch.addcmul(one, _affine(edge.coth, p, edge.tail, d), p, out=d)
+        h = torch.threshold_(torch.addcdiv(one, p, d, value=-1, out=p), TINY_GATE, 0.0)
         counts.append(h.sum())
         if form == "straight_through":
             h = torch.gt(torch.abs(x, out=d), edge.alpha, out=p)
@@ -92,40 +101,42 @@ def _backward(
     pruned_grad: Tensor, count_grad: Tensor, w: Tensor, alpha: Tensor, k: Tensor, form: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     w_grad = torch.empty_like(w, memory_format=torch.contiguous_format)
-    alpha_grads, k_grads = [], []
+    one, alpha_grads, k_grads = w.new_ones(()), [], []
     for edge, (x, upstream, out), (size, p, d, u) in _pieces(_edge(w, alpha, k), w, pruned_grad, w_grad, scratch=4):
-        _exponential(p.copy_(torch.abs(x, out=size)), edge)
-        _denominator(p, edge, d).reciprocal_()
+        _affine(edge.log_height, _size(x, edge, size), -edge.slope, p).exp_()
+        torch.addcmul(one, _affine(edge.coth, p, edge.tail, d), p, out=d).reciprocal_()
         g = p.mul_(d)
-        half_m = d.add_(torch.mul(g, edge.coth / 2, out=out)).sub_(0.5)
-        half_e = half_m.mul_(g)  # of e = g m
+        half_m = _affine(d, g, edge.half_coth, out).sub_(0.5)
+        half_e = half_m.mul_(g)  # of e = g m, and dh/d|x| = slope e
+        edge_size = torch.mul(half_e, size, out=d)
         torch.addcmul(count_grad, upstream, x, out=u)
-        toward_size = 2 * _dot(u, torch.mul(half_e, size, out=out))
+        toward_size = 2 * _dot(u, edge_size)
         toward_g, total = _dot(u.mul_(g), g), _sum(u)
         alpha_grads.append(-toward_size * edge.slope / edge.alpha)
-        k_grads.append(toward_g - total * edge.coth + toward_size / edge.alpha)
-        through_count = torch.copysign(half_e, x, out=u).mul_(2 * edge.slope * count_grad)
-        if form == "dense":
-            torch.add(through_count, upstream, out=out)
-        else:
-            h_plus_edge = out.mul_(2 * edge.slope).clamp_(max=EDGE_CLIP).sub_(g).add_(1)
-            torch.addcmul(through_count, h_plus_edge, upstream, out=out)
+        k_grads.append(toward_g - total * (2 * edge.half_coth) + toward_size / edge.alpha)
+        if form != "dense":
+            h_plus_edge = edge_size.mul_(2 * edge.slope).clamp_(max=EDGE_CLIP).sub_(g).add_(1)
+            upstream = torch.mul(h_plus_edge, upstream, out=u)
+        through_count = half_e.mul_(torch.sign(x, out=size))
+        _affine(upstream, through_count, 2 * edge.slope * _scalar(count_grad, edge), out)
     return w_grad, _gathered(alpha_grads, alpha), _gathered(k_grads, k)
 
 
-def _exponential(size: Tensor, edge: _Edge) -> Tensor:
-    """In place |x| -> p = 2 sinh(k) exp(-k |x| / alpha).
-
-    Where it is far below the dtype's precision the exponent stops falling: h is 1 there, and an exponential or a
-    product that underflows is ten times as slow.
-    """
-    reach = 1.5 * math.log(torch.finfo(size.dtype).eps)
-    return size.mul_(-edge.slope).add_(edge.log_height).clamp_min_(reach).exp_()
+def _scalar(tensor: Tensor, edge: _Edge) -> Any:
+    return tensor.item() if isinstance(edge.slope, float) else tensor
 
 
-def _denominator(p: Tensor, edge: _Edge, out: Tensor) -> Tensor:
-    """1 + p (coth k + p / (2 sinh k)^2), so that g = p / denominator."""
-    return torch.mul(p, edge.tail, out=out).add_(edge.coth).mul_(p).add_(1)
+def _size(x: Tensor, edge: _Edge, out: Tensor) -> Tensor:
+    """|x|, where p is far below the dtype's precision no longer growing: h is 1 there, and an exponential or a product
+    that underflows is ten times as slow."""
+    return torch.abs(x, out=out).clamp_(max=edge.farthest)
+
+
+def _affine(shift: Tensor, x: Tensor, scale: Any, out: Tensor) -> Tensor:
+    """out <- shift + scale x: one pass for one threshold; `out` may be x, but shift only for one threshold."""
+    if isinstance(scale, float):
+        return torch.add(shift, x, alpha=scale, out=out)
+    return torch.mul(x, scale, out=out).add_(shift)
 
 
 def _pieces(edge: _Edge, *tensors: Tensor, scratch: int) -> Iterator[tuple[_Edge, Sequence[Tensor], Sequence[Tensor]]]:
@@ -152,7 +163,8 @@ def _pieces(edge: _Edge, *tensors: Tensor, scratch: int) -> Iterator[tuple[_Edge
 
 def _dot(a: Tensor, b: Tensor) -> Any:
     """Dot product of two vectors, a number, or of the rows of two (rows, n) matrices, (rows, 1)."""
-    return torch.dot(a, b).item() if a.dim() == 1 else torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).squeeze(2)
+    # Not bmm for the rows: it rounds to bfloat16 where a backward pass runs inside autocast.
+    return torch.dot(a, b).item() if a.dim() == 1 else torch.mul(a, b).sum(1, keepdim=True)
 
 
 def _sum(a: Tensor) -> Any:
@@ -163,7 +175,7 @@ def _sum(a: Tensor) -> Any:
 def _gathered(parts: list[Any], like: Tensor) -> Tensor:
     """The sums of all pieces, in their order, in the shape of alpha or k."""
     if isinstance(parts[0], float):
-        return torch.full_like(like, sum(parts))
+        return torch.tensor(sum(parts), dtype=like.dtype).reshape(like.shape)
     rows = torch.cat(parts)
     return (rows.sum() if like.numel() == 1 else rows).reshape(like.shape)
 
@@ -184,6 +196,17 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG
 def _gradients(ctx: Any, pruned_grad: Tensor, count_grad: Tensor) -> tuple[Tensor | None, ...]:
     gradients = torch.ops.secateur.threshold_gate_backward(pruned_grad, count_grad, *ctx.saved_tensors, ctx.form)
     return (*gradients, None)
+
+
+class _Gate(torch.autograd.Function):
+    """The operators called directly."""
+
+    forward, setup_context = staticmethod(_forward), staticmethod(_setup)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        (pruned_grad, count_grad), (w, alpha, k) = grad_outputs, ctx.saved_tensors
+        return (*_backward(pruned_grad, count_grad, w, alpha, k, ctx.form), None)
 
 
 LIBRARY.impl("threshold_gate", _forward, "CompositeExplicitAutograd")

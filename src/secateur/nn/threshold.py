@@ -61,8 +61,8 @@ class ThresholdPrune(nn.Module):
 
     def soft(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The pruned weight and the expected number of non-zeros, both differentiable."""
-        with torch.autocast(w.device.type, enabled=False):
-            pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
+        # Nothing below is an operation that autocast would run in a lower precision.
+        pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
         return pruned.to(w.dtype), count
 
     def forward(self, w: Tensor) -> Tensor:

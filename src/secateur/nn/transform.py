@@ -61,10 +61,10 @@ class WeightTransform(nn.Module):
             return self.prune(w)
         pruned, count = self.prune.soft(w)
         if count.requires_grad:
-            # The hooks must not hold `count`: a cycle through autograd is never collected.
+            # The hook must not hold `count`: a cycle through autograd is never collected.
             spent: list[bool] = []
-            count.register_hook(lambda _: spent.append(True))
-            pruned.register_hook(lambda _: spent.append(True))
+            assert count.grad_fn is not None
+            count.grad_fn.register_prehook(lambda _: spent.append(True))
             self._soft = _Soft(count, self._versions(w), spent)
         return pruned
 
