@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -36,9 +37,15 @@ def _circumstances() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__},
         "commit": _commit(),
-        "command": f"python benchmarks/{Path(sys.argv[0]).name} {shlex.join(sys.argv[1:])}".strip(),
+        "command": _command(sys.argv),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def _command(words: list[str]) -> str:
+    """What to type to repeat it: the folder of the data, which differs from machine to machine, is DIR."""
+    options = re.sub(r"--data[= ]\S+", "--data DIR", shlex.join(words[1:]))
+    return f"python benchmarks/{Path(words[0]).name} {options}".strip()
 
 
 def _processor() -> str:
