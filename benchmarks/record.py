@@ -43,9 +43,9 @@ def _circumstances() -> dict[str, Any]:
 
 
 def _command(words: list[str]) -> str:
-    """What to type to repeat it: the folder of the data, which differs from machine to machine, is DIR."""
-    options = re.sub(r"--data[= ]\S+", "--data DIR", shlex.join(words[1:]))
-    return f"python benchmarks/{Path(words[0]).name} {options}".strip()
+    """What to type to repeat it; a folder of this machine is DIR."""
+    options = [re.sub(r"^(--[\w-]+=)?/.*", r"\1DIR", word) for word in words[1:]]
+    return f"python benchmarks/{Path(words[0]).name} {shlex.join(options)}".strip()
 
 
 def _processor() -> str:
