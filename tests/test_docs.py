@@ -6,12 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import typer
+from torch import nn
 from typer.testing import CliRunner
 
 import secateur
 from secateur.cli.main import app
+from secateur.nn.pack import pack
+from secateur.train.loading import load_task
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -98,12 +103,28 @@ def test_every_verb_is_documented_and_helps(verb):
     assert "Usage" in result.output
 
 
-def test_every_command_line_in_readme_names_a_verb():
+def commands() -> list[list[str]]:
+    """The words after `secateur` of every command line in README."""
     lines = [line for block in blocks(README, "sh") for line in block.splitlines()]
-    commands = [part.strip() for line in lines for part in line.split("&&")]
-    named = {shlex.split(part, comments=True)[1] for part in commands if part.startswith("secateur ")}
-    assert named
-    assert named <= set(VERBS)
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return [shlex.split(part, comments=True)[1:] for part in parts if part.startswith("secateur ")]
+
+
+def test_readme_command_lines_run(tmp_path, monkeypatch):
+    """All but the demo, which tests of its own run, in their order, in a folder with the files a user has."""
+    monkeypatch.chdir(tmp_path)
+    Path("task.py").write_text((ROOT / "tests" / "cli" / "sample_task.py").read_text(encoding="utf-8"))
+    torch.save(load_task("task.py:build").model.state_dict(), "weights.pt")
+    np.save("x.npy", np.ones((2, 4), np.float32))
+    for name, seed in (("before", 0), ("after", 1)):
+        torch.manual_seed(seed)
+        pack(nn.Linear(4, 2), torch.zeros(1, 4)).save(f"{name}.secat")
+    assert {words[0] for words in commands()} == set(VERBS)
+    for words in commands():
+        if words[0] != "demo":
+            result = CliRunner().invoke(app, words)
+            assert result.exit_code == 0, result.output
+    assert np.load("y.npy").shape == (2, 2)
 
 
 # Hosts of package registries and folders of some machine: neither belongs into a project.
