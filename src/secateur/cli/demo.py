@@ -52,7 +52,8 @@ def demo(
         result = _train(recipe, seed=seed, threads=threads)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"training was stopped; nothing was written into {folder}") from None
-    took = f"Everything together took {duration(time.perf_counter() - start)} with {threads} threads, seed {seed}."
+    used = f"{threads} thread{'s' if threads > 1 else ''}"
+    took = f"Everything together took {duration(time.perf_counter() - start)} on {used}, seed {seed}."
     _finish(result, took, artifact, page, as_json=as_json)
 
 
@@ -61,8 +62,9 @@ def _recipe(density: float, *, fast: bool) -> Recipe:
     from secateur.train.fit import Schedule
 
     if fast:
-        return Recipe(4, Schedule(5, 2), density)
-    return Recipe(12, Schedule(18, 8), density)
+        # Fewer steps to a threshold's place need longer ones.
+        return Recipe(3, Schedule(5, 2, threshold_lr=3e-2), density)
+    return Recipe(8, Schedule(14, 6), density)
 
 
 def _train(recipe: Recipe, *, seed: int, threads: int) -> DemoResult:

@@ -18,7 +18,7 @@ from secateur.train.task import Task, accuracy
 MEAN, DEVIATION = 0.2860, 0.3530
 """Of the pixels of Fashion-MNIST's training images, as fractions."""
 VALIDATION_PER_CLASS = 100
-BATCH = 128
+BATCH = 64
 
 
 class LeNet5(nn.Sequential):

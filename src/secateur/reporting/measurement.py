@@ -88,4 +88,5 @@ class Change:
             return "same"
         if not (before and after):
             return "nothing left" if before else "-"
-        return f"{before / after:.1f}x smaller" if before > after else f"{after / before:.1f}x larger"
+        ratio, word = (before / after, "smaller") if before > after else (after / before, "larger")
+        return f"{ratio:.1f}x {word}" if ratio >= 1.1 else f"{abs(before - after) / before:.1%} {word}"

@@ -46,7 +46,7 @@ def _course(training: Training) -> list[tuple[str, str, Markup]]:
     densities += [Line(n, [e.densities.get(n, math.nan) for e in epochs], i) for i, n in enumerate(names, 1)]
     thresholds = [Line(n, [e.thresholds.get(n, math.nan) for e in epochs], i) for i, n in enumerate(names, 1)]
     charts = [
-        (training.score, "", [Line("score", [e.score for e in epochs])], Axis("score", write)),
+        (_capital(training.score), "", [Line("score", [e.score for e in epochs])], Axis("score", write)),
         ("Loss", "", [Line("loss", [e.loss for e in epochs])], Axis("mean loss", _short, log=True)),
         ("Density by tensor", note, densities, Axis("weights left", _percent, log=True)),
         ("Learned thresholds", note, thresholds, Axis("threshold, units of the weight", _short, log=True)),
@@ -87,6 +87,10 @@ def _bytes(facts: Facts) -> Markup:
 
 def _by_stream(row: TensorRow) -> dict[str, int]:
     return {stream: getattr(row.file, stream) for stream in STREAMS}
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _short(value: float) -> str:

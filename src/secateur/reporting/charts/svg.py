@@ -62,8 +62,10 @@ class Scale:
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Round values between low and high, about that many; on a log scale powers of ten, or 1-2-5 steps."""
-        return _log_ticks(self.low, self.high, about) if self.log else _linear_ticks(self.low, self.high, about)
+        """Round values between low and high, about that many; on a log scale powers of ten or 1-2-5 steps where there
+        are at least three."""
+        logarithmic = _log_ticks(self.low, self.high, about) if self.log else []
+        return logarithmic if len(logarithmic) > 2 else _linear_ticks(self.low, self.high, about)
 
 
 def _linear_ticks(low: float, high: float, about: int) -> list[float]:
