@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,7 +94,7 @@ def _text(file: Path, artifact: Artifact) -> str:
             f"dense float32: {data['float32_bytes']:,} bytes, {smaller:.1f}x the file",
             *_graph_lines(data["graph"]),
             *_change_lines(data),
-            *(f"meta {key}: {value}" for key, value in artifact.meta.items()),
+            *(f"meta {key}: {_words(value)}" for key, value in artifact.meta.items()),
             "",
             table,
         ]
@@ -151,3 +152,7 @@ def _difference_text(file: Path, other: Path, found: Difference) -> str:
 
 def _both(before: str | None, after: str | None) -> str:
     return (before or "-") if before == after else f"{before or 'absent'} -> {after or 'absent'}"
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
