@@ -15,11 +15,13 @@ import argparse
 import copy
 import random
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +36,8 @@ from secateur.train.fit import cosine, set_rate
 DENSITY = 0.5
 LONGEST_TOKENS, BATCH, SORTED_BATCHES = 64, 32, 16
 HIDDEN_WEIGHT = 1.0
+CHECKED = 8
+"""Texts on which a file is compared with its model."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,39 @@ def summary(values: Tensor) -> dict[str, float]:
     }
 
 
+def packed(data: Path, method: str, seed: int) -> None:
+    """A saved student as an artifact with float16 values: its file, read again and interpreted, against torch."""
+    student, tokenizer = minilm.load(data)
+    student.load_state_dict(torch.load(data / f"minilm_{method}_{seed}.pt", weights_only=True))
+    ids, mask = Text(tokenizer, mails.read(data).held_out[:CHECKED]).batch(list(range(CHECKED)))
+    path = data / f"minilm_{method}_{seed}.secat"
+    sct.pack(student, (ids, mask), values="float16").save(path)
+    start = time.perf_counter()
+    artifact = sct.load(path)
+    loaded = time.perf_counter() - start
+    found = torch.from_numpy(np.asarray(sct.interpret(artifact, ids.numpy(), mask.numpy())))
+    with torch.no_grad():
+        cosine = F.cosine_similarity(found, student(ids, mask))
+    if cosine.min() < 0.9999:
+        raise SystemExit(f"the artifact does not compute what the model computes: cosine {cosine.min():.6f}")
+    record(
+        "minilm",
+        benchmark="minilm_file",
+        method=method,
+        values="float16",
+        file_bytes=path.stat().st_size,
+        published_bytes=published_bytes(data),
+        load_seconds=round(loaded, 2),
+        interpreted_against_torch={"texts": CHECKED, "smallest_cosine": round(float(cosine.min()), 7)},
+    )
+
+
+def published_bytes(data: Path) -> int:
+    """Size of the published float32 safetensors file."""
+    with zipfile.ZipFile(data / minilm.WHEEL) as wheel:
+        return wheel.getinfo(minilm.FOLDER + "model.safetensors").file_size
+
+
 def measure(data: Path, run: Run, students: list[str], held_out: bool) -> None:
     """The three students, measured on held-out texts (or on validation texts, to choose a setting)."""
     torch.manual_seed(run.seed)
@@ -241,6 +278,7 @@ def measure(data: Path, run: Run, students: list[str], held_out: bool) -> None:
             **details,
         )
         torch.save(student.state_dict(), data / f"minilm_{method}_{run.seed}.pt")
+        packed(data, method, run.seed)
 
 
 def main() -> None:
@@ -253,10 +291,15 @@ def main() -> None:
     parser.add_argument("--threshold-lr", type=float, default=2e-2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--student", choices=STUDENTS, action="append", help="only this one (may be repeated)")
+    parser.add_argument("--pack", action="store_true", help="only pack the students that an earlier run has saved")
     parser.add_argument("--validation", action="store_true", help="judge on validation texts: for choosing a setting")
     options = parser.parse_args()
     torch.set_num_threads(1)
     run = Run(options.steps, options.finetune, options.lr, options.threshold_lr, options.seed)
+    if options.pack:
+        for method in options.student or STUDENTS:
+            packed(options.data, method, options.seed)
+        return
     measure(options.data, run, options.student or list(STUDENTS), held_out=not options.validation)
 
 

@@ -2,12 +2,12 @@
 
 python benchmarks/bench_step.py
 
-Both steps are forward, cross-entropy, backward and a fused Adam on a batch of 128; the self-pruning step adds the gates,
-the budget and its own step. First the soft weights are compared with the numpy definition. Then dense and self-pruning
-steps take turns on one pinned thread, in the middle of a pruning run (half of the weights' gates closed), and the ratio
-is the median over the pairs; beside it the same in processor time, which a busy machine disturbs less. Memory is the
-peak of all living tensors during a step, as the allocator reports it to torch.profiler, parameters and optimizer state
-included; beside it the peak resident memory of a fresh process for either.
+Both steps are forward, cross-entropy, backward and a fused Adam on a batch of 128; the self-pruning step adds the
+gates, the budget and its own step. First the soft weights are compared with the numpy definition. Then dense and
+self-pruning steps take turns on one pinned thread, in the middle of a pruning run (half of the weights' gates closed),
+and the ratio is the median over the pairs; beside it the same in processor time, which a busy machine disturbs less.
+Memory is the peak of all living tensors during a step, as the allocator reports it to torch.profiler, parameters and
+optimizer state included; beside it the peak resident memory of a fresh process for either.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ PUBLISHED = {"That is a happy dog": 0.695, "That is a very happy person": 0.943,
 
 
 class Block(nn.Module):
-    """One post-norm transformer block. `attention` is replaceable: training under autocast may need another precision."""
+    """One post-norm transformer block. `attention` is replaceable: training may need another precision."""
 
     attention = staticmethod(F.scaled_dot_product_attention)
 
