@@ -1,0 +1,33 @@
+"""A checkpoint's state dict is found where training scripts put it."""
+
+import pytest
+import torch
+from torch import nn
+
+import secateur as sct
+from secateur.cli.checkpoint import NESTED, is_prepared, load_into, state_of
+from secateur.errors import DataError
+
+
+@pytest.mark.parametrize("key", [None, *NESTED])
+def test_state_is_found_bare_or_nested(key, tmp_path):
+    layer = nn.Linear(3, 2)
+    state = layer.state_dict()
+    torch.save(state if key is None else {"epoch": 3, key: state}, tmp_path / "ck.pt")
+    found = state_of(tmp_path / "ck.pt")
+    assert list(found) == ["weight", "bias"]
+    other = nn.Linear(3, 2)
+    load_into(other, found, tmp_path / "ck.pt")
+    assert torch.equal(other.weight, layer.weight)
+
+
+def test_prepared_models_are_told_apart():
+    for model in (nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2))):
+        assert not is_prepared(model.state_dict())
+        sct.prepare_(model, sct.plan(model, torch.randn(1, 3), prune=sct.Prune()))
+        assert is_prepared(model.state_dict())
+
+
+def test_misfits_name_what_is_missing(tmp_path):
+    with pytest.raises(DataError, match="(?s)does not fit the task's model.*bias"):
+        load_into(nn.Linear(3, 2), {"weight": torch.zeros(2, 3)}, tmp_path / "ck.pt")
