@@ -29,5 +29,5 @@ def test_prepared_models_are_told_apart():
 
 
 def test_misfits_name_what_is_missing(tmp_path):
-    with pytest.raises(DataError, match="(?s)does not fit the task's model.*bias"):
+    with pytest.raises(DataError, match=r"(?s)does not fit the task's model.*bias"):
         load_into(nn.Linear(3, 2), {"weight": torch.zeros(2, 3)}, tmp_path / "ck.pt")
