@@ -60,12 +60,11 @@ class SelfPruning:
         density: float,
         steps: int,
         *,
-        form: str = "dense",
-        granularity: str = "tensor",
         threshold_lr: float = 1e-2,
+        **rule: Any,
     ) -> None:
         self.model, self.target, self.threshold_lr = model, sct.Target(density=density), threshold_lr
-        sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(form=form, granularity=granularity)))
+        sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(**rule)))
         self.budget = sct.Budget(model, self.target, steps=steps)
 
     def groups(self) -> list[dict[str, Any]]:

@@ -81,7 +81,7 @@ def train(run: Run, model: nn.Module, data: Mnist, folder: Path) -> dict[str, An
         train_epoch(run, epoch, model, method, batches, optimizer)
         seen["validation"].append(error(model, data.validation))
         seen["seconds"] += time.perf_counter() - start
-        _save(checkpoint, epoch + 1, model, method, batches, optimizer, seen)
+        _save(checkpoint, {"epoch": epoch + 1, "seen": seen, **_state(model, method, batches, optimizer)})
     method.strip()
     torch.save({"model": model.state_dict(), "seen": seen}, trained)
     checkpoint.unlink()
@@ -117,23 +117,16 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if tensor.dim() > 1}
 
 
-def _save(
-    path: Path,
-    epoch: int,
-    model: nn.Module,
-    method: Method,
-    batches: Batches,
-    optimizer: torch.optim.Optimizer,
-    seen: dict[str, Any],
-) -> None:
-    state = {
-        "epoch": epoch,
+def _state(model: nn.Module, method: Method, batches: Batches, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    return {
         "model": model.state_dict(),
         "method": method.state_dict(),
         "optimizer": optimizer.state_dict(),
         "generator": batches.generator.get_state(),
-        "seen": seen,
     }
+
+
+def _save(path: Path, state: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)

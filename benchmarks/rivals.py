@@ -129,6 +129,9 @@ class TrainableMask(nn.Module):
         return weight * (self.mask if self.fixed else _LongTailedStep.apply(weight.abs() - self.t))
 
 
+GAIN = 30.0  # of the feedback on the penalty: e-folds of alpha over a run that is a factor e off
+
+
 class DynamicThreshold:
     """Dynamic sparse training: trainable masked layers, a threshold an output unit, penalty alpha sum exp(-t).
 
@@ -146,11 +149,10 @@ class DynamicThreshold:
         steps: int,
         *,
         alpha: float = 1e-5,
-        gain: float = 30.0,
         threshold_lr: float = 3e-3,
     ) -> None:
         self.model, self.density, self.steps, self.taken = model, density, steps, 0
-        self.alpha, self.gain, self.threshold_lr = alpha, gain, threshold_lr
+        self.alpha, self.threshold_lr = alpha, threshold_lr
         self.masks = parametrize_all(model, TrainableMask)
 
     def groups(self) -> list[dict[str, Any]]:
@@ -170,7 +172,7 @@ class DynamicThreshold:
         if self.taken % 10 == 0:
             reference = self.density ** min(1.0, self.taken / (ARRIVAL * self.steps))
             error = math.log(self.present_density() / reference)
-            self.alpha *= math.exp(self.gain * 10 / self.steps * max(-1.0, min(1.0, error)))
+            self.alpha *= math.exp(GAIN * 10 / self.steps * max(-1.0, min(1.0, error)))
 
     def present_density(self) -> float:
         """Over the whole network."""
