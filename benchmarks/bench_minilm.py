@@ -114,29 +114,28 @@ def similarity(student: nn.Module, teacher: nn.Module, text: Text) -> float:
     return float(F.cosine_similarity(embeddings(student, text), embeddings(teacher, text)).mean())
 
 
-def trained(
-    student: minilm.MiniLM,
-    teacher: minilm.MiniLM,
-    batches: Iterator[Batch],
-    steps: int,
-    run: Run,
-    target: sct.Target | None = None,
-    watch: Callable[[int, float], None] = lambda *_: None,
-) -> None:
-    """`steps` of distillation in place, one cosine of the learning rate; towards a target where one is given."""
-    student.train()
-    budget = sct.Budget(student, target, steps=steps) if target else None
-    groups = sct.param_groups(student, threshold_lr=run.threshold_lr)
-    optimizer = torch.optim.Adam(groups, lr=run.lr, fused=True)
-    for step in range(steps):
-        set_rate(optimizer, run.lr * cosine(step / steps))
-        loss = distillation(student, teacher, next(batches))
-        optimizer.zero_grad()
-        (loss + budget() if budget else loss).backward()
-        optimizer.step()
-        if budget:
-            budget.step()
-        watch(step, float(loss.detach()))
+class Distillation:
+    """A student in training: one optimizer and one cosine of the learning rate over all steps, hard or soft."""
+
+    def __init__(self, student: minilm.MiniLM, teacher: minilm.MiniLM, batches: Iterator[Batch], run: Run) -> None:
+        self.student, self.teacher, self.batches, self.run, self.taken = student, teacher, batches, run, 0
+        groups = sct.param_groups(student, threshold_lr=run.threshold_lr)
+        self.optimizer = torch.optim.Adam(groups, lr=run.lr, fused=True)
+
+    def train(self, steps: int, budget: sct.Budget | None = None) -> None:
+        """Some steps, in place; with a budget in the loss where one is given."""
+        self.student.train()
+        for _ in range(steps):
+            set_rate(self.optimizer, self.run.lr * cosine(self.taken / self.run.steps))
+            loss = distillation(self.student, self.teacher, next(self.batches))
+            self.optimizer.zero_grad()
+            (loss + budget() if budget else loss).backward()
+            self.optimizer.step()
+            if budget:
+                budget.step()
+            if self.taken % 50 == 0:
+                print(f"step {self.taken:5d}  loss {float(loss.detach()):.4f}  {time.strftime('%H:%M:%S')}", flush=True)
+            self.taken += 1
 
 
 def prepared(teacher: minilm.MiniLM) -> minilm.MiniLM:
@@ -165,18 +164,19 @@ def magnitude(teacher: minilm.MiniLM, *_: Any) -> Student:
 def magnitude_distilled(teacher: minilm.MiniLM, batches: Iterator[Batch], run: Run, _: Text) -> Student:
     """The same weights, distilled for all the steps."""
     student, details = magnitude(teacher)
-    trained(student, teacher, batches, run.steps, run, watch=progress("magnitude"))
+    Distillation(student, teacher, batches, run).train(run.steps)
     return student, details
 
 
 def self_pruned(teacher: minilm.MiniLM, batches: Iterator[Batch], run: Run, validation: Text) -> Student:
     """Self-pruning to the target, hardening, fine-tuning; and how hardening went, in cosines on validation texts."""
     student, target = prepared(teacher), sct.Target(density=DENSITY)
-    trained(student, teacher, batches, run.prune_steps, run, target, progress("prune"))
+    training = Distillation(student, teacher, batches, run)
+    training.train(run.prune_steps, sct.Budget(student, target, steps=run.prune_steps))
     soft = similarity(student, teacher, validation)
     hardening = sct.harden_(student, target)
     hard = similarity(student, teacher, validation)
-    trained(student, teacher, batches, run.steps - run.prune_steps, run, watch=progress("finetune"))
+    training.train(run.steps - run.prune_steps)
     densities = {row.name.removesuffix(".weight"): round(row.density, 3) for row in hardening.tensors}
     return student, {"factor": hardening.factor, "soft": soft, "hard": hard, "densities": densities}
 
@@ -186,16 +186,6 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "magnitude": magnitude,
     "magnitude_distilled": magnitude_distilled,
 }
-
-
-def progress(phase: str) -> Callable[[int, float], None]:
-    """Print every 50th step."""
-
-    def watch(step: int, loss: float) -> None:
-        if step % 50 == 0:
-            print(f"{phase:9s} {step:5d}  loss {loss:.4f}  {time.strftime('%H:%M:%S')}", flush=True)
-
-    return watch
 
 
 def summary(values: Tensor) -> dict[str, float]:
@@ -216,7 +206,7 @@ def packed(data: Path, method: str, seed: int) -> None:
     path = data / f"minilm_{method}_{seed}.secat"
     sct.pack(student, (ids, mask), values="float16").save(path)
     start = time.perf_counter()
-    artifact = sct.load(path)
+    artifact = sct.Artifact.load(path)
     loaded = time.perf_counter() - start
     found = torch.from_numpy(np.asarray(sct.interpret(artifact, ids.numpy(), mask.numpy())))
     with torch.no_grad():
@@ -285,7 +275,7 @@ def main() -> None:
     """Read the options and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the wheel and the mail archive")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--finetune", type=float, default=0.4, help="fraction of the steps after hardening")
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--threshold-lr", type=float, default=2e-2)
