@@ -7,8 +7,8 @@ import pytest
 from secateur.ir.ops import OPS, Op
 
 LISTED = """conv linear relu relu6 sigmoid tanh silu hardswish hardsigmoid leaky_relu elu clip prelu gelu softmax
-max_pool average_pool adaptive_average_pool adaptive_max_pool reshape permute expand slice pad concat add sub mul
-div matmul attention embedding batch_norm layer_norm group_norm mean sum cast"""
+log_softmax max_pool average_pool adaptive_average_pool adaptive_max_pool reshape permute expand slice pad concat add
+sub mul div matmul attention embedding batch_norm layer_norm group_norm mean sum cast"""
 
 
 def test_the_list_is_closed() -> None:

@@ -79,6 +79,7 @@ def chain(op: str, *constants: Any, tail: bool = True, **attributes: Any) -> Net
 ones = np.ones(4)
 STOPS = {
     "softmax": (chain("softmax", axis=1), "read by softmax"),
+    "log_softmax": (chain("log_softmax", axis=1), "read by log_softmax"),
     "layer_norm": (chain("layer_norm", ones, ones, eps=1e-5), "read by layer_norm"),
     "group_norm": (chain("group_norm", ones, ones, groups=2, eps=1e-5), "read by group_norm"),
     "matmul": (chain("matmul", np.eye(4)), "read by matmul"),

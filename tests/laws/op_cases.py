@@ -349,6 +349,7 @@ TWINS: Mapping[str, Twin] = {
     "gelu": Twin(
         lambda rng: ([f32(*any_shape(rng))], {"approximate": ("none", "tanh")[one(rng, 0, 1)]}), F.gelu, fill=wild
     ),
+    "log_softmax": Twin(draw_softmax, lambda x, *, axis: F.log_softmax(x, axis), fill=wild),
     "softmax": Twin(draw_softmax, lambda x, *, axis: F.softmax(x, axis), fill=wild),
     "max_pool": Twin(draw_max_pool, torch_max_pool, exact=True),
     "average_pool": Twin(draw_average_pool, torch_average_pool),

@@ -52,6 +52,7 @@ def activations(_, x):
         F.gelu(x, approximate="tanh"),
         F.elu_(x.clone(), 0.5),
         F.softmax(x, -1),
+        F.log_softmax(x, 1),
         F.softmin(x, 1),
         F.glu(x, 1),
         F.dropout(x, 0.5, training=False),

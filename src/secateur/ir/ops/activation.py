@@ -136,6 +136,13 @@ def softmax(x: Array, *, axis: int) -> Array:
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
+def log_softmax(x: Array, *, axis: int) -> Array:
+    """log(softmax(x)) along the axis, without ever forming a power that underflows: x - max(x) - log(sum)."""
+    below = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    # The sum is at least exp(0), unless the axis is empty.
+    return below - np.log(np.maximum(np.exp(below).sum(axis=axis, keepdims=True), np.float32(1)))
+
+
 def _need_finite(op: str, **values: float) -> None:
     for name, value in values.items():
         if not math.isfinite(value):

@@ -44,6 +44,7 @@ _ROWS = (
     Op("prelu", (2, 2), activation.prelu_type, activation.prelu),
     Op("gelu", (1, 1), activation.gelu_type, activation.gelu, {"approximate": ("none", "tanh")}),
     Op("softmax", (1, 1), activation.softmax_type, activation.softmax, {"axis": "int"}),
+    Op("log_softmax", (1, 1), activation.softmax_type, activation.log_softmax, {"axis": "int"}),
     Op(
         "max_pool",
         (1, 1),

@@ -20,7 +20,7 @@ ELEMENTWISE = (
 )
 POOLS = ("max_pool", "average_pool", "adaptive_average_pool", "adaptive_max_pool")
 PARAMETRIC = ("conv", "linear", "prelu", "batch_norm")
-BARRIERS = ("softmax", "matmul", "attention", "embedding", "layer_norm", "group_norm")
+BARRIERS = ("softmax", "log_softmax", "matmul", "attention", "embedding", "layer_norm", "group_norm")
 
 
 def trace_units(graph: Graph, constants: Constants) -> UnitFlow:

@@ -46,6 +46,7 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.prelu.default": activation.prelu,
     "aten.gelu.default": activation.gelu,
     "aten.softmax.int": activation.softmax,
+    "aten.log_softmax.int": activation.log_softmax,
     "aten.native_dropout.default": activation.dropout,
     # pooling
     "aten.max_pool1d.default": pooling.max_pool(1),

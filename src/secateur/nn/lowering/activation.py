@@ -52,9 +52,15 @@ def prelu(build: Builder, call: Call) -> str:
 
 
 def softmax(build: Builder, call: Call) -> str:
-    """aten.softmax and aten._softmax along one axis."""
+    """aten.softmax along one axis."""
     x = build.real(call["self"])
     return build.emit("softmax", x, axis=int(call["dim"]) % len(build.shape(x)))
+
+
+def log_softmax(build: Builder, call: Call) -> str:
+    """aten.log_softmax along one axis, with which many classifiers end."""
+    x = build.real(call["self"])
+    return build.emit("log_softmax", x, axis=int(call["dim"]) % len(build.shape(x)))
 
 
 def dropout(build: Builder, call: Call) -> str:
