@@ -95,6 +95,14 @@ def test_every_public_name_is_documented(name):
     assert re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)|\bsct\.{re.escape(name)}(?!\w)", code)
 
 
+def test_names_said_to_need_no_torch_are_those_below_nn():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    section = page.partition("## Without torch")[2].partition("\n## ")[0]
+    named = {name for cell in re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE) for name in re.findall(r"\w+", cell)}
+    below = {name for name, module in secateur.PUBLIC.items() if module.split(".")[1] in ("ir", "maths", "reporting")}
+    assert named == below
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_is_documented_and_helps(verb):
     assert any(f"secateur {verb}" in path.read_text(encoding="utf-8") for path in USER_DOCUMENTS)

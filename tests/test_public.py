@@ -60,6 +60,12 @@ def test_every_public_name_resolves_twice(name):
     assert first is getattr(importlib.import_module(secateur.PUBLIC[name]), name)
 
 
+def test_names_from_below_nn_load_no_torch():
+    below = [name for name, module in secateur.PUBLIC.items() if module.split(".")[1] not in ("nn", "train")]
+    assert "Artifact" in below
+    assert "torch" not in loaded_after(f"from secateur import {', '.join(below)}")
+
+
 def test_pyright_sees_the_same_table():
     assert type_checking_table() == secateur.PUBLIC
 
