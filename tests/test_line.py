@@ -103,4 +103,4 @@ def test_a_report_tells_it(task, line, tmp_path):
     made.save(tmp_path / "report.html")
     made.save(tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text())["training"]["epochs"][0]["phase"] == "prune"
-    assert "accuracy on stripes" in (tmp_path / "report.html").read_text()
+    assert "Accuracy on stripes" in (tmp_path / "report.html").read_text()
