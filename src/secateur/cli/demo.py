@@ -53,7 +53,10 @@ def demo(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"training was stopped; nothing was written into {folder}") from None
     used = f"{threads} thread{'s' if threads > 1 else ''}"
-    took = f"Everything together took {duration(time.perf_counter() - start)} on {used}, seed {seed}."
+    took = (
+        f"The dense network had {len(result.epochs)} epochs of training, the pruned one {len(result.fitted.history)} more. "
+        f"Everything together took {duration(time.perf_counter() - start)} on {used}, seed {seed}."
+    )
     _finish(result, took, artifact, page, as_json=as_json)
 
 

@@ -61,9 +61,8 @@ def demo_report(result: DemoResult, took: str) -> Report:
     notes = [
         "LeNet-5 in Caffe's form was trained on 7,000 images of Fashion-MNIST and then pruned itself: every tensor "
         "learned its own threshold by back-propagation (US20190180184A1), until the network kept the number of weights "
-        f"that was asked for. 1,000 further training images steered and are what the curves show; the test images were "
-        f"read once, at the end. The dense network had {len(result.epochs)} epochs of training, the pruned one "
-        f"{len(fitted.history)} more.",
+        "that was asked for. 1,000 further training images steered and are what the curves show; the test images were "
+        "read once, at the end.",
         f"Hardening the soft gates to exact masks took accuracy on the validation images from {fitted.score_soft:.1%} "
         f"to {fitted.score_hard:.1%}; all learned thresholds were multiplied by {fitted.hardening.factor:.3f} to meet "
         "the density to the weight.",
