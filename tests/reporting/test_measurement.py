@@ -46,8 +46,8 @@ def test_an_unknown_unit_is_refused():
     [
         (1000, 10, "bytes", "file size", "100.0x smaller"),
         (10, 20, "bytes", "file size", "2.0x larger"),
-        (1000, 979, "weights", "parameters", "2.1% smaller"),
-        (1000, 1010, "weights", "parameters", "1.0% larger"),
+        (1000, 979, "weights", "parameters", "2.1 % smaller"),
+        (1000, 1010, "weights", "parameters", "1.0 % larger"),
         (7, 7, "bytes", "file size", "same"),
         (1.0, 0.02, "fraction", "density", "50.0x smaller"),
         (0.9, 0.8955, "fraction", "accuracy", "-0.45 points"),

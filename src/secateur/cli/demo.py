@@ -54,7 +54,8 @@ def demo(
         raise KeyboardInterrupt(f"training was stopped; nothing was written into {folder}") from None
     used = f"{threads} thread{'s' if threads > 1 else ''}"
     took = (
-        f"The dense network had {len(result.epochs)} epochs of training, the pruned one {len(result.fitted.history)} more. "
+        f"The dense network was trained for {len(result.epochs)} epochs, the pruned one for "
+        f"{len(result.fitted.history)} more. "
         f"Everything together took {duration(time.perf_counter() - start)} on {used}, seed {seed}."
     )
     _finish(result, took, artifact, page, as_json=as_json)

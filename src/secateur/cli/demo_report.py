@@ -63,9 +63,9 @@ def demo_report(result: DemoResult, took: str) -> Report:
         "learned its own threshold by back-propagation (US20190180184A1), until the network kept the number of weights "
         "that was asked for. 1,000 further training images steered and are what the curves show; the test images were "
         "read once, at the end.",
-        f"Hardening the soft gates to exact masks took accuracy on the validation images from {fitted.score_soft:.1%} "
-        f"to {fitted.score_hard:.1%}; all learned thresholds were multiplied by {fitted.hardening.factor:.3f} to meet "
-        "the density to the weight.",
+        "Hardening the soft gates to exact masks took accuracy on the validation images from "
+        f"{100 * fitted.score_soft:.1f} to {100 * fitted.score_hard:.1f} %; all learned thresholds were multiplied by "
+        f"{fitted.hardening.factor:.3f} to meet the density to the weight.",
         f"Verified: {verified(result)}.",
         took,
     ]

@@ -89,4 +89,4 @@ class Change:
         if not (before and after):
             return "nothing left" if before else "-"
         ratio, word = (before / after, "smaller") if before > after else (after / before, "larger")
-        return f"{ratio:.1f}x {word}" if ratio >= 1.1 else f"{abs(before - after) / before:.1%} {word}"
+        return f"{ratio:.1f}x {word}" if ratio >= 1.1 else f"{100 * abs(before - after) / before:.1f} % {word}"
