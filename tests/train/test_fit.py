@@ -10,7 +10,7 @@ from prepared import prepared
 from secateur.errors import TargetError
 from secateur.ir.target import Target
 from secateur.nn.transform import transforms_of
-from secateur.train.fit import Record, Schedule, Step, fit
+from secateur.train.fit import Record, Schedule, Step, fit, threshold_rate
 from secateur.train.task import Task, accuracy, score
 
 
@@ -63,3 +63,18 @@ def test_score_is_weighted_by_batch_size_and_restores_the_mode():
     whole = Task(model, images[:2], [], [(images, labels)], task.loss, accuracy)
     assert score(ragged) == pytest.approx(score(whole))
     assert model.training
+
+
+def test_few_steps_get_a_faster_threshold_and_many_the_measured_rate():
+    assert threshold_rate(8600) == 0.01
+    assert threshold_rate(440) == pytest.approx(11 / 440)
+    assert threshold_rate(1) == 0.1
+
+
+def test_a_short_run_reaches_its_target_with_the_rate_left_alone():
+    task = bright_quadrant_task(prepared())
+    fitted = fit(task, Target(density=0.15), schedule=Schedule(prune_epochs=24, finetune_epochs=6, lr=5e-3))
+    soft = [r for r in fitted.history if r.phase == "prune"][-1].density
+    weights = {"0.weight": 36, "4.weight": 576, "6.weight": 48}
+    assert sum(soft[name] * size for name, size in weights.items()) / 660 == pytest.approx(0.15, rel=0.2)
+    assert score(task) > 0.9

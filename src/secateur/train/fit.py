@@ -25,12 +25,16 @@ from secateur.train.task import Task, score
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. lr is the peak of the weights' rate, for both phases; a cosine brings it to 0 in each."""
+    """How long and how fast.
+
+    lr            peak of the weights' rate, for both phases; a cosine brings it to 0 in each
+    threshold_lr  constant rate of the thresholds; None: 1e-2, or more where there are few steps to move them in
+    """
 
     prune_epochs: int = 20
     finetune_epochs: int = 10
     lr: float = 1e-3
-    threshold_lr: float = THRESHOLD_LR
+    threshold_lr: float | None = None
     weight_decay: float = 0.0
 
 
@@ -81,9 +85,10 @@ def fit(
     """
     history: list[Record] = []
     model = task.model
+    steps = max(1, schedule.prune_epochs * len(task.train))
 
     def run(phase: str, epochs: int, budget: Budget | None) -> None:
-        optimizer = _adam(model, schedule)
+        optimizer = _adam(model, schedule, steps)
         total = epochs * len(task.train)
         for epoch in range(epochs):
             mean = 0.0
@@ -100,7 +105,7 @@ def fit(
             watch(record)
 
     model.train()
-    budget = Budget(model, target, steps=max(1, schedule.prune_epochs * len(task.train)))
+    budget = Budget(model, target, steps=steps)
     run("prune", schedule.prune_epochs, budget)
     score_soft = history[-1].score if history else score(task)
     hardening = harden_(model, target)
@@ -133,8 +138,18 @@ def cosine(fraction: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * fraction))
 
 
-def _adam(model: nn.Module, schedule: Schedule) -> torch.optim.Adam:
-    groups = param_groups(model, weight_decay=schedule.weight_decay, threshold_lr=schedule.threshold_lr)
+def threshold_rate(steps: int) -> float:
+    """The thresholds' rate for a pruning phase of so many steps.
+
+    A threshold has to travel some 7 standard deviations, 11 in Adam's steps with room to settle. Slower, it arrives
+    after the target, the multiplier winds up meanwhile, and the density falls through the target (measured).
+    """
+    return min(0.1, max(THRESHOLD_LR, 11 / steps))
+
+
+def _adam(model: nn.Module, schedule: Schedule, steps: int) -> torch.optim.Adam:
+    rate = threshold_rate(steps) if schedule.threshold_lr is None else schedule.threshold_lr
+    groups = param_groups(model, weight_decay=schedule.weight_decay, threshold_lr=rate)
     return torch.optim.Adam(groups, lr=schedule.lr, fused=True)
 
 
