@@ -67,7 +67,7 @@ def _recipe(density: float, *, fast: bool) -> Recipe:
 
     if fast:
         # Fewer steps to a threshold's place need longer ones.
-        return Recipe(2, Schedule(4, 2, threshold_lr=4e-2), density)
+        return Recipe(2, Schedule(4, 1, threshold_lr=4e-2), density)
     return Recipe(10, Schedule(18, 8), density)
 
 
