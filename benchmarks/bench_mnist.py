@@ -13,7 +13,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -95,16 +94,19 @@ def measure(run: Run, model: nn.Module, data: Mnist, *, search: bool) -> dict[st
     if search:
         return result
     tested = {"test_error": round(error(model, data.test), 2), "sparsity_x": round(size / nonzeros, 1)}
-    return {**result, **tested, **sizes(model, data.train.images[:1]), "secateur": sct.__version__}
+    return {
+        **result,
+        **tested,
+        **sizes(model, data.train.images[:1], RUNS / f"{run.name}.secat"),
+        "secateur": sct.__version__,
+    }
 
 
-def sizes(model: nn.Module, example: Tensor) -> dict[str, int]:
-    """Bytes of the file with float16 values; parameters left in its graph, where dead units are gone."""
+def sizes(model: nn.Module, example: Tensor, path: Path) -> dict[str, int]:
+    """Bytes of the file with float16 values, which stays at `path`; parameters left once dead units are gone."""
     artifact = sct.pack(model, example, values="float16")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.secat"
-        artifact.save(path)
-        return {"file_bytes": path.stat().st_size, "parameters_left": artifact.meta["parameters"][1]}
+    artifact.save(path)
+    return {"file_bytes": path.stat().st_size, "parameters_left": artifact.meta["parameters"][1]}
 
 
 def _in_own_process(run: Run, options: argparse.Namespace) -> None:
