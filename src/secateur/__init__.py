@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from secateur.errors import AlgorithmError as AlgorithmError
     from secateur.errors import ArtifactError as ArtifactError
     from secateur.errors import DataError as DataError
     from secateur.errors import GraphError as GraphError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from secateur.ir.plan import Prune as Prune
     from secateur.ir.plan import TensorPlan as TensorPlan
     from secateur.ir.target import Target as Target
+    from secateur.maths.bilinear import Bilinear as Bilinear
+    from secateur.maths.convolution import convolution as convolution
     from secateur.nn.check import Check as Check
     from secateur.nn.check import check as check
     from secateur.nn.groups import param_groups as param_groups
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from secateur.train.task import score as score
 
 PUBLIC = {
+    "AlgorithmError": "secateur.errors",
     "ArtifactError": "secateur.errors",
     "DataError": "secateur.errors",
     "GraphError": "secateur.errors",
@@ -57,6 +61,8 @@ PUBLIC = {
     "Plan": "secateur.ir.plan",
     "Prune": "secateur.ir.plan",
     "Target": "secateur.ir.target",
+    "Bilinear": "secateur.maths.bilinear",
+    "convolution": "secateur.maths.convolution",
     "param_groups": "secateur.nn.groups",
     "Hardening": "secateur.nn.harden",
     "harden_": "secateur.nn.harden",

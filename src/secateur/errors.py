@@ -25,5 +25,14 @@ class DataError(SecateurError):
     """An input file or array is not what the model or command expects."""
 
 
+class KernelError(SecateurError):
+    """A kernel cannot be made or run for what was asked: shape, algorithm or processor; or its code is not valid."""
+
+
+class AlgorithmError(SecateurError):
+    """No exact algorithm comes of this: moduli share a factor, a point is repeated, sizes do not fit, or no algorithm
+    meets a wish."""
+
+
 class SecateurWarning(UserWarning):
     """Something was not done as a user may expect, and the result is usable all the same."""
