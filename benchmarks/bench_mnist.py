@@ -39,8 +39,8 @@ def main() -> None:
         print(markdown(finished("mnist")))
         return
     name = "mnist_search" if options.search else "mnist"
-    done = [{key: line.get(key) for key in Run.__annotations__} for line in finished(name)]
-    missing = [run for run in wanted(options) if run.asdict() not in done]
+    done = [Run.of(line) for line in finished(name)]
+    missing = [run for run in wanted(options) if run not in done]
     if len(missing) > 1:
         with ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(lambda run: _in_own_process(run, options), missing))
@@ -71,6 +71,7 @@ def wanted(options: argparse.Namespace) -> Iterator[Run]:
                 prune_epochs=prune,
                 finetune_epochs=finetune,
                 precision=options.precision,
+                learning_rate=options.learning_rate,
                 options=extra,
             )
 
@@ -122,7 +123,8 @@ def _in_own_process(run: Run, options: argparse.Namespace) -> None:
         f"--seeds={run.seed}",
         f"--epochs={run.prune_epochs}+{run.finetune_epochs}",
     ]
-    command += [f"--precision={run.precision}", *(f"--set={key}={json.dumps(v)}" for key, v in run.options.items())]
+    command += [f"--precision={run.precision}", f"--learning-rate={run.learning_rate}"]
+    command += [*(f"--set={key}={json.dumps(v)}" for key, v in run.options.items())]
     command += ["--methods", run.method, *(["--search"] if options.search else [])]
     subprocess.run(command, check=True)
 
@@ -137,6 +139,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0-4", help="first-last")
     parser.add_argument("--epochs", default="20+10", help="pruning+finetuning")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's, at the start of either phase")
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options of the method")
     parser.add_argument("--search", action="store_true", help="validation only, into results/mnist_search.jsonl")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")

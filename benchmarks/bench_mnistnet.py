@@ -29,15 +29,26 @@ def main() -> None:
     parser.add_argument("--epochs", default="10+5", help="pruning+finetuning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's, at the start of either phase")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     data = load_mnist(options.data)
     prune, finetune = map(int, options.epochs.split("+"))
-    done = [{key: line.get(key) for key in Run.__annotations__} for line in finished("mnistnet")]
+    done = [Run.of(line) for line in finished("mnistnet")]
     for density in options.densities:
-        run = Run("self_pruning", "mnistnet", density, True, options.seed, prune, finetune, options.precision)
-        if run.asdict() not in done:
+        run = Run(
+            method="self_pruning",
+            network="mnistnet",
+            density=density,
+            shift=True,
+            seed=options.seed,
+            prune_epochs=prune,
+            finetune_epochs=finetune,
+            precision=options.precision,
+            learning_rate=options.learning_rate,
+        )
+        if run not in done:
             model = published_mnistnet(options.weights)
             published = round(error(model, data.test), 2)
             record("mnistnet", published_test_error=published, **measure(run, model, data, search=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from mnist_data import Batches, Mnist, error
 from networks import NETWORKS
 
 BATCH = 128
-LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is run. precision "bfloat16" runs the forward pass under autocast; errors are always those in float32."""
+    """What is run. precision "bfloat16" runs the forward pass under autocast; errors are always those in float32.
+    learning_rate is Adam's at the start of either phase."""
 
     method: str
     network: str
@@ -32,6 +32,7 @@ class Run:
     prune_epochs: int
     finetune_epochs: int
     precision: str
+    learning_rate: float = 1e-3
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -40,11 +41,17 @@ class Run:
         options = "".join(f"-{key}{value}" for key, value in sorted(self.options.items()))
         epochs = f"{self.prune_epochs}+{self.finetune_epochs}"
         shifted = "-shift" if self.shift else ""
-        return f"{self.network}-{self.density:g}{shifted}-{epochs}-{self.precision}-{self.method}{options}-{self.seed}"
+        rate = f"{self.precision}-{self.learning_rate:g}"
+        return f"{self.network}-{self.density:g}{shifted}-{epochs}-{rate}-{self.method}{options}-{self.seed}"
 
     def asdict(self) -> dict[str, Any]:
         """As it stands in the results."""
         return asdict(self)
+
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> Run:
+        """What a line of the results was a run of."""
+        return cls(**{item.name: line[item.name] for item in fields(cls) if item.name in line})
 
 
 def fresh(run: Run) -> nn.Module:
@@ -77,7 +84,7 @@ def train(run: Run, model: nn.Module, data: Mnist, folder: Path) -> dict[str, An
             method.harden()
             seen["validation_hardened"] = error(model, data.validation)
         if optimizer is None or epoch == run.prune_epochs:
-            optimizer = torch.optim.Adam(method.groups(), lr=LEARNING_RATE, fused=True)
+            optimizer = torch.optim.Adam(method.groups(), lr=run.learning_rate, fused=True)
         train_epoch(run, epoch, model, method, batches, optimizer)
         seen["validation"].append(error(model, data.validation))
         seen["seconds"] += time.perf_counter() - start
@@ -98,7 +105,7 @@ def train_epoch(
     for images, labels in batches.epoch():
         for group in optimizer.param_groups:
             if group.get("name") != "thresholds":
-                group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * done / total))
+                group["lr"] = run.learning_rate * 0.5 * (1 + math.cos(math.pi * done / total))
         with torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bfloat16"):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)
@@ -138,6 +145,6 @@ def _resume(
     model.load_state_dict(state["model"])
     method.load_state_dict(state["method"])
     batches.generator.set_state(state["generator"])
-    optimizer = torch.optim.Adam(method.groups(), lr=LEARNING_RATE, fused=True)
+    optimizer = torch.optim.Adam(method.groups(), fused=True)
     optimizer.load_state_dict(state["optimizer"])
     return state["epoch"], optimizer, state["seen"]

@@ -17,6 +17,7 @@ def markdown(lines: list[dict[str, Any]]) -> str:
         options = ", ".join(f"{key} {value}" for key, value in line["options"].items())
         method = line["method"] + (f" ({options})" if options else "")
         epochs = f"{line['prune_epochs']}+{line['finetune_epochs']} {line['precision']}"
+        epochs += f", rate {line.get('learning_rate', 1e-3):g}"
         shifts = "+-1" if line["shift"] else "none"
         groups[line["network"], f"{line['density']:.1%}", shifts, epochs, method].append(line)
     rows = [COLUMNS + SIZES, ("---",) * len(COLUMNS + SIZES)]
