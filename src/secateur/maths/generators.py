@@ -93,12 +93,13 @@ def third_matrix_generator(axes: Sequence[Residues], *, split: bool) -> Algorith
     of_slot = reduce(lambda done, more: [a * b for a in done for b in more], scales)
     of_product = [of_slot[slots[0]] for slots, found in parts for _ in range(found.products)]
     to_taps = [of_product[t] * content for t, content in zip(kept, contents, strict=True)]
-    return Algorithm(
+    transforms = [
         _transform(p.transposed(), [axis.data.transposed() for axis in axes], axes_first=False),
         _transform(p.scaled_rows(to_taps), [axis.taps for axis in axes], axes_first=True),
         _transform(q.scaled_rows([1 / content for content in contents]), columns, axes_first=True),
-        tuple(sorted({found.known for _, found in parts})),
-    )
+    ]
+    output, filter_, input_ = [one.shortest() for one in transforms] if len(axes) == 1 else transforms
+    return Algorithm(output, filter_, input_, tuple(sorted({found.known for _, found in parts})))
 
 
 def _used(p: ExactMatrix, axes: Sequence[Residues]) -> list[int]:

@@ -20,6 +20,8 @@ SHORT_BITS = 8
 
 Row = dict[int, Fraction]
 """Value -> its coefficient."""
+Term = tuple[Fraction, int]
+"""A coefficient and the value it belongs to."""
 Pair = tuple[int, int, Fraction]
 """a + ratio * b, up to a factor."""
 
@@ -78,8 +80,12 @@ class StraightLine:
 
 
 def straight_line(matrix: ExactMatrix) -> StraightLine:
-    """Few additions that compute matrix @ x; `StraightLine.matrix()` proves it."""
-    builder = _Builder(matrix.shape[1])
+    """Few additions that compute matrix @ x; `StraightLine.matrix()` proves it.
+
+    A matrix of integers gets steps of integers, for integer data; else one coefficient of a step is 1 where it can be,
+    so that a step is one fused multiply-add.
+    """
+    builder = _Builder(matrix.shape[1], integer=matrix.denominator == 1)
     rows = [{k: c for k, c in enumerate(row) if c} for row in matrix.rows()]
     _share(rows, builder)
     outputs = tuple(_chain(row, builder) for row in rows)
@@ -91,6 +97,7 @@ class _Builder:
     """The steps so far; the same step is never made twice."""
 
     inputs: int
+    integer: bool
     steps: list[Step] = field(default_factory=list)
     known: dict[Step, int] = field(default_factory=dict)
 
@@ -113,15 +120,15 @@ def _share(rows: Sequence[Row], builder: _Builder) -> None:
         if len(users[best]) < 2:
             return
         a, b, ratio = best
-        # In integers where the ratio allows it: 4a - b, not a - b/4.
-        value = builder.step(Fraction(ratio.denominator), a, Fraction(ratio.numerator), b)
+        scale = ratio.denominator if builder.integer else 1
+        value = builder.step(Fraction(scale), a, scale * ratio, b)
         for index in sorted(users[best]):
             row = rows[index]
             for pair in _pairs(row, (a, b)):
                 users[pair].discard(index)
                 if not users[pair]:
                     del users[pair]
-            row[value] = row.pop(a) / ratio.denominator
+            row[value] = row.pop(a) / scale
             del row[b]
             for pair in _pairs(row, (value,)):
                 users[pair].add(index)
@@ -139,33 +146,33 @@ def _order(a: int, b: int) -> tuple[int, int]:
 
 
 def _chain(row: Row, builder: _Builder) -> int:
-    """The value of a row: terms of equal size are added first, so that they share one multiplication, in a tree."""
-    groups: dict[Fraction, list[tuple[Fraction, int]]] = defaultdict(list)
+    """The value of a row: terms of equal size are added first, so that they share one multiplication."""
+    groups: dict[Fraction, list[Term]] = defaultdict(list)
     for value, c in row.items():
         groups[abs(c)].append((Fraction(1 if c > 0 else -1), value))
+    if not groups:
+        return builder.step(Fraction(0), 0, Fraction(0), 0)
     terms = []
-    for size in sorted(groups, reverse=True):
+    for size in sorted(groups, key=lambda size: (size != 1, -size)):
         sign, value = _tree(groups[size], builder)
         terms.append((sign * size, value))
-    if not terms:
-        return builder.step(Fraction(0), 0, Fraction(0), 0)
-    c, value = _tree(terms, builder)
+    c, value = terms[0]
+    for ca, a in terms[1:]:
+        c, value = Fraction(1), builder.step(ca, a, c, value)
     return value if c == 1 else builder.step(c, value, Fraction(0), value)
 
 
-def _tree(terms: list[tuple[Fraction, int]], builder: _Builder) -> tuple[Fraction, int]:
-    """A sum of terms, pairwise, so that it is short and rounds little; as a factor and a value."""
+def _tree(terms: list[Term], builder: _Builder) -> Term:
+    """A sum of terms +-1 times a value, pairwise, so that it is short and rounds little."""
     while len(terms) > 1:
-        joined = [_joined(*pair, builder) for pair in zip(terms[0::2], terms[1::2], strict=False)]
-        terms = joined + ([terms[-1]] if len(terms) % 2 else [])
+        pairs = zip(terms[0::2], terms[1::2], strict=False)
+        terms = [_joined(*pair, builder) for pair in pairs] + ([terms[-1]] if len(terms) % 2 else [])
     return terms[0]
 
 
-def _joined(one: tuple[Fraction, int], two: tuple[Fraction, int], builder: _Builder) -> tuple[Fraction, int]:
+def _joined(one: Term, two: Term, builder: _Builder) -> Term:
     (ca, a), (cb, b) = sorted((one, two), key=lambda term: term[0] < 0)
-    if abs(ca) == abs(cb):
-        return ca, builder.step(Fraction(1), a, cb / ca, b)
-    return Fraction(1), builder.step(ca, a, cb, b)
+    return ca, builder.step(Fraction(1), a, cb / ca, b)
 
 
 def _roundings(c: Fraction) -> int:

@@ -31,6 +31,10 @@ class Stage:
         """How often the program runs."""
         return self.before * self.after
 
+    def transposed(self) -> Stage:
+        """The stage of the transposed transform."""
+        return Stage(self.matrix.transposed(), self.before, self.after)
+
     def whole(self) -> ExactMatrix:
         """The factor written out."""
         return identity(self.before).kron(self.matrix).kron(identity(self.after))
@@ -53,6 +57,11 @@ class Transform:
     def matrix(self) -> ExactMatrix:
         """The product of all stages."""
         return reduce(lambda done, stage: stage.whole() @ done, self.stages[1:], self.stages[0].whole())
+
+    def shortest(self) -> Transform:
+        """The stages, or the matrix as one stage where that takes no more additions."""
+        one = Transform((Stage(self.matrix),))
+        return one if len(self.stages) == 1 or one.adds <= self.adds else self
 
     @property
     def adds(self) -> int:
