@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from secateur.errors import ArtifactError as ArtifactError
     from secateur.errors import DataError as DataError
     from secateur.errors import GraphError as GraphError
+    from secateur.errors import KernelError as KernelError
     from secateur.errors import PlanError as PlanError
     from secateur.errors import SecateurError as SecateurError
     from secateur.errors import SecateurWarning as SecateurWarning
@@ -55,6 +56,7 @@ PUBLIC = {
     "ArtifactError": "secateur.errors",
     "DataError": "secateur.errors",
     "GraphError": "secateur.errors",
+    "KernelError": "secateur.errors",
     "PlanError": "secateur.errors",
     "SecateurError": "secateur.errors",
     "TargetError": "secateur.errors",

@@ -1,0 +1,91 @@
+"""From LLVM IR to machine code in process: compile to an object file, load an object file, look at the assembly."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.errors import KernelError
+from secateur.kernels.target import LLVM, Target
+
+PASSES = ("sroa", "instruction_combine", "new_gvn", "simplify_cfg")
+"""What LLVM does to the text: variables into registers, the obvious. Loops and vectors stay as emitted; LLVM's
+usual pipeline would take five times as long and change nothing for the better."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """Loaded machine code. Addresses stay valid as long as this value lives."""
+
+    engine: Any
+    addresses: dict[str, int]
+
+
+@functools.cache
+def _initialized(native: bool) -> None:
+    if native:
+        LLVM.initialize_native_target()
+        LLVM.initialize_native_asmprinter()
+    else:
+        LLVM.initialize_all_targets()
+        LLVM.initialize_all_asmprinters()
+
+
+def _machine(target: Target) -> Any:
+    _initialized(target.native)
+    family = LLVM.Target.from_triple(target.triple)
+    return family.create_target_machine(
+        cpu=target.cpu,
+        features=target.features,
+        opt=3,
+        reloc="pic",
+        codemodel="jitdefault" if target.native else "small",
+    )
+
+
+def _optimized(ir: str, machine: Any) -> Any:
+    try:
+        module = LLVM.parse_assembly(ir, LLVM.create_context())
+        module.verify()
+    except RuntimeError as error:
+        raise KernelError(f"the emitted code is not valid LLVM IR, please report it: {error}") from error
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    builder = LLVM.create_pass_builder(machine, LLVM.create_pipeline_tuning_options())
+    passes = LLVM.create_new_function_pass_manager()
+    for name in PASSES:
+        getattr(passes, f"add_{name}_pass")()
+    for function in module.functions:
+        if not function.is_declaration:
+            passes.run(function, builder)
+    return module
+
+
+def compile_object(ir: str, target: Target) -> bytes:
+    """An object file for `target` from a module's text; deterministic. KernelError where the text is no valid IR."""
+    machine = _machine(target)
+    return machine.emit_object(_optimized(ir, machine))
+
+
+def assembly(ir: str, target: Target) -> str:
+    """What compile_object makes, as text: to see which instructions were chosen."""
+    machine = _machine(target)
+    return machine.emit_assembly(_optimized(ir, machine))
+
+
+def load_object(content: bytes, names: tuple[str, ...], target: Target) -> Library:
+    """Link an object file into this process; KernelError where it is damaged or lacks one of `names`."""
+    machine = _machine(target)
+    try:
+        parsed = LLVM.ObjectFileRef.from_data(content)
+        engine = LLVM.create_mcjit_compiler(LLVM.parse_assembly("", LLVM.create_context()), machine)
+        engine.add_object_file(parsed)
+        engine.finalize_object()
+    except RuntimeError as error:
+        raise KernelError(f"machine code could not be loaded: {error}") from error
+    addresses = {name: engine.get_function_address(name) for name in names}
+    missing = [name for name, address in addresses.items() if not address]
+    if missing:
+        raise KernelError(f"machine code lacks {', '.join(missing)}")
+    return Library(engine, addresses)

@@ -1,0 +1,138 @@
+"""A fast convolution as numbers and code: weights transformed once, the layer's record, the modules that run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from secateur.errors import KernelError
+from secateur.kernels.code import Module
+from secateur.kernels.driver import emit_driver
+from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.input_stage import emit_input_stage
+from secateur.kernels.layout import STAGES, spread
+from secateur.kernels.memory import aligned
+from secateur.kernels.output_stage import emit_output_stage
+from secateur.kernels.products_stage import emit_products_stage
+from secateur.kernels.shape import ConvShape
+from secateur.kernels.target import Target
+from secateur.maths.bilinear import Bilinear
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """How a layer is cut up.
+
+    block_tiles    tiles that go through the three stages together
+    chunk_panels   panels of output channels multiplied before they are transformed back
+    shared         whether all threads work on the same block
+    """
+
+    block_tiles: int
+    chunk_panels: int
+    shared: bool
+
+
+def blocks_of(count: int, size: int) -> int:
+    """How many blocks of `size` hold `count`."""
+    return -(-count // size)
+
+
+def check_fits(shape: ConvShape, algorithm: Bilinear) -> None:
+    """KernelError where an algorithm cannot compute a layer."""
+    if len(algorithm.taps) != 2 or algorithm.taps != shape.taps:
+        raise KernelError(f"{algorithm.name} does not compute a layer with {shape.taps} taps")
+    if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.groups != 1:
+        raise KernelError("a fast convolution needs stride 1, dilation 1 and one group; use the direct one")
+
+
+def tiles_of(shape: ConvShape, algorithm: Bilinear) -> tuple[int, int]:
+    """Rows and columns of tiles that cover an output image."""
+    return blocks_of(shape.out_height, algorithm.outputs[0]), blocks_of(shape.out_width, algorithm.outputs[1])
+
+
+def transformed_weights(
+    weight: Float32[np.ndarray, "k c r s"], algorithm: Bilinear
+) -> Float[np.ndarray, "products c k"]:
+    """g w in float64."""
+    g = np.asarray(algorithm.g, np.float64)
+    flat = weight.astype(np.float64).reshape(*weight.shape[:2], -1)
+    return np.einsum("tr,kcr->tck", g, flat, optimize=True)
+
+
+def packed_weights(
+    points: Float[np.ndarray, "products c k"], target: Target
+) -> Float32[np.ndarray, "products panels size"]:
+    """Rounded once, in panels: [point][panel][channel][output channel of the panel], zeros where there is none.
+
+    The last panel is as narrow as whole vectors allow; channels are filled up to whole vectors.
+    """
+    products, channels, out_channels = points.shape
+    lanes, panel = target.lanes, target.panel
+    padded = blocks_of(channels, lanes) * lanes
+    packed = aligned((products, blocks_of(out_channels, panel), padded * panel))
+    for number in range(packed.shape[1]):
+        part = points[:, :, number * panel : (number + 1) * panel]
+        width = blocks_of(part.shape[2], lanes) * lanes
+        room = packed[:, number, : padded * width].reshape(products, padded, width)
+        room[:, :channels, : part.shape[2]] = part
+    return packed
+
+
+def layer_numbers(shape: ConvShape, algorithm: Bilinear, target: Target, blocking: Blocking) -> dict[str, int]:
+    """The layer's record without addresses and slope."""
+    lanes, size = target.lanes, target.vector_bytes
+    rows, columns = tiles_of(shape, algorithm)
+    channel_blocks, out_blocks = blocks_of(shape.in_channels, lanes), blocks_of(shape.out_channels, lanes)
+    v_block = m_block = blocking.block_tiles * size
+    v_point = spread(v_block * channel_blocks)
+    chunk_blocks = min(out_blocks, blocking.chunk_panels * target.columns)
+    m_point = spread(m_block * chunk_blocks)
+    padded = channel_blocks * lanes
+    panels = blocks_of(shape.out_channels, target.panel)
+    tiles = shape.batch * rows * columns
+    found: dict[str, int] = {}
+    found.update(height=shape.height, width=shape.width, channels=shape.in_channels, channel_blocks=channel_blocks)
+    found.update(_distances("", shape.height, shape.width, shape.in_channels))
+    found.update(pad_top=shape.padding[0], pad_left=shape.padding[2])
+    found.update(out_height=shape.out_height, out_width=shape.out_width)
+    found.update(_distances("out_", shape.out_height, shape.out_width, shape.out_channels))
+    found.update(out_channels=shape.out_channels, out_blocks=out_blocks, panels=panels)
+    found.update(chunk_panels=blocking.chunk_panels, points=algorithm.products)
+    found.update(tile_columns=columns, image_tiles=rows * columns, tiles=tiles)
+    found.update(block_tiles=blocking.block_tiles, blocks=blocks_of(tiles, blocking.block_tiles))
+    found.update(v_point_bytes=v_point, v_block_bytes=v_block, m_point_bytes=m_point, m_block_bytes=m_block)
+    found.update(weight_panel_bytes=4 * padded * target.panel, weight_point_bytes=4 * padded * target.panel * panels)
+    found.update(m_offset_bytes=v_point * algorithm.products, group_bytes=(v_point + m_point) * algorithm.products)
+    found.update(shared=int(blocking.shared), stages=sum(STAGES.values()))
+    return found
+
+
+def _distances(prefix: str, height: int, width: int, channels: int) -> dict[str, int]:
+    """Bytes from image to image, row to row and pixel to pixel of a dense channels_last array."""
+    steps = {"image": 4 * height * width * channels, "row": 4 * width * channels, "pixel": 4 * channels}
+    return {f"{prefix}{name}_bytes": step for name, step in steps.items()}
+
+
+def driver_module(target: Target) -> str:
+    """fast_convolution(layer, call, member, members): the code that all fast convolutions share."""
+    module = Module()
+    emit_products_stage(module, target)
+    emit_driver(module, target)
+    return module.text()
+
+
+def input_module(target: Target, algorithm: Bilinear) -> str:
+    """input_stage: the code of an algorithm."""
+    module = Module()
+    emit_input_stage(module, target, algorithm)
+    return module.text()
+
+
+def output_module(target: Target, algorithm: Bilinear, epilogue: Epilogue) -> str:
+    """output_stage: the code of an algorithm with an epilogue."""
+    module = Module()
+    emit_output_stage(module, target, algorithm, epilogue)
+    return module.text()
