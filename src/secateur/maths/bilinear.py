@@ -35,6 +35,8 @@ from secateur.maths.matrix_json import (
     read_text,
     read_transform,
 )
+from secateur.maths.source import c_source, numpy_source
+from secateur.maths.straight_line import StraightLine
 from secateur.maths.transform import Transform
 
 JSON_VERSION = 1
@@ -127,7 +129,7 @@ class Bilinear:
             and self.filter_transform.matrix == self.g
             and self.input_transform.matrix == self.bt
         )
-        return same and self._identity_holds()
+        return same and self._nests() and self._identity_holds()
 
     def __call__(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         """One tile: x of shape `inputs` and w of shape `taps` give y of shape `outputs`, in float64."""
@@ -168,17 +170,34 @@ class Bilinear:
         axes = tuple(cls._of_plain(read_dict(axis)) for axis in read_list(data["axes"], most=3))
         recipe = read_text(data["recipe"])
         found = cls(at, g, bt, outputs, taps, recipe, known, output, filter_, input_, axes=axes)
-        if not found.proves() or not found._nests():
+        if not found.proves():
             raise AlgorithmError(f"{found.name} in this file does not compute a convolution: its proof fails")
         return found
+
+    def to_c(self) -> str:
+        """C99 source of one tile: the three transforms with shared additions, and `convolution_tile(x, w, y)`."""
+        return c_source(self._programs(), self._about())
+
+    def to_numpy(self) -> str:
+        """A Python module with the same functions on arrays; it needs numpy alone."""
+        return numpy_source(self._programs(), self._about())
+
+    def _programs(self) -> dict[str, StraightLine]:
+        return {name: getattr(self, name).program for name in reversed(TRANSFORMS)}
+
+    def _about(self) -> str:
+        return f"{self}. Exact over the rationals, proved."
 
     def __str__(self) -> str:
         return f"{self.name} over {self.recipe}: {self.products} products, {self.gain:.2f}x fewer than direct"
 
     def _nests(self) -> bool:
-        """Whether the axes, if there are any, are the dimensions of the whole."""
-        of_axes = [(*axis.outputs, *axis.taps) for axis in self.axes]
-        return not of_axes or of_axes == list(zip(self.outputs, self.taps, strict=True))
+        """Whether the whole is the nesting of its axes, if it has any."""
+        if not self.axes:
+            return True
+        sizes = [size for axis in self.axes for size in zip(axis.outputs, axis.taps, strict=True)]
+        whole = [reduce(ExactMatrix.kron, [getattr(axis, name) for axis in self.axes]) for name in MATRICES]
+        return sizes == list(zip(self.outputs, self.taps, strict=True)) and whole == [self.at, self.g, self.bt]
 
     def _fits(self) -> bool:
         k = self.products

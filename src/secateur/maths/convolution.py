@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from secateur.errors import AlgorithmError
 from secateur.maths.bilinear import Bilinear
+from secateur.maths.choosing import Wish, best
 from secateur.maths.moduli import Point, moduli_of_points
-from secateur.maths.nesting import Wanted, nested, of_moduli, split_fields
+from secateur.maths.nesting import Wanted, over_dimensions
 
 MOST_TAPS = MOST_OUTPUTS = 64
 Extent = int | tuple[int, ...]
@@ -19,24 +20,24 @@ def convolution(
     *,
     moduli: Wanted | None = None,
     points: Iterable[Point] | None = None,
+    wish: Wish | None = None,
 ) -> Bilinear:
     """The exact algorithm F(outputs, taps).
 
     outputs, taps   an integer, or a tuple of an extent a dimension (one to three)
     moduli          "x, x^6-1": co-prime polynomials of the family x, x^n-1, x^n+1, x-p, the same in every dimension, or
                     " | " between different ones; the point at infinity "inf" is added where one condition is missing
+    wish            what it must meet, where neither is named: fewest products (the default), an error, integers
     points          (0, 1, -1, 2, -2) or ("3/5", ...): evaluation points of Toom and Cook instead
 
     AlgorithmError says which moduli share a factor, which point is repeated, or how many conditions are missing.
     """
     m, r = _extents(outputs, taps)
-    if (moduli is None) == (points is None):
-        raise AlgorithmError("name either moduli, such as 'x, x^6-1', or points, such as (0, 1, -1)")
-    chosen = _by_dimension(moduli if points is None else moduli_of_points(points), len(m))
-    if points is None and len(m) == 2:
-        return split_fields(m, r, chosen)
-    axes = [of_moduli(*one) for one in zip(m, r, chosen, strict=True)]
-    return nested(*axes)
+    if sum(given is not None for given in (moduli, points, wish)) > 1:
+        raise AlgorithmError("name one of moduli, such as 'x, x^6-1', points, such as (0, 1, -1), and a wish")
+    if moduli is None and points is None:
+        return best(m, r, wish or Wish())
+    return over_dimensions(m, r, _by_dimension(moduli if points is None else moduli_of_points(points), len(m)))
 
 
 def _by_dimension(moduli: Wanted | None, dimensions: int) -> Sequence[Wanted]:

@@ -125,6 +125,12 @@ def direct(x: np.ndarray, w: np.ndarray, outputs: tuple[int, ...], taps: tuple[i
     return found
 
 
+def growth(at: np.ndarray, g: np.ndarray, bt: np.ndarray) -> float:
+    """How far independent errors of the products grow: the root of the mean over outputs i of
+    sum_t at[i,t]^2 |g_t|^2 |bt_t|^2. No diagonal scaling changes it."""
+    return float(np.sqrt(((at**2) @ ((g**2).sum(1) * (bt**2).sum(1))).mean()))
+
+
 def bound(algorithm: Algorithm, dtype: str, channels: int) -> float:
     """The a-priori bound of `FloatError`."""
     form = format_named(dtype)

@@ -98,7 +98,7 @@ def third_matrix_generator(axes: Sequence[Residues], *, split: bool) -> Algorith
         _transform(p.scaled_rows(to_taps), [axis.taps for axis in axes], axes_first=True),
         _transform(q.scaled_rows([1 / content for content in contents]), columns, axes_first=True),
     ]
-    output, filter_, input_ = [one.shortest() for one in transforms] if len(axes) == 1 else transforms
+    output, filter_, input_ = transforms
     return Algorithm(output, filter_, input_, tuple(sorted({found.known for _, found in parts})))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 
 from secateur.maths.bilinear import Bilinear, of_transforms
@@ -17,7 +18,7 @@ Wanted = str | Iterable[str | Polynomial]
 
 def of_moduli(outputs: int, taps: int, moduli: Wanted) -> Bilinear:
     """F(outputs, taps) over moduli, as a text "x, x^6-1" or a list."""
-    return split_fields((outputs,), (taps,), (moduli,))
+    return shortest(split_fields((outputs,), (taps,), (moduli,)))
 
 
 def of_points(outputs: int, taps: int, points: Iterable[Point]) -> Bilinear:
@@ -36,6 +37,24 @@ def split_fields(outputs: Sequence[int], taps: Sequence[int], moduli: Sequence[W
     made = third_matrix_generator([residues(*one) for one in zip(chosen, *sizes, strict=True)], split=len(chosen) > 1)
     transforms = (made.output_transform, made.filter_transform, made.input_transform)
     return of_transforms(*transforms, sizes, " | ".join(map(str, chosen)), made.known)
+
+
+def over_dimensions(outputs: Sequence[int], taps: Sequence[int], moduli: Sequence[Wanted]) -> Bilinear:
+    """The same moduli split or nested, whichever takes fewer products; nested, where both take as many."""
+    axes = [of_moduli(*one) for one in zip(outputs, taps, moduli, strict=True)]
+    whole = nested(*axes)
+    if len(axes) != 2:
+        return whole
+    found = split_fields(outputs, taps, moduli)
+    return found if found.products < whole.products else whole
+
+
+def shortest(algorithm: Bilinear) -> Bilinear:
+    """The same matrices, each as one stage or in the stages it has, whichever takes fewer additions."""
+    output, filter_, input_ = (
+        one.shortest() for one in (algorithm.output_transform, algorithm.filter_transform, algorithm.input_transform)
+    )
+    return replace(algorithm, output_transform=output, filter_transform=filter_, input_transform=input_)
 
 
 def nested(*axes: Bilinear) -> Bilinear:

@@ -1,8 +1,7 @@
 """Search for points that lower the float error at no cost: as many products, and symmetric, so as few additions.
 
-A set is 0, infinity and pairs +-p; where the number of points is odd one p stands alone. What is minimised is the
-growth of independent errors, the root of the mean over outputs i of sum_t at[i,t]^2 |g_t|^2 |bt_t|^2, which no diagonal
-scaling changes. `POINTS` in `points` is what it finds.
+A set is 0, infinity and pairs +-p; where the number of points is odd one p stands alone. What is minimised is
+`float_error.growth`. `POINTS` in `points` is what it finds.
 """
 
 from __future__ import annotations
@@ -13,6 +12,8 @@ from itertools import combinations
 from math import gcd
 
 import numpy as np
+
+from secateur.maths.float_error import growth
 
 LARGEST_PART = 5
 """Numerator and denominator of a candidate; larger ones no longer lower the error."""
@@ -26,21 +27,19 @@ def candidates() -> list[Fraction]:
 
 def search(outputs: int, taps: int) -> tuple[Fraction, ...]:
     """The best set for F(outputs, taps) without infinity, ordered 0, p, -p, ...; ties go to the first in order."""
-    return min(_sets(outputs + taps - 2), key=lambda points: (round(growth(points, outputs, taps), 9), points))
+    return min(_sets(outputs + taps - 2), key=lambda points: (round(growth_of(points, outputs, taps), 9), points))
 
 
-def growth(points: Sequence[Fraction], outputs: int, taps: int) -> float:
+def growth_of(points: Sequence[Fraction], outputs: int, taps: int) -> float:
     """What the search minimises, for these points and infinity; float64 is enough to compare."""
     p = np.array([float(point) for point in points])
     differences = p[:, None] - p[None]
     np.fill_diagonal(differences, 1)
-    at = np.vander(p, outputs, increasing=True).T
-    g = np.vander(p, taps, increasing=True) / differences.prod(1)[:, None]
-    bt = np.array([np.poly(np.delete(p, t)) for t in range(len(p))])
-    norms = (g**2).sum(1) * (bt**2).sum(1)
-    each = (at**2) @ norms
-    each[-1] += (np.poly(p) ** 2).sum()
-    return float(np.sqrt(each.mean()))
+    last = [np.eye(1, size, size - 1) for size in (outputs, taps)]
+    at = np.vstack([np.vander(p, outputs, increasing=True), last[0]]).T
+    g = np.vstack([np.vander(p, taps, increasing=True) / differences.prod(1)[:, None], last[1]])
+    bt = np.array([np.append(0, np.poly(np.delete(p, t))) for t in range(len(p))] + [np.poly(p)])
+    return growth(at, g, bt)
 
 
 def _sets(count: int) -> Iterator[tuple[Fraction, ...]]:

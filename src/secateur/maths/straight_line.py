@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import gcd
 
 import numpy as np
 
@@ -18,12 +19,12 @@ from secateur.maths.exact_matrix import ExactMatrix, exact
 SHORT_BITS = 8
 """Integers that bfloat16, the shortest format here, holds exactly."""
 
-Row = dict[int, Fraction]
-"""Value -> its coefficient."""
+Row = dict[int, int]
+"""Value -> its coefficient, times the common denominator."""
 Term = tuple[Fraction, int]
 """A coefficient and the value it belongs to."""
-Pair = tuple[int, int, Fraction]
-"""a + ratio * b, up to a factor."""
+Pair = tuple[int, int, int, int]
+"""(a, b, p, q): p a + q b up to a factor, p > 0, without a common factor."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,10 @@ def straight_line(matrix: ExactMatrix) -> StraightLine:
     so that a step is one fused multiply-add.
     """
     builder = _Builder(matrix.shape[1], integer=matrix.denominator == 1)
-    rows = [{k: c for k, c in enumerate(row) if c} for row in matrix.rows()]
+    # Integers until the end: the common denominator is given back to each row when it is summed.
+    rows = [{k: c for k, c in enumerate(row) if c} for row in matrix.numerators.tolist()]
     _share(rows, builder)
-    outputs = tuple(_chain(row, builder) for row in rows)
+    outputs = tuple(_chain(row, matrix.denominator, builder) for row in rows)
     return StraightLine(matrix.shape[1], tuple(builder.steps), outputs)
 
 
@@ -116,19 +118,19 @@ def _share(rows: Sequence[Row], builder: _Builder) -> None:
         for pair in _pairs(row, row):
             users[pair].add(index)
     while users:
-        best = min(users, key=lambda pair: (-len(users[pair]), abs(pair[2]) != 1, pair))
+        best = min(users, key=lambda pair: (-len(users[pair]), pair[2] + abs(pair[3]), pair))
         if len(users[best]) < 2:
             return
-        a, b, ratio = best
-        scale = ratio.denominator if builder.integer else 1
-        value = builder.step(Fraction(scale), a, scale * ratio, b)
+        a, b, p, q = best
+        unit = 1 if builder.integer else p
+        value = builder.step(Fraction(p, unit), a, Fraction(q, unit), b)
         for index in sorted(users[best]):
             row = rows[index]
             for pair in _pairs(row, (a, b)):
                 users[pair].discard(index)
                 if not users[pair]:
                     del users[pair]
-            row[value] = row.pop(a) / scale
+            row[value] = row.pop(a) * unit // p
             del row[b]
             for pair in _pairs(row, (value,)):
                 users[pair].add(index)
@@ -136,20 +138,20 @@ def _share(rows: Sequence[Row], builder: _Builder) -> None:
 
 def _pairs(row: Row, touching: Sequence[int] | Row) -> set[Pair]:
     """All pairs of terms of a row in which one of the named values takes part."""
-    return {
-        (a, b, row[b] / row[a]) for one in touching for other in row if one != other for a, b in [_order(one, other)]
-    }
+    ordered = {(min(one, other), max(one, other)) for one in touching for other in row if one != other}
+    return {_pair(a, b, row[a], row[b]) for a, b in ordered}
 
 
-def _order(a: int, b: int) -> tuple[int, int]:
-    return (a, b) if a < b else (b, a)
+def _pair(a: int, b: int, ca: int, cb: int) -> Pair:
+    common = gcd(ca, cb) if ca > 0 else -gcd(ca, cb)
+    return a, b, ca // common, cb // common
 
 
-def _chain(row: Row, builder: _Builder) -> int:
+def _chain(row: Row, denominator: int, builder: _Builder) -> int:
     """The value of a row: terms of equal size are added first, so that they share one multiplication."""
     groups: dict[Fraction, list[Term]] = defaultdict(list)
     for value, c in row.items():
-        groups[abs(c)].append((Fraction(1 if c > 0 else -1), value))
+        groups[Fraction(abs(c), denominator)].append((Fraction(1 if c > 0 else -1), value))
     if not groups:
         return builder.step(Fraction(0), 0, Fraction(0), 0)
     terms = []
