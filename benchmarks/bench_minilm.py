@@ -287,7 +287,8 @@ def main() -> None:
     torch.set_num_threads(1)
     run = Run(options.steps, options.finetune, options.lr, options.threshold_lr, options.seed)
     if options.pack:
-        for method in options.student or STUDENTS:
+        saved = [method for method in STUDENTS if (options.data / f"minilm_{method}_{options.seed}.pt").exists()]
+        for method in options.student or saved:
             packed(options.data, method, options.seed)
         return
     measure(options.data, run, options.student or list(STUDENTS), held_out=not options.validation)
