@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from secateur.ir.plan import TensorPlan as TensorPlan
     from secateur.ir.target import Target as Target
     from secateur.maths.bilinear import Bilinear as Bilinear
+    from secateur.maths.choosing import Wish as Wish
     from secateur.maths.convolution import convolution as convolution
     from secateur.nn.check import Check as Check
     from secateur.nn.check import check as check
@@ -64,6 +65,7 @@ PUBLIC = {
     "Prune": "secateur.ir.plan",
     "Target": "secateur.ir.target",
     "Bilinear": "secateur.maths.bilinear",
+    "Wish": "secateur.maths.choosing",
     "convolution": "secateur.maths.convolution",
     "param_groups": "secateur.nn.groups",
     "Hardening": "secateur.nn.harden",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product as combinations_of
 from math import isfinite, prod
@@ -12,10 +12,12 @@ import numpy as np
 from secateur.errors import AlgorithmError
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.family import candidates, count_products
-from secateur.maths.float_error import Sample, format_named, growth
+from secateur.maths.float_error import FloatError, Sample, format_named, growth
 from secateur.maths.moduli import Moduli
 from secateur.maths.nesting import over_dimensions, split_fields
 from secateur.maths.scaling import balanced, integral
+
+MOST_COMPARED = 24
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,19 @@ def best(outputs: Sequence[int], taps: Sequence[int], wish: Wish) -> Bilinear:
     )
 
 
-def front(outputs: Sequence[int], taps: Sequence[int], dtype: str = "float32") -> Iterator[tuple[Bilinear, float]]:
-    """Algorithms of growing numbers of products, each with its measured error: what a choice is between."""
+def compared(outputs: Sequence[int], taps: Sequence[int], dtype: str = "float32") -> list[tuple[Bilinear, FloatError]]:
+    """What a choice is between: algorithms of growing numbers of products, each with its measured error.
+
+    A combination of sets is looked at once, not again with dimensions of one size exchanged.
+    """
+    found, seen = [], set()
     for moduli in _ranked(outputs, taps, integers=False):
-        found = _scaled(over_dimensions(outputs, taps, [str(one).split(",") for one in moduli]), integers=False)
-        yield found, found.error(dtype, Sample(filters=8)).largest
+        key = tuple(sorted(zip(outputs, taps, map(str, moduli), strict=True)))
+        if key not in seen and len(found) < MOST_COMPARED:
+            seen.add(key)
+            made = _scaled(over_dimensions(outputs, taps, [str(one).split(",") for one in moduli]), integers=False)
+            found.append((made, made.error(dtype, Sample(filters=8))))
+    return found
 
 
 def _ranked(outputs: Sequence[int], taps: Sequence[int], *, integers: bool) -> list[tuple[Moduli, ...]]:

@@ -93,9 +93,9 @@ class ExactMatrix:
 
 def exact(rows: Iterable[Iterable[Rational]]) -> ExactMatrix:
     """The matrix with these rows of integers and Fractions."""
-    fractions = [[Fraction(entry) for entry in row] for row in rows]
-    common = lcm(*(entry.denominator for row in fractions for entry in row))
-    integers = [[entry.numerator * (common // entry.denominator) for entry in row] for row in fractions]
+    entries = [list(row) for row in rows]
+    common = lcm(*{entry.denominator for row in entries for entry in row})
+    integers = [[entry.numerator * (common // entry.denominator) for entry in row] for row in entries]
     numerators = np.array(integers, object).reshape(len(integers), len(integers[0]) if integers else 0)
     return ExactMatrix(numerators, common)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import product as combinations_of
 from math import gcd, prod
 
@@ -59,6 +59,7 @@ def first_matrix_generator(moduli: Moduli, length: int) -> ExactMatrix:
     return stacked(parts)
 
 
+@lru_cache(maxsize=64)
 def second_matrix_generator(moduli: Moduli) -> ExactMatrix:
     """Columns x^j E_f mod M for every field f, and M itself for the point at infinity; conditions x conditions."""
     whole = product(moduli.polynomials)

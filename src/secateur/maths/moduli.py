@@ -95,7 +95,8 @@ def moduli_of_points(points: Iterable[Point]) -> tuple[str | Polynomial, ...]:
     return tuple(found)
 
 
-def check_coprime(polynomials: Iterable[Polynomial]) -> None:
+@lru_cache(maxsize=256)
+def check_coprime(polynomials: tuple[Polynomial, ...]) -> None:
     """AlgorithmError with the common factor unless every two are co-prime; decided exactly, by Euclid."""
     for a, b in combinations(polynomials, 2):
         shared = common_factor(a, b)
@@ -104,6 +105,7 @@ def check_coprime(polynomials: Iterable[Polynomial]) -> None:
             raise AlgorithmError(f"moduli must be co-prime: {a} {what}; drop one of the two")
 
 
+@lru_cache(maxsize=256)
 def fields(modulus: Polynomial) -> tuple[Field, ...]:
     """The irreducible factors of x, x - p, x^n - 1 or x^n + 1, exactly: cyclotomic polynomials. AlgorithmError for a
     polynomial outside the family."""

@@ -44,7 +44,7 @@ class Polynomial:
     def __mul__(self, other: Polynomial) -> Polynomial:
         found = [Fraction(0)] * (len(self.coefficients) + len(other.coefficients))
         for i, a in enumerate(self.coefficients):
-            for j, b in enumerate(other.coefficients):
+            for j, b in enumerate(other.coefficients if a else ()):
                 found[i + j] += a * b
         return polynomial(found)
 
@@ -55,10 +55,11 @@ class Polynomial:
         rest = list(self.coefficients)
         quotient = [Fraction(0)] * max(0, len(rest) - other.degree)
         for shift in reversed(range(len(quotient))):
-            factor = quotient[shift] = rest[shift + other.degree] / other.coefficients[-1]
-            if factor:
+            if rest[shift + other.degree]:
+                factor = quotient[shift] = rest[shift + other.degree] / other.coefficients[-1]
                 for k, c in enumerate(other.coefficients):
-                    rest[shift + k] -= factor * c
+                    if c:
+                        rest[shift + k] -= factor * c
         return polynomial(quotient), polynomial(rest[: max(0, other.degree)])
 
     def __mod__(self, other: Polynomial) -> Polynomial:
@@ -74,7 +75,7 @@ class Polynomial:
 
 def polynomial(coefficients: Iterable[int | Fraction]) -> Polynomial:
     """The polynomial with these coefficients of x^0, x^1, ...; zeros at the end are dropped."""
-    found = [Fraction(c) for c in coefficients]
+    found = [c if isinstance(c, Fraction) else Fraction(c) for c in coefficients]
     while found and not found[-1]:
         found.pop()
     return Polynomial(tuple(found))

@@ -139,6 +139,7 @@ def karatsuba(length: int) -> tuple[ExactMatrix, ExactMatrix]:
     return exact(p), exact(q)
 
 
+@lru_cache(maxsize=1024)
 def remainder_matrix(modulus: Polynomial, length: int) -> ExactMatrix:
     """degree x length: the coefficients of a polynomial of `length` coefficients modulo `modulus`."""
     return exact([(power(k) % modulus).padded(modulus.degree) for k in range(length)]).transposed()
