@@ -249,6 +249,16 @@ class Function:
         """Add to an i64 shared between threads; the value before."""
         return self.emit(I64, f"atomicrmw add ptr {address.text}, i64 {number} seq_cst, align 8")
 
+    def exchange(self, address: Value, number: int) -> Value:
+        """Write a number shared between threads; the value before."""
+        return self.emit(I64, f"atomicrmw xchg ptr {address.text}, i64 {number} seq_cst, align 8")
+
+    def exchange_if(self, address: Value, expected: int, number: int) -> Value:
+        """Write a number if the value is as expected; the value before in any case."""
+        pair = f"cmpxchg ptr {address.text}, i64 {expected}, i64 {number} seq_cst seq_cst, align 8"
+        both = self.emit("{ i64, i1 }", pair)
+        return self.emit(I64, f"extractvalue {both.type} {both.text}, 0")
+
     def load_atomic(self, address: Value) -> Value:
         """Read an i64 that another thread may change."""
         return self.emit(I64, f"load atomic i64, ptr {address.text} seq_cst, align 8")

@@ -40,7 +40,7 @@ def _machine(target: Target) -> Any:
         features=target.features,
         opt=3,
         reloc="pic",
-        codemodel="jitdefault" if target.native else "small",
+        codemodel="small",
     )
 
 

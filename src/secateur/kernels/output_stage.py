@@ -10,10 +10,13 @@ from secateur.kernels.code import I64, PTR, Function, Module, Value, vector
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.layout import LAYER
 from secateur.kernels.target import Target
-from secateur.kernels.transforms import Grid, emit_transform
+from secateur.kernels.transforms import Grid, Write, emit_transform
 from secateur.maths.bilinear import Bilinear
 
 TILE = {"m": PTR, "point_bytes": I64, "target": PTR, "row_bytes": I64, "pixel_bytes": I64}
+
+_Extent = tuple[Value, Value, Value]
+_Edge = tuple[Value, int, _Extent, tuple[Value, Value], list[Value], list[Value]]
 
 
 def emit_output_stage(module: Module, target: Target, algorithm: Bilinear, epilogue: Epilogue) -> None:
@@ -75,7 +78,7 @@ def _emit_raw_tile(module: Module, target: Target, algorithm: Bilinear) -> None:
     _emit_tile(f, target, algorithm, write)
 
 
-def _emit_tile(f: Function, target: Target, algorithm: Bilinear, write) -> None:
+def _emit_tile(f: Function, target: Target, algorithm: Bilinear, write: Write) -> None:
     def read(at: Grid) -> Value:
         return f.load(vector(target.lanes), f["m"] + f["point_bytes"] * at.column, align=64)
 
@@ -83,7 +86,7 @@ def _emit_tile(f: Function, target: Target, algorithm: Bilinear, write) -> None:
     f.give()
 
 
-def _emit_edge(f: Function, target: Target, epilogue: Epilogue, given) -> None:
+def _emit_edge(f: Function, target: Target, epilogue: Epilogue, given: _Edge) -> None:
     """The part of a tile that lies in the output, from `raw` through the epilogue."""
     raw, columns, (height, width, mask), (shift, slope), sinks, steps = given
     kind = vector(target.lanes)

@@ -1,0 +1,77 @@
+"""How accurate a convolution is: classes a user can ask for, and the measurement that decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod, sqrt
+
+import numpy as np
+
+from secateur.errors import KernelError
+from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.fast import Blocking, blocks_of
+from secateur.kernels.memory import aligned
+from secateur.kernels.runnable import (
+    Setting,
+    direct_runnable,
+    direct_weights,
+    fast_runnable,
+    fast_weights,
+    padded_bias,
+)
+from secateur.kernels.shape import ConvShape, convolve
+from secateur.maths.bilinear import Bilinear
+from secateur.maths.float_error import growth
+
+ACCURACY = {"strict": 3e-6, "default": 1.5e-5, "fast": 1e-4}
+"""Class -> the largest max|y - y64| / max|y64| on N(0, 1) input and He weights of the layer's own shape."""
+SAMPLE_PIXELS, SAMPLE_CHANNELS = 20, 64
+"""The error is measured on at most so many rows and columns of output and so many output channels: it depends on what
+is summed, on taps and input channels, which are the layer's own."""
+SAMPLE_MARGIN = 1.3
+"""What is measured counts this much more, since a whole layer has more outputs than the sample."""
+GROWTH_ERROR = 3.5e-7
+"""Error over growth^2 / taps sqrt(channels / 64), as measured over all algorithms: right within a factor of 2."""
+
+
+def accuracy_limit(name: str) -> float:
+    """The error a class allows; KernelError for a name that is none."""
+    if name not in ACCURACY:
+        raise KernelError(f"accuracy {name!r} is none of {', '.join(ACCURACY)}")
+    return ACCURACY[name]
+
+
+def expected_error(algorithm: Bilinear, channels: int) -> float:
+    """A guess without running anything."""
+    axes = algorithm.axes or (algorithm,)
+    grown = prod(growth(*(np.asarray(m, np.float64) for m in (axis.at, axis.g, axis.bt))) for axis in axes)
+    return GROWTH_ERROR * grown / sqrt(prod(algorithm.taps)) * sqrt(channels / 64)
+
+
+def sample_shape(shape: ConvShape) -> ConvShape:
+    """The part of a layer on which the error is measured."""
+    height, width = (
+        min(size, SAMPLE_PIXELS * stride + reach)
+        for size, stride, reach in zip((shape.height, shape.width), shape.stride, shape.reach, strict=True)
+    )
+    channels = min(shape.out_channels, SAMPLE_CHANNELS) if shape.groups == 1 else shape.out_channels
+    return replace(shape, batch=1, height=height, width=width, out_channels=channels)
+
+
+def measured_error(setting: Setting, algorithm: Bilinear | None) -> float:
+    """max|y - y64| / max|y64| of an algorithm (None: direct) by its own code, from a sample of the layer."""
+    shape, target = sample_shape(setting.shape), setting.target
+    draw = np.random.default_rng(0)
+    x, y = aligned(shape.input_shape), aligned(shape.output_shape)
+    x[:] = draw.standard_normal(x.shape)
+    spread = sqrt(2 / prod(shape.weight_shape[1:]))
+    weight = (draw.standard_normal(shape.weight_shape) * spread).astype(np.float32)
+    part, bias = Setting(shape, Epilogue(), target, 1), padded_bias(None, shape, target)
+    if algorithm is None:
+        made = direct_runnable(part, direct_weights(weight, shape, target), bias)
+    else:
+        blocking = Blocking(target.rows, blocks_of(shape.out_channels, target.panel), shared=False)
+        made = fast_runnable(part, algorithm, blocking, fast_weights(weight, algorithm, target), bias)
+    made.run(x.ctypes.data, y.ctypes.data)
+    wanted = convolve(shape, x, weight)
+    return SAMPLE_MARGIN * float(abs(y - wanted).max() / abs(wanted).max())

@@ -1,0 +1,217 @@
+"""Which way a layer is computed: the cost model narrows to a few, a short measurement decides, the result is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from time import perf_counter
+
+import numpy as np
+
+from secateur.errors import KernelError
+from secateur.kernels.accuracy import accuracy_limit, expected_error, measured_error
+from secateur.kernels.algorithms import catalogue, plane_algorithm
+from secateur.kernels.build import emitters
+from secateur.kernels.cost import blockings, cycles
+from secateur.kernels.fast import Blocking, blocks_of
+from secateur.kernels.machine import machine_name
+from secateur.kernels.memory import aligned
+from secateur.kernels.object_cache import read_object, write_object
+from secateur.kernels.runnable import Runnable, Setting, direct_runnable, fast_runnable, padded_bias
+from secateur.maths.bilinear import Bilinear
+
+FAST_CANDIDATES = 3
+"""Tilings that are measured."""
+GUESS_MARGIN = 2.0
+"""The guess of an error is this far off at most; what is guessed beyond the limit by more is not tried."""
+ROUNDS, ROUNDS_SECONDS = 7, 0.2
+"""Candidates take turns; each counts by its fastest run."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to compute a layer, and what was measured of it.
+
+    algorithm      "direct", or a fast one by name
+    outputs        extents of its output tiles; None for direct
+    blocking       how the layer is cut up; None for direct
+    microseconds   the fastest of a few runs on random data; None where the cost model alone decided
+    error          max|y - y64| / max|y64|; None where it was not measured
+    """
+
+    algorithm: str
+    outputs: tuple[int, int] | None
+    blocking: Blocking | None
+    microseconds: float | None
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen among what; `limit` is the error the class of accuracy allows."""
+
+    chosen: Candidate
+    candidates: tuple[Candidate, ...]
+    accuracy: str
+    limit: float
+    how: str
+
+    def to_json(self) -> str:
+        """For the file it is kept in."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Choice:
+        """The other way."""
+        found = json.loads(text)
+        given = [_candidate(one) for one in (found["chosen"], *found["candidates"])]
+        return Choice(given[0], tuple(given[1:]), found["accuracy"], found["limit"], found["how"])
+
+    def explain(self) -> str:
+        """What a person wants to know, a line a candidate."""
+        lines = [f"{self.chosen.algorithm}, chosen by {self.how}; accuracy {self.accuracy} allows {self.limit:.1e}"]
+        for one in self.candidates:
+            time = "-" if one.microseconds is None else f"{one.microseconds:.0f} us"
+            error = "-" if one.error is None else f"{one.error:.1e}"
+            blocks = "" if one.blocking is None else f" in blocks of {one.blocking.block_tiles} tiles"
+            shared = ", shared by the threads" if one.blocking and one.blocking.shared else ""
+            lines.append(f"  {one.algorithm}{blocks}{shared}: {time}, error {error}")
+        return "\n".join(lines)
+
+
+def _candidate(found: dict) -> Candidate:
+    outputs, blocking = found["outputs"], found["blocking"]
+    return Candidate(
+        found["algorithm"],
+        None if outputs is None else (outputs[0], outputs[1]),
+        None if blocking is None else Blocking(**blocking),
+        found["microseconds"],
+        found["error"],
+    )
+
+
+DIRECT = Candidate("direct", None, None, None, None)
+
+
+def forced(setting: Setting, name: str, accuracy: str) -> Choice:
+    """The way a caller names, whatever it costs; KernelError where the layer cannot take it."""
+    limit = accuracy_limit(accuracy)
+    if name == "direct":
+        return Choice(DIRECT, (DIRECT,), accuracy, limit, "the caller")
+    named = {plane_algorithm(m, setting.shape.taps).name: m for m in tilings(setting)}
+    if name not in named:
+        raise KernelError(f"algorithm {name!r} is none of this layer's: direct, {', '.join(named) or 'nothing else'}")
+    algorithm = plane_algorithm(named[name], setting.shape.taps)
+    blocking = blockings(setting.shape, algorithm, setting.target, setting.threads)[0]
+    one = Candidate(name, named[name], blocking, None, measured_error(setting, algorithm))
+    return Choice(one, (one,), accuracy, limit, "the caller")
+
+
+def tilings(setting: Setting) -> list[tuple[int, int]]:
+    """Output tiles of the fast algorithms that compute the layer, those with tiles far beyond the output left out."""
+    shape = setting.shape
+    if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.groups != 1:
+        return []
+    return [m for m in catalogue(shape.taps) if m[0] <= shape.out_height + 1 and m[1] <= shape.out_width + 1]
+
+
+def choose(setting: Setting, accuracy: str) -> Choice:
+    """The fastest way within the class of accuracy, from the file of an earlier measurement where there is one."""
+    limit = accuracy_limit(accuracy)
+    key = "choice-" + hashlib.sha256(f"{emitters()} {machine_name()} {setting} {accuracy}".encode()).hexdigest()
+    kept = read_object(key)
+    if kept is not None:
+        return Choice.from_json(kept.decode())
+    found = [Candidate("direct", None, None, None, measured_error(setting, None)), *_fast_candidates(setting, limit)]
+    timed = _timed(setting, found)
+    best = min(timed, key=_time)
+    if best.outputs is not None:
+        timed += _timed(setting, _other_blockings(setting, best))
+    best = min(timed, key=_time)
+    choice = Choice(best, tuple(sorted(timed, key=_time)), accuracy, limit, "measurement")
+    write_object(key, choice.to_json().encode())
+    return choice
+
+
+def _time(candidate: Candidate) -> float:
+    return float("inf") if candidate.microseconds is None else candidate.microseconds
+
+
+def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
+    """The tilings of least estimated cost whose measured error the limit allows."""
+    shape, found = setting.shape, []
+    ranked = []
+    for outputs in tilings(setting):
+        algorithm = plane_algorithm(outputs, shape.taps)
+        if expected_error(algorithm, shape.in_channels) <= GUESS_MARGIN * limit:
+            blocking = blockings(shape, algorithm, setting.target, setting.threads)[0]
+            ranked.append((cycles(shape, algorithm, setting.target, blocking, setting.threads), algorithm, blocking))
+    for _, algorithm, blocking in sorted(ranked, key=lambda one: one[0]):
+        if len(found) < FAST_CANDIDATES:
+            error = measured_error(setting, algorithm)
+            if error <= limit:
+                found.append(Candidate(algorithm.name, _outputs(algorithm), blocking, None, error))
+    return found
+
+
+def _outputs(algorithm: Bilinear) -> tuple[int, int]:
+    rows, columns = algorithm.outputs
+    return rows, columns
+
+
+def _other_blockings(setting: Setting, best: Candidate) -> list[Candidate]:
+    assert best.outputs is not None
+    algorithm = plane_algorithm(best.outputs, setting.shape.taps)
+    others = blockings(setting.shape, algorithm, setting.target, setting.threads)
+    return [
+        Candidate(best.algorithm, best.outputs, blocking, None, best.error)
+        for blocking in others
+        if blocking != best.blocking
+    ]
+
+
+def _timed(setting: Setting, candidates: list[Candidate]) -> list[Candidate]:
+    """The candidates with the time of each, measured in turns."""
+    shape = setting.shape
+    x, y, residual = aligned(shape.input_shape), aligned(shape.output_shape), aligned(shape.output_shape)
+    x[:] = np.random.default_rng(0).standard_normal(x.shape[1:], np.float32)
+    runs = [_runner(_with_any_weights(setting, one), x, y, residual) for one in candidates]
+    fastest = [float("inf")] * len(runs)
+    for run in runs:
+        run()
+    start = perf_counter()
+    for turn in range(ROUNDS):
+        for number, run in enumerate(runs):
+            before = perf_counter()
+            run()
+            fastest[number] = min(fastest[number], perf_counter() - before)
+        if turn and perf_counter() - start > ROUNDS_SECONDS:
+            break
+    return [
+        Candidate(one.algorithm, one.outputs, one.blocking, 1e6 * seconds, one.error)
+        for one, seconds in zip(candidates, fastest, strict=True)
+    ]
+
+
+def _runner(made: Runnable, x: np.ndarray, y: np.ndarray, residual: np.ndarray) -> Callable[[], None]:
+    return lambda: made.run(x.ctypes.data, y.ctypes.data, residual.ctypes.data)
+
+
+def _with_any_weights(setting: Setting, one: Candidate) -> Runnable:
+    """A candidate with weights of the right size only: their values do not matter for its time."""
+    shape, target = setting.shape, setting.target
+    bias = padded_bias(None, shape, target)
+    if one.outputs is None or one.blocking is None:
+        size = shape.taps[0] * shape.taps[1] * (shape.in_channels // shape.groups) * target.panel
+        panels = shape.groups * blocks_of(shape.out_channels // shape.groups, target.panel)
+        weights = aligned((panels, size))
+    else:
+        algorithm = plane_algorithm(one.outputs, shape.taps)
+        size = blocks_of(shape.in_channels, target.lanes) * target.lanes * target.panel
+        weights = aligned((algorithm.products, blocks_of(shape.out_channels, target.panel), size))
+    weights.fill(0.01)  # untouched zeros would be one page of memory, again and again
+    if one.outputs is None or one.blocking is None:
+        return direct_runnable(setting, weights, bias)
+    return fast_runnable(setting, plane_algorithm(one.outputs, shape.taps), one.blocking, weights, bias)

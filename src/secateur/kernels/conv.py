@@ -1,0 +1,130 @@
+"""Conv2dKernel: one convolutional layer as generated code, chosen for its shape and this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from secateur.errors import KernelError
+from secateur.kernels.algorithms import plane_algorithm
+from secateur.kernels.choice import Choice, choose, forced
+from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.memory import aligned
+from secateur.kernels.runnable import (
+    Setting,
+    direct_runnable,
+    direct_weights,
+    fast_runnable,
+    fast_weights,
+    padded_bias,
+)
+from secateur.kernels.shape import ConvShape
+from secateur.kernels.target import host_target
+
+PLAIN = Epilogue()
+
+
+@dataclass(frozen=True)
+class ConvOptions:
+    """How a layer may be computed.
+
+    accuracy    "strict", "default" or "fast": bounds of max|y - y64| / max|y64| (see accuracy.ACCURACY)
+    threads     at most so many, the caller's own included
+    algorithm   "direct", or a fast one by name such as "F(4x4,3x3)"; None: the fastest, by measurement
+    target      "avx512", "avx2" or "neon"; None: the best this machine has
+    """
+
+    accuracy: str = "default"
+    threads: int = 1
+    algorithm: str | None = None
+    target: str | None = None
+
+
+DEFAULT = ConvOptions()
+
+
+class Conv2dKernel:
+    """y = activation(conv(x, weight) + bias + residual), float32, channels_last in and out.
+
+    The weights are transformed and packed once, here. A kernel may be called from several threads at once. KernelError
+    for a shape, an option or an array that does not fit.
+    """
+
+    def __init__(
+        self,
+        shape: ConvShape,
+        weight: Float32[np.ndarray, "k c r s"],
+        bias: Float32[np.ndarray, " k"] | None = None,
+        *,
+        epilogue: Epilogue = PLAIN,
+        options: ConvOptions = DEFAULT,
+    ) -> None:
+        _check_array("weight", weight, shape.weight_shape)
+        if bias is not None:
+            _check_array("bias", bias, (shape.out_channels,))
+        if options.threads < 1:
+            raise KernelError(f"threads={options.threads}: at least the caller's own, 1")
+        setting = Setting(shape, epilogue, host_target(options.target), options.threads)
+        self.shape, self.epilogue, self.options = shape, epilogue, options
+        self.choice = _choice(setting, options)
+        chosen, shifts = self.choice.chosen, padded_bias(bias, shape, setting.target)
+        if chosen.outputs is None or chosen.blocking is None:
+            packed = direct_weights(weight, shape, setting.target)
+            self._runnable = direct_runnable(setting, packed, shifts)
+        else:
+            algorithm = plane_algorithm(chosen.outputs, shape.taps)
+            packed = fast_weights(weight, algorithm, setting.target)
+            self._runnable = fast_runnable(setting, algorithm, chosen.blocking, packed, shifts)
+        self.packed_bytes = packed.nbytes
+
+    def __call__(
+        self,
+        x: Float32[np.ndarray, "n h w c"],
+        residual: Float32[np.ndarray, "n ho wo k"] | None = None,
+        *,
+        out: Float32[np.ndarray, "n ho wo k"] | None = None,
+    ) -> Float32[np.ndarray, "n ho wo k"]:
+        """The layer on dense arrays, into `out` where it is given. No array may overlap `out` but `residual`."""
+        _check_array("x", x, self.shape.input_shape)
+        if (residual is None) == self.epilogue.residual:
+            raise KernelError("a residual is needed exactly where the epilogue adds one")
+        if residual is not None:
+            _check_array("residual", residual, self.shape.output_shape)
+        if out is None:
+            out = aligned(self.shape.output_shape)
+        _check_array("out", out, self.shape.output_shape)
+        if not out.flags.writeable or np.may_share_memory(out, x):
+            raise KernelError("out must be writable and apart from x")
+        self.run(x.ctypes.data, out.ctypes.data, 0 if residual is None else residual.ctypes.data)
+        return out
+
+    def run(self, source: int, target: int, residual: int = 0) -> None:
+        """The layer on memory at these addresses, unchecked: dense float32 in the shapes of `shape`.
+
+        `target` may be `residual`, but must not overlap `source`. Takes no memory beyond a workspace that all share.
+        """
+        self._runnable.run(source, target, residual)
+
+    def explain(self) -> str:
+        """Which algorithm computes the layer, what it was measured against, and its error."""
+        return f"{self.shape.input_shape} -> {self.shape.output_shape}: {self.choice.explain()}"
+
+
+def _choice(setting: Setting, options: ConvOptions) -> Choice:
+    if options.algorithm is not None:
+        return forced(setting, options.algorithm, options.accuracy)
+    plain = Setting(setting.shape, replace(setting.epilogue, slope=PLAIN.slope), setting.target, setting.threads)
+    return choose(plain, options.accuracy)
+
+
+def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
+        raise KernelError(f"{name} must be a float32 array of shape {shape}; got {_described(array)}")
+    if not array.flags.c_contiguous:
+        raise KernelError(f"{name} must be dense: use np.ascontiguousarray")
+
+
+def _described(array: object) -> str:
+    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__

@@ -1,0 +1,73 @@
+"""An estimate of what a fast convolution costs, in cycles of one core: good enough to narrow dozens of ways to a few.
+
+Counted are the products with the rows that register tiles leave empty, the transforms with their additions and their
+traffic, tiles that reach over the edge (they are whole tiles), and the transformed weights, which are read once a block
+of tiles and are what small maps with many channels wait for.
+"""
+
+from __future__ import annotations
+
+from secateur.kernels.fast import Blocking, blocks_of, tiles_of
+from secateur.kernels.machine import l2_bytes
+from secateur.kernels.shape import ConvShape
+from secateur.kernels.target import Target
+from secateur.maths.bilinear import Bilinear
+from secateur.maths.transform import Transform
+
+FMAS_A_CYCLE = 2
+PRODUCT_SHARE = 0.9
+"""Of the FMA peak, that the register tile reaches."""
+FAR_BYTES_A_CYCLE = 8.0
+"""From the caches beyond a core's own."""
+CYCLES_AN_OPERATION = 0.9
+"""Addition, half a multiplication, or a vector from or to memory, in a transform."""
+CACHE_SHARES = (0.3, 0.6, 1.2)
+"""Parts of the second-level cache that transformed data may take."""
+
+
+def tile_bytes(shape: ConvShape, algorithm: Bilinear) -> int:
+    """Transformed input and products of one tile."""
+    return 4 * algorithm.products * (shape.in_channels + shape.out_channels)
+
+
+def blockings(shape: ConvShape, algorithm: Bilinear, target: Target, threads: int) -> list[Blocking]:
+    """Ways to cut a layer up, the most promising first: blocks of whole register tiles that fit the cache."""
+    rows, columns = tiles_of(shape, algorithm)
+    tiles = max(1, shape.batch * rows * columns)
+    panels = blocks_of(shape.out_channels, target.panel)
+    found = []
+    for share in CACHE_SHARES:
+        fitting = max(1, int(share * l2_bytes() / tile_bytes(shape, algorithm) / target.rows))
+        for shared in (False, True) if threads > 1 else (False,):
+            workers = 1 if shared else threads
+            rounds = blocks_of(blocks_of(tiles, fitting * target.rows), workers) * workers
+            size = max(1, blocks_of(tiles, rounds))
+            found.append(Blocking(size, panels, shared))
+            if size * tile_bytes(shape, algorithm) > l2_bytes() and panels > 1:
+                found.append(Blocking(size, max(1, panels // 4), shared))
+    if tiles < threads * target.rows:
+        found.sort(key=lambda blocking: not blocking.shared)
+    return list(dict.fromkeys(found))
+
+
+def cycles(shape: ConvShape, algorithm: Bilinear, target: Target, blocking: Blocking, threads: int) -> float:
+    """The estimate, for the thread that is done last."""
+    rows, columns = tiles_of(shape, algorithm)
+    tiles = shape.batch * rows * columns
+    blocks = blocks_of(tiles, blocking.block_tiles)
+    in_blocks, out_blocks = (blocks_of(c, target.lanes) for c in (shape.in_channels, shape.out_channels))
+    fmas = algorithm.products * tiles * in_blocks * target.lanes * out_blocks
+    work = fmas / FMAS_A_CYCLE / PRODUCT_SHARE
+    work += _transform(algorithm.input_transform) * tiles * in_blocks
+    work += _transform(algorithm.output_transform) * tiles * out_blocks
+    weight_bytes = 4 * algorithm.products * shape.in_channels * out_blocks * target.lanes
+    far = weight_bytes * blocks / FAR_BYTES_A_CYCLE if weight_bytes > l2_bytes() // 2 else 0.0
+    rounds = blocks if blocking.shared else blocks_of(blocks, threads) * threads
+    idle = rounds / max(1, blocks)
+    return (max(work, far) + 0.3 * min(work, far)) * idle / threads
+
+
+def _transform(transform: Transform) -> float:
+    """Cycles for one tile and one vector of channels."""
+    traffic = sum(stage.repeats * sum(stage.matrix.shape) for stage in transform.stages)
+    return CYCLES_AN_OPERATION * (transform.adds + transform.multiplies / 2 + traffic)

@@ -1,0 +1,149 @@
+"""A convolution ready to run: code, packed weights and numbers, behind one call with addresses."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from secateur.kernels.build import CodeUnit, built
+from secateur.kernels.direct import DIRECT, direct_module, packed_direct, task_list
+from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.fast import (
+    Blocking,
+    blocks_of,
+    driver_module,
+    input_module,
+    layer_numbers,
+    output_module,
+    packed_weights,
+    transformed_weights,
+)
+from secateur.kernels.layout import CALL, LAYER
+from secateur.kernels.memory import WORKSPACES, aligned
+from secateur.kernels.pool import Job, pool_of
+from secateur.kernels.record import float_bits
+from secateur.kernels.regions import flattened
+from secateur.kernels.shape import ConvShape
+from secateur.kernels.target import Target
+from secateur.maths.bilinear import Bilinear
+from secateur.maths.transform import Transform
+
+UNUSED = {name: 0 for name in CALL.names if name.startswith("_")}
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """job(layer, call, ...) on `threads` threads; `keep` holds what the numbers point to."""
+
+    target: Target
+    job: Any
+    layer: ctypes.Array[ctypes.c_int64]
+    workspace_bytes: int
+    threads: int
+    empty: bool
+    keep: tuple[object, ...] = field(repr=False)
+
+    def run(self, source: int, target: int, residual: int = 0) -> None:
+        """One convolution between dense float32 channels_last arrays at these addresses."""
+        if self.empty:
+            return
+        with WORKSPACES.lend(self.workspace_bytes) as workspace:
+            call = CALL.pack(
+                source=source, target=target, residual=residual, workspace=workspace, next_block=0, arrived=0, **UNUSED
+            )
+            pool_of(self.target).run(self.job, ctypes.addressof(self.layer), ctypes.addressof(call), self.threads)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every way to compute a layer shares."""
+
+    shape: ConvShape
+    epilogue: Epilogue
+    target: Target
+    threads: int
+
+
+def fast_units(algorithm: Bilinear, epilogue: Epilogue, target: Target) -> list[CodeUnit]:
+    """The code of a fast convolution: of the target, of the algorithm, of algorithm and epilogue."""
+    known_in, known_out = (_known(algorithm, part) for part in (algorithm.input_transform, algorithm.output_transform))
+    finished = f"{known_out} {epilogue.code_name}"
+    return [
+        CodeUnit("fast", ("fast_convolution",), "", lambda: driver_module(target)),
+        CodeUnit("input", ("input_stage",), known_in, lambda: input_module(target, algorithm)),
+        CodeUnit("output", ("output_stage",), finished, lambda: output_module(target, algorithm, epilogue)),
+    ]
+
+
+def _known(algorithm: Bilinear, transform: Transform) -> str:
+    stages = [f"{stage.before} {stage.after} {stage.program}" for stage in transform.stages]
+    return "\n".join([f"{algorithm.outputs} {algorithm.taps}", *stages])
+
+
+def direct_unit(shape: ConvShape, epilogue: Epilogue, target: Target) -> CodeUnit:
+    """The code of a direct convolution of one shape."""
+    made_from = f"{shape} {epilogue.code_name}"
+    return CodeUnit("direct", ("direct_convolution",), made_from, lambda: direct_module(shape, target, epilogue))
+
+
+def padded_bias(bias: Float32[np.ndarray, " k"] | None, shape: ConvShape, target: Target) -> Float32[np.ndarray, " p"]:
+    """The bias, or zeros, with room for the whole panel that starts at the last channel."""
+    room = aligned(blocks_of(shape.out_channels, target.lanes) * target.lanes + target.panel)
+    if bias is not None:
+        room[: shape.out_channels] = bias
+    return room
+
+
+def fast_weights(weight: Float32[np.ndarray, "k c r s"], algorithm: Bilinear, target: Target) -> np.ndarray:
+    """Weights as a fast convolution reads them."""
+    return packed_weights(transformed_weights(weight, algorithm), target)
+
+
+def fast_runnable(
+    setting: Setting, algorithm: Bilinear, blocking: Blocking, weights: np.ndarray, bias: np.ndarray
+) -> Runnable:
+    """A fast convolution with weights from `fast_weights` and a bias from `padded_bias`."""
+    shape, target = setting.shape, setting.target
+    code = [built(unit, target) for unit in fast_units(algorithm, setting.epilogue, target)]
+    numbers = layer_numbers(shape, algorithm, target, blocking)
+    layer = LAYER.pack(
+        **numbers,
+        weights=weights.ctypes.data,
+        bias=bias.ctypes.data,
+        slope=float_bits(setting.epilogue.slope),
+        input_stage=code[1].addresses["input_stage"],
+        output_stage=code[2].addresses["output_stage"],
+    )
+    groups = 1 if blocking.shared else setting.threads
+    size = numbers["group_bytes"] * groups
+    job = Job(code[0].addresses["fast_convolution"])
+    return Runnable(target, job, layer, size, setting.threads, shape.batch == 0, (code, weights, bias))
+
+
+def direct_weights(weight: Float32[np.ndarray, "k c r s"], shape: ConvShape, target: Target) -> np.ndarray:
+    """Weights as a direct convolution reads them."""
+    return packed_direct(weight, flattened(shape), target)
+
+
+def direct_runnable(setting: Setting, weights: np.ndarray, bias: np.ndarray) -> Runnable:
+    """A direct convolution with weights from `direct_weights` and a bias from `padded_bias`."""
+    shape, target = flattened(setting.shape), setting.target
+    code = built(direct_unit(shape, setting.epilogue, target), target)
+    tasks, walks = task_list(shape, target)
+    layer = DIRECT.pack(
+        tasks=tasks.ctypes.data,
+        walks=walks.ctypes.data,
+        image_tasks=len(tasks),
+        all_tasks=len(tasks) * shape.batch,
+        image_bytes=4 * shape.height * shape.width * shape.in_channels,
+        out_image_bytes=4 * shape.out_height * shape.out_width * shape.out_channels,
+        weights=weights.ctypes.data,
+        bias=bias.ctypes.data,
+        slope=float_bits(setting.epilogue.slope),
+    )
+    job = Job(code.addresses["direct_convolution"])
+    return Runnable(target, job, layer, 0, setting.threads, shape.batch == 0, (code, tasks, walks, weights, bias))
