@@ -14,6 +14,10 @@ PASSES = ("sroa", "instruction_combine", "new_gvn", "simplify_cfg")
 usual pipeline would take five times as long and change nothing for the better."""
 
 
+OBJECT_STARTS = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86")
+"""ELF, 64-bit Mach-O, COFF for x86-64."""
+
+
 @dataclass(frozen=True)
 class Library:
     """Loaded machine code. Addresses stay valid as long as this value lives."""
@@ -77,6 +81,8 @@ def assembly(ir: str, target: Target) -> str:
 def load_object(content: bytes, names: tuple[str, ...], target: Target) -> Library:
     """Link an object file into this process; KernelError where it is damaged or lacks one of `names`."""
     machine = _machine(target)
+    if not content.startswith(OBJECT_STARTS):
+        raise KernelError("machine code could not be loaded: it is no object file (LLVM would crash on it)")
     try:
         parsed = LLVM.ObjectFileRef.from_data(content)
         engine = LLVM.create_mcjit_compiler(LLVM.parse_assembly("", LLVM.create_context()), machine)

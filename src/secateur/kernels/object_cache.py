@@ -2,7 +2,6 @@
 
 A file is named by a hash of everything its content follows from, is written whole or not at all, and carries a
 checksum, so a damaged file counts as absent. Code that others could have written is never loaded.
-
 """
 
 from __future__ import annotations

@@ -101,6 +101,6 @@ def convolve(
                 first[1] + (shape.out_width - 1) * shape.stride[1] + 1,
             )
             seen = padded[:, first[0] : last[0] : shape.stride[0], first[1] : last[1] : shape.stride[1]]
-            seen = seen.reshape(*seen.shape[:3], shape.groups, -1)
+            seen = seen.reshape(*seen.shape[:3], shape.groups, shape.in_channels // shape.groups)
             y += np.einsum("nhwgc,gkc->nhwgk", seen, kernels[..., r, s], optimize=True)
     return y.reshape(shape.output_shape)

@@ -1,0 +1,126 @@
+"""Compiled code is kept for its owner alone, found again, and never trusted when damaged or foreign."""
+
+import ctypes
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from secateur.errors import SecateurWarning
+from secateur.kernels import build
+from secateur.kernels.build import CodeUnit, build_ahead, built
+from secateur.kernels.object_cache import cache_folder, read_object, write_object
+from secateur.kernels.target import host_target
+
+TARGET = host_target()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "_loaded", {})
+    return cache_folder()
+
+
+def unit(number: int, emitted: list[int] | None = None) -> CodeUnit:
+    def emit() -> str:
+        if emitted is not None:
+            emitted.append(number)
+        return f"define i64 @f() {{\n  ret i64 {number}\n}}\n"
+
+    return CodeUnit("test", ("f",), str(number), emit)
+
+
+def answer(made: CodeUnit) -> int:
+    return ctypes.CFUNCTYPE(ctypes.c_int64)(built(made, TARGET).addresses["f"])()
+
+
+def test_code_is_compiled_once_a_machine_and_loaded_once_a_process(cache, monkeypatch):
+    emitted: list[int] = []
+    assert answer(unit(41, emitted)) == 41
+    assert built(unit(41), TARGET) is built(unit(41), TARGET)
+    monkeypatch.setattr(build, "_loaded", {})
+    assert answer(unit(41, emitted)) == 41
+    assert emitted == [41]
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in cache.iterdir()] == [0o600]
+
+
+def test_different_units_have_different_files(cache):
+    assert [answer(unit(n)) for n in (1, 2)] == [1, 2]
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:40], lambda b: b[:99] + b"x" + b[100:], lambda b: b""])
+def test_damaged_files_are_compiled_again(cache, monkeypatch, damage):
+    assert answer(unit(5)) == 5
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    monkeypatch.setattr(build, "_loaded", {})
+    assert answer(unit(5)) == 5
+    assert path.read_bytes() == whole
+
+
+def test_a_file_under_another_key_is_not_believed(cache):
+    write_object("one", b"content")
+    assert read_object("one") == b"content"
+    (cache / "two").write_bytes((cache / "one").read_bytes())
+    (cache / "two").chmod(0o600)
+    assert read_object("two") is None
+
+
+def test_links_and_open_files_are_not_followed(cache):
+    write_object("one", b"content")
+    (cache / "link").symlink_to(cache / "one")
+    assert read_object("link") is None
+    (cache / "one").chmod(0o666)
+    assert read_object("one") is None
+
+
+def test_a_folder_open_to_others_is_refused_aloud(cache):
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    with pytest.warns(SecateurWarning, match="chmod 700"):
+        write_object("one", b"content")
+    with pytest.warns(SecateurWarning, match="chmod 700"):
+        assert read_object("one") is None
+    assert list(cache.iterdir()) == []
+
+
+def test_where_nothing_can_be_kept_code_runs_all_the_same(cache):
+    cache.parent.parent.mkdir(parents=True, exist_ok=True)
+    cache.parent.write_text("a file where a folder should be")
+    with pytest.warns(SecateurWarning, match="cannot keep compiled code"):
+        assert answer(unit(6)) == 6
+
+
+def test_compiling_ahead_in_other_processes(cache):
+    emitted: list[int] = []
+    units = [unit(n, emitted) for n in (1, 2, 3)]
+    assert build_ahead(units, TARGET, processes=2) == 3
+    assert sorted(emitted) == [1, 2, 3]
+    assert build_ahead(units, TARGET, processes=2) == 0
+    assert [answer(one) for one in units] == [1, 2, 3]
+    assert sorted(emitted) == [1, 2, 3]
+
+
+def test_processes_that_write_the_same_file_agree(cache):
+    script = (
+        "import ctypes; from secateur.kernels.build import *; from secateur.kernels.target import host_target as h\n"
+        "unit = CodeUnit('test', ('f',), '7', lambda: 'define i64 @f() {\\n  ret i64 7\\n}\\n')\n"
+        "print(ctypes.CFUNCTYPE(ctypes.c_int64)(built(unit, h()).addresses['f'])())"
+    )
+    command = [sys.executable, "-c", script]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) for _ in range(3)]
+    assert [process.communicate()[0].split() for process in running] == [[b"7"]] * 3
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_threads_that_want_the_same_code_compile_it_once(cache):
+    emitted: list[int] = []
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: answer(unit(8, emitted)), range(8))) == [8] * 8
+    assert emitted == [8]

@@ -1,0 +1,79 @@
+"""One generator, three instruction sets; what is not code is refused."""
+
+import re
+
+import pytest
+
+from kernel_cases import HERE
+from secateur.errors import KernelError
+from secateur.kernels.algorithms import plane_algorithm
+from secateur.kernels.compiler import assembly, compile_object, load_object
+from secateur.kernels.direct import direct_module
+from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.fast import driver_module, input_module, output_module
+from secateur.kernels.shape import ConvShape
+from secateur.kernels.target import TARGETS, host_target
+
+REGISTERS = {"avx512": r"%zmm\d", "avx2": r"%ymm\d", "neon": r"\bv\d+\.4s"}
+MULTIPLY_ADD = {"avx512": r"vfmadd\w+ps.*%zmm", "avx2": r"vfmadd\w+ps.*%ymm", "neon": r"fmla\s+v\d+\.4s"}
+SHAPE = ConvShape(1, 6, 6, 8, 24, (3, 3), padding=(1, 1, 1, 1))
+
+
+def texts(target):
+    algorithm = plane_algorithm((2, 2), (3, 3))
+    return {
+        "driver": driver_module(target),
+        "input": input_module(target, algorithm),
+        "output": output_module(target, algorithm, Epilogue("relu", residual=True)),
+        "direct": direct_module(SHAPE, target, Epilogue("relu6")),
+    }
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_module_uses_the_registers_of_its_target_and_no_wider(name):
+    for kind, text in texts(TARGETS[name]).items():
+        listing = assembly(text, TARGETS[name])
+        used = {other for other, pattern in REGISTERS.items() if re.search(pattern, listing)}
+        assert name in used, kind
+        assert not used & {"avx512", "neon"} - {name}, kind
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_register_tiles_multiply_and_add_in_one_and_never_spill(name):
+    target = TARGETS[name]
+    listing = assembly(driver_module(target), target)
+    tile = f"tile_{target.rows}x{target.columns}"
+    body = listing[listing.index(f"\n{tile}:") :]
+    body = body[: body.index(".size" if ".size" in body else "\n\n")]
+    count = len(re.findall(MULTIPLY_ADD[name], body))
+    assert count >= target.rows * target.columns * 2
+    vectors = re.findall(r"vmovups\s+%[yz]mm\d+, -?\d*\(%rsp\)|str\s+q\d+, \[sp", body)
+    assert vectors == []
+
+
+def test_what_is_no_code_is_refused():
+    with pytest.raises(KernelError, match="not valid LLVM IR"):
+        compile_object("define void @f( {", host_target())
+
+
+def test_objects_that_are_damaged_or_lack_a_function_are_refused():
+    target = host_target()
+    content = compile_object("define void @f() {\n  ret void\n}\n", target)
+    assert load_object(content, ("f",), target).addresses["f"]
+    with pytest.raises(KernelError, match="lacks g"):
+        load_object(content, ("f", "g"), target)
+    with pytest.raises(KernelError, match="could not be loaded"):
+        load_object(b"no object at all", ("f",), target)
+
+
+def test_targets():
+    assert host_target().name == HERE[0]
+    assert [host_target(name).name for name in HERE] == list(HERE)
+    missing = next(name for name in TARGETS if name not in HERE)
+    with pytest.raises(KernelError, match="does not run code for target"):
+        host_target(missing)
+    with pytest.raises(KernelError, match="avx9"):
+        host_target("avx9")
+    for target in TARGETS.values():
+        registers = target.rows * target.columns + target.columns + 1
+        assert registers <= (16 if target.name == "avx2" else 32)
