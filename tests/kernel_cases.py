@@ -1,4 +1,4 @@
-"""What the tests of generated kernels share: layers with data, arrays between guards, small code with golden listings."""
+"""What the tests of generated kernels share: layers with data, arrays between guards, golden listings."""
 
 import os
 import sys
@@ -19,6 +19,7 @@ from secateur.kernels.transforms import emit_transform
 
 HERE = supported()
 """Targets whose code runs on this machine: on an AVX-512 machine, AVX2 too."""
+PLAIN = Epilogue()
 GUARD = 64
 """Floats before and behind an array that nobody may touch."""
 GOLDEN = Path(__file__).parent / "golden" / "kernels"
@@ -63,7 +64,7 @@ def guarded(shape: tuple[int, ...], value: float = np.nan) -> tuple[np.ndarray, 
     return buffer, buffer[GUARD : GUARD + count].reshape(shape)
 
 
-def make_layer(shape: ConvShape, epilogue: Epilogue = Epilogue(), seed: int = 0) -> Layer:  # noqa: B008
+def make_layer(shape: ConvShape, epilogue: Epilogue = PLAIN, seed: int = 0) -> Layer:
     """Normal input, bias and residual, weights that keep the scale."""
     draw = np.random.default_rng(seed)
     _, x = guarded(shape.input_shape)

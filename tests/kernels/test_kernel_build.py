@@ -53,7 +53,9 @@ def test_different_units_have_different_files(cache):
     assert len(list(cache.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:40], lambda b: b[:99] + b"x" + b[100:], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b[:40], lambda b: b[:99] + b"x" + b[100:], lambda b: b""]
+)
 def test_damaged_files_are_compiled_again(cache, monkeypatch, damage):
     assert answer(unit(5)) == 5
     (path,) = cache.iterdir()

@@ -1,4 +1,4 @@
-"""Laws of generated convolutions: equal to the float64 sum for every shape, target, algorithm, epilogue and thread count."""
+"""Laws of generated convolutions: the float64 sum, for every shape, target, algorithm, epilogue, thread count."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from secateur.kernels.target import TARGETS
 
 __all__ = ["own_cache"]
 TOLERANCE = 3e-5
-"""Far below what any wrong tap, channel or pixel does (order 1), above the rounding of every algorithm at few channels."""
+"""Far below what a wrong tap, channel or pixel does (order 1), above what rounding does at few channels."""
 SAME = (1, 1, 1, 1)
 
 

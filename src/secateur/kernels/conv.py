@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32
 
 from secateur.errors import KernelError
 from secateur.kernels.algorithms import plane_algorithm
@@ -48,15 +47,16 @@ DEFAULT = ConvOptions()
 class Conv2dKernel:
     """y = activation(conv(x, weight) + bias + residual), float32, channels_last in and out.
 
-    The weights are transformed and packed once, here. A kernel may be called from several threads at once. KernelError
-    for a shape, an option or an array that does not fit.
+    weight is (out_channels, in_channels / groups, kernel height, kernel width), bias (out_channels,); they are
+    transformed and packed once, here. A kernel may be called from several threads at once. KernelError for a shape, an
+    option or an array that does not fit.
     """
 
     def __init__(
         self,
         shape: ConvShape,
-        weight: Float32[np.ndarray, "k c r s"],
-        bias: Float32[np.ndarray, " k"] | None = None,
+        weight: np.ndarray,
+        bias: np.ndarray | None = None,
         *,
         epilogue: Epilogue = PLAIN,
         options: ConvOptions = DEFAULT,
@@ -81,12 +81,15 @@ class Conv2dKernel:
 
     def __call__(
         self,
-        x: Float32[np.ndarray, "n h w c"],
-        residual: Float32[np.ndarray, "n ho wo k"] | None = None,
+        x: np.ndarray,
+        residual: np.ndarray | None = None,
         *,
-        out: Float32[np.ndarray, "n ho wo k"] | None = None,
-    ) -> Float32[np.ndarray, "n ho wo k"]:
-        """The layer on dense arrays, into `out` where it is given. No array may overlap `out` but `residual`."""
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The layer on dense arrays (batch, height, width, channels), into `out` where it is given.
+
+        No array may overlap `out` but `residual`.
+        """
         _check_array("x", x, self.shape.input_shape)
         if (residual is None) == self.epilogue.residual:
             raise KernelError("a residual is needed exactly where the epilogue adds one")
