@@ -32,6 +32,7 @@ from secateur.maths.matrix_json import (
     read_list,
     read_matrix,
     read_object,
+    read_recipe,
     read_text,
     read_transform,
 )
@@ -168,7 +169,7 @@ class Bilinear:
         outputs, taps = read_extents(data["outputs"]), read_extents(data["taps"])
         known = tuple(map(read_text, read_list(data["known"], most=8)))
         axes = tuple(cls._of_plain(read_dict(axis)) for axis in read_list(data["axes"], most=3))
-        recipe = read_text(data["recipe"])
+        recipe = read_recipe(data["recipe"])
         found = cls(at, g, bt, outputs, taps, recipe, known, output, filter_, input_, axes=axes)
         if not found.proves():
             raise AlgorithmError(f"{found.name} in this file does not compute a convolution: its proof fails")

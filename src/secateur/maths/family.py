@@ -70,6 +70,9 @@ def fields_of(moduli: Moduli) -> tuple[Field, ...]:
 
 
 def count_products(axes: list[Moduli]) -> int:
-    """The products of an algorithm over these dimensions, without making it; in two dimensions fields split."""
+    """The products of an algorithm over these dimensions, without making it; in two dimensions fields split.
+
+    At most: where taps are few, some products of a field see none and are dropped.
+    """
     split = len(axes) == 2
     return sum(products_of(chosen, split=split).products for chosen in combinations_of(*map(fields_of, axes)))

@@ -20,6 +20,7 @@ MOST_STAGES = 16
 SAFE_INTEGER = 2**53
 """Integers beyond this are written as text: some readers of JSON round them."""
 
+_RECIPE = re.compile(r"[x0-9^+/,| inf-]*")
 _FRACTION = re.compile(r"-?\d{1,100}(/\d{1,100})?")
 
 
@@ -70,6 +71,14 @@ def read_text(data: object) -> str:
     if not isinstance(data, str) or len(data) > 1000:
         raise AlgorithmError(f"expected a text of at most 1000 characters, got {_shown(data)}")
     return data
+
+
+def read_recipe(data: object) -> str:
+    """Moduli as text; nothing else, since it becomes part of generated source."""
+    text = read_text(data)
+    if not _RECIPE.fullmatch(text):
+        raise AlgorithmError(f"a recipe is moduli such as 'x, x^6-1, inf', got {_shown(text)}")
+    return text
 
 
 def read_count(data: object, *, most: int) -> int:

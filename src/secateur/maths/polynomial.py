@@ -118,7 +118,7 @@ def inverse(a: Polynomial, modulus: Polynomial) -> Polynomial:
 
 def parse(text: str) -> Polynomial:
     """The polynomial in a text like "x", "x^6-1", "x-3/5" or "2x^2+x"; AlgorithmError for anything else."""
-    compact = re.sub(r"\s+", "", text)
+    compact = re.sub(r"\s*([-+])\s*", r"\1", text.strip())
     found, at = polynomial([]), 0
     while at < len(compact):
         match = _TERM.match(compact, at)

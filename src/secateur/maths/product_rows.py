@@ -52,6 +52,12 @@ ROWS: dict[int, tuple[tuple[int, ...], ...]] = {
 NONE_FEWER = (5, 10)
 """Orders for which the search shows that no set of -1, 0 and 1 has fewer rows than Karatsuba."""
 
+THREE = (
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1)),
+    ((1, 0, 0, 0, 0, 0), (-1, -1, 0, 1, 0, 0), (-1, 1, -1, 0, 1, 0), (0, -1, -1, 0, 0, 1), (0, 0, 1, 0, 0, 0)),
+)
+"""Rows p and columns q for polynomials of three coefficients."""
+
 
 @dataclass(frozen=True)
 class ProductRows:
@@ -111,10 +117,13 @@ def solved_columns(p: ExactMatrix, modulus: Polynomial) -> ExactMatrix | None:
 def karatsuba(length: int) -> tuple[ExactMatrix, ExactMatrix]:
     """Rows p and columns q for the product of two polynomials of `length` coefficients, of rows of 0 and 1.
 
-    Halves a + x^h b: a a', b b' and (a + b)(a' + b') - a a' - b b', the same again for each of the three.
+    Halves a + x^h b: a a', b b' and (a + b)(a' + b') - a a' - b b', the same again for each of the three; three terms
+    by all squares and sums of two, 6 products, where halves would take 7.
     """
     if length == 1:
         return identity(1), identity(1)
+    if length == 3:
+        return exact(THREE[0]), exact(THREE[1])
     low = (length + 1) // 2
     high = length - low
     (p_low, q_low), (p_high, q_high) = karatsuba(low), karatsuba(high)

@@ -47,7 +47,6 @@ import numpy as np
 
 
 {functions}
-
 def convolution_tile(x, w):
     """x: {inputs} inputs, w: {taps} taps; {outputs} outputs. Transform the filter once where it is used again."""
     return output_transform(filter_transform(w) * input_transform(x))
@@ -56,18 +55,19 @@ def convolution_tile(x, w):
 NUMPY_FUNCTION = """\
 def {name}(x):
 {body}
+
 """
 
 
 def c_source(programs: Mapping[str, StraightLine], about: str) -> str:
     """A C file with the three transforms and `convolution_tile`; `programs` by the names of the functions."""
     functions = "\n".join(C_FUNCTION.format(name=name, body=_c_body(one)) for name, one in programs.items())
-    return C_FILE.format(about=about.replace("*/", ""), functions=functions, **_sizes(programs))
+    return C_FILE.format(about=about.replace("*/", "* /"), functions=functions, **_sizes(programs))
 
 
 def numpy_source(programs: Mapping[str, StraightLine], about: str) -> str:
     """A Python module with the same functions on arrays."""
-    functions = "\n".join(NUMPY_FUNCTION.format(name=name, body=_numpy_body(one)) for name, one in programs.items())
+    functions = "".join(NUMPY_FUNCTION.format(name=name, body=_numpy_body(one)) for name, one in programs.items())
     return NUMPY_FILE.format(about=about, functions=functions, **_sizes(programs))
 
 
