@@ -186,3 +186,15 @@ def test_a_forked_child_computes_the_same():
 def test_a_target_can_be_asked_for(target):
     layer = make_layer(SHAPE)
     assert error(result(layer, layer.kernel(None, target=target)), layer.expected()) < ACCURACY["default"]
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "F(4x4,3x3)"])
+def test_other_weights_for_the_same_code(algorithm):
+    layer, other = make_layer(SHAPE), make_layer(SHAPE, seed=1)
+    kernel = layer.kernel(algorithm)
+    changed = kernel.with_weights(other.weight, other.bias)
+    assert changed.choice is kernel.choice
+    assert error(result(other, changed), other.expected()) < 1e-5
+    assert error(result(layer, kernel), layer.expected()) < 1e-5
+    with pytest.raises(KernelError, match="weight"):
+        kernel.with_weights(other.weight[:3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,15 +62,24 @@ class Conv2dKernel:
         epilogue: Epilogue = PLAIN,
         options: ConvOptions = DEFAULT,
     ) -> None:
-        _check_array("weight", weight, shape.weight_shape)
-        if bias is not None:
-            _check_array("bias", bias, (shape.out_channels,))
         if options.threads < 1:
             raise KernelError(f"threads={options.threads}: at least the caller's own, 1")
-        setting = Setting(shape, epilogue, host_target(options.target), options.threads)
+        self._setting = Setting(shape, epilogue, host_target(options.target), options.threads)
         self.shape, self.epilogue, self.options = shape, epilogue, options
-        self.choice = _choice(setting, options)
-        chosen, shifts = self.choice.chosen, padded_bias(bias, shape, setting.target)
+        _check_weights(shape, weight, bias)
+        self.choice = _choice(self._setting, options)
+        self._pack(weight, bias)
+
+    def with_weights(self, weight: np.ndarray, bias: np.ndarray | None = None) -> Conv2dKernel:
+        """The same choice and code for other weights of the same shape: packed anew, nothing is measured."""
+        _check_weights(self.shape, weight, bias)
+        made = copy.copy(self)
+        made._pack(weight, bias)
+        return made
+
+    def _pack(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
+        setting, shape, chosen = self._setting, self.shape, self.choice.chosen
+        shifts = padded_bias(bias, shape, setting.target)
         if chosen.outputs is None or chosen.blocking is None:
             packed = direct_weights(weight, shape, setting.target)
             self._runnable = direct_runnable(setting, packed, shifts)
@@ -120,6 +130,12 @@ def _choice(setting: Setting, options: ConvOptions) -> Choice:
         return forced(setting, options.algorithm, options.accuracy)
     plain = Setting(setting.shape, replace(setting.epilogue, slope=PLAIN.slope), setting.target, setting.threads)
     return choose(plain, options.accuracy)
+
+
+def _check_weights(shape: ConvShape, weight: np.ndarray, bias: np.ndarray | None) -> None:
+    _check_array("weight", weight, shape.weight_shape)
+    if bias is not None:
+        _check_array("bias", bias, (shape.out_channels,))
 
 
 def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
