@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from itertools import product as combinations_of
 from math import isfinite, prod
 
@@ -17,7 +18,8 @@ from secateur.maths.moduli import Moduli
 from secateur.maths.nesting import over_dimensions, split_fields
 from secateur.maths.scaling import balanced, integral
 
-MOST_COMPARED = 24
+MOST_COMPARED = 40
+EACH = 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def best(outputs: Sequence[int], taps: Sequence[int], wish: Wish) -> Bilinear:
     """
     smallest = np.inf
     for moduli in _ranked(outputs, taps, integers=wish.integers):
-        found = _scaled(over_dimensions(outputs, taps, [str(one).split(",") for one in moduli]), integers=wish.integers)
+        found = _scaled(_over(outputs, taps, moduli), integers=wish.integers)
         if wish.integers and not found.integer:
             continue
         if wish.error is None:
@@ -66,18 +68,23 @@ def best(outputs: Sequence[int], taps: Sequence[int], wish: Wish) -> Bilinear:
 
 
 def compared(outputs: Sequence[int], taps: Sequence[int], dtype: str = "float32") -> list[tuple[Bilinear, FloatError]]:
-    """What a choice is between: algorithms of growing numbers of products, each with its measured error.
+    """The family to choose from, by growing numbers of products, each algorithm with its measured error.
 
-    A combination of sets is looked at once, not again with dimensions of one size exchanged.
+    Where dimensions are alike: the `EACH` sets that grow least for each number of products, the same in all dimensions;
+    and the best sets of single dimensions in all combinations. At most `MOST_COMPARED`.
     """
-    found, seen = [], set()
-    for moduli in _ranked(outputs, taps, integers=False):
-        key = tuple(sorted(zip(outputs, taps, map(str, moduli), strict=True)))
-        if key not in seen and len(found) < MOST_COMPARED:
-            seen.add(key)
-            made = _scaled(over_dimensions(outputs, taps, [str(one).split(",") for one in moduli]), integers=False)
-            found.append((made, made.error(dtype, Sample(filters=8))))
-    return found
+    chosen = _ranked(outputs, taps, integers=False)
+    if len(set(zip(outputs, taps, strict=True))) == 1:
+        chosen += [(moduli,) * len(outputs) for moduli in _least_growing(outputs[0], taps[0])]
+    different = {tuple(sorted(zip(outputs, taps, map(str, moduli), strict=True))): moduli for moduli in chosen}
+    fewest = sorted(different.values(), key=lambda moduli: count_products(list(moduli)))[:MOST_COMPARED]
+    made = [_scaled(_over(outputs, taps, moduli), integers=False) for moduli in fewest]
+    found = [(one, one.error(dtype, Sample(filters=8))) for one in made]
+    return sorted(found, key=lambda pair: (pair[0].products, pair[1].largest))
+
+
+def _over(outputs: Sequence[int], taps: Sequence[int], moduli: Sequence[Moduli]) -> Bilinear:
+    return over_dimensions(outputs, taps, [str(one).split(",") for one in moduli])
 
 
 def _ranked(outputs: Sequence[int], taps: Sequence[int], *, integers: bool) -> list[tuple[Moduli, ...]]:
@@ -92,16 +99,27 @@ def _ranked(outputs: Sequence[int], taps: Sequence[int], *, integers: bool) -> l
 
 def _front(outputs: int, taps: int, *, integers: bool) -> list[tuple[Moduli, float]]:
     """For each number of products the set that grows least, as long as more products grow less."""
+    found: list[tuple[Moduli, float]] = []
+    for _, growing, moduli in _grown(outputs, taps, integers=integers):
+        if not found or growing < found[-1][1]:
+            found.append((moduli, growing))
+    return found
+
+
+def _least_growing(outputs: int, taps: int) -> list[Moduli]:
+    """For each number of products the sets that grow least, `EACH` of them."""
+    groups = groupby(_grown(outputs, taps, integers=False), key=lambda row: row[0])
+    return [moduli for _, group in groups for _, _, moduli in islice(group, EACH)]
+
+
+def _grown(outputs: int, taps: int, *, integers: bool) -> list[tuple[int, float, Moduli]]:
+    """Products and growth of every candidate for one dimension, ascending."""
     rows = []
     for moduli in candidates(outputs, taps):
         made = split_fields((outputs,), (taps,), (str(moduli).split(","),))
         at, g, bt = (np.asarray(matrix, np.float64) for matrix in (made.at, made.g, made.bt))
         rows.append((made.products, _range(made) if integers else growth(at, g, bt), moduli))
-    found: list[tuple[Moduli, float]] = []
-    for _, growth_of, moduli in sorted(rows, key=lambda row: row[:2]):
-        if not found or growth_of < found[-1][1]:
-            found.append((moduli, growth_of))
-    return found
+    return sorted(rows, key=lambda row: row[:2])
 
 
 def _range(algorithm: Bilinear) -> float:

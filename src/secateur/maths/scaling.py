@@ -7,6 +7,7 @@ points float16 loses half as much, or stays finite at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -63,9 +64,9 @@ def _scales(matrix: ExactMatrix) -> list[Fraction]:
     """For every row the factor that makes most of its entries +-1, and of those the one that brings its largest entry
     nearest to 1."""
     found = []
-    for row in matrix.rows():
-        sizes = [abs(entry) for entry in row if entry]
-        largest = max(sizes)
-        best = min(sizes, key=lambda size: (-sizes.count(size), abs(log2(largest / size)), size))
-        found.append(1 / best)
+    for row in matrix.numerators.tolist():
+        times = Counter(abs(entry) for entry in row if entry)
+        largest = max(times)
+        best = min(times, key=lambda size: (-times[size], abs(log2(largest / size)), size))
+        found.append(Fraction(matrix.denominator, best))
     return found

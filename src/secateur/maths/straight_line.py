@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from heapq import heapify, heappop, heappush
 from math import gcd
 
 import numpy as np
@@ -117,23 +118,34 @@ def _share(rows: Sequence[Row], builder: _Builder) -> None:
     for index, row in enumerate(rows):
         for pair in _pairs(row, row):
             users[pair].add(index)
-    while users:
-        best = min(users, key=lambda pair: (-len(users[pair]), pair[2] + abs(pair[3]), pair))
-        if len(users[best]) < 2:
-            return
+    waiting = [_priority(pair, len(found)) for pair, found in users.items() if len(found) > 1]
+    heapify(waiting)
+    while waiting:
+        count, _, best = heappop(waiting)
+        if len(users[best]) != -count:  # an entry from before some of its rows changed
+            continue
         a, b, p, q = best
         unit = 1 if builder.integer else p
         value = builder.step(Fraction(p, unit), a, Fraction(q, unit), b)
+        changed = set()
         for index in sorted(users[best]):
             row = rows[index]
             for pair in _pairs(row, (a, b)):
                 users[pair].discard(index)
-                if not users[pair]:
-                    del users[pair]
+                changed.add(pair)
             row[value] = row.pop(a) * unit // p
             del row[b]
             for pair in _pairs(row, (value,)):
                 users[pair].add(index)
+                changed.add(pair)
+        for pair in changed:
+            if len(users[pair]) > 1:
+                heappush(waiting, _priority(pair, len(users[pair])))
+
+
+def _priority(pair: Pair, count: int) -> tuple[int, int, Pair]:
+    """The smallest is taken first: most rows, then smallest coefficients."""
+    return -count, pair[2] + abs(pair[3]), pair
 
 
 def _pairs(row: Row, touching: Sequence[int] | Row) -> set[Pair]:

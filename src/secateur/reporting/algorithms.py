@@ -32,7 +32,7 @@ def algorithms_page(measured: Sequence[Measured]) -> str:
 
 def _row(algorithm: Bilinear, error: FloatError) -> dict[str, str]:
     return {
-        "recipe": algorithm.recipe,
+        "recipe": _short(algorithm),
         "products": f"{algorithm.products}",
         "gain": f"{algorithm.gain:.2f}x",
         "largest": f"{error.largest:.2g}",
@@ -49,6 +49,7 @@ def _is_best(algorithm: Bilinear, error: FloatError, others: Sequence[Measured])
 
 
 def _short(algorithm: Bilinear) -> str:
+    """The moduli, once where they are the same in every dimension."""
     parts = algorithm.recipe.split(" | ")
     return parts[0] if len(set(parts)) == 1 else algorithm.recipe
 

@@ -10,6 +10,8 @@ from markupsafe import Markup
 from secateur.reporting.charts.axes import COLOURS, LEFT, RIGHT, WIDTH, Axis, bottom_axis, left_axis
 from secateur.reporting.charts.svg import Scale, drawing, element, group, path
 
+LONGEST = 40
+"""Characters of a label that fit; hovering shows all of it."""
 HEIGHT, TOP, BOTTOM = 300.0, 16.0, 250.0
 
 
@@ -49,4 +51,8 @@ def _dot(dot: Dot, x: float, y: float) -> Markup:
     mark = element(
         "circle", element("title", dot.label), cx=x, cy=y, r=4.5 if dot.best else 2.5, class_=f"fill s{style}"
     )
-    return group(mark, element("text", dot.label, x=x + 8, y=y - 6)) if dot.best else group(mark)
+    return group(mark, element("text", _cut(dot.label), x=x + 8, y=y - 6)) if dot.best else group(mark)
+
+
+def _cut(label: str) -> str:
+    return label if len(label) <= LONGEST else f"{label[: LONGEST - 3]}..."
