@@ -14,7 +14,7 @@ from secateur.kernels.accuracy import ACCURACY, accuracy_limit, expected_error, 
 from secateur.kernels.algorithms import plane_algorithm
 from secateur.kernels.choice import Candidate, Choice, choose, tilings
 from secateur.kernels.conv import Conv2dKernel
-from secateur.kernels.cost import blockings, cycles
+from secateur.kernels.cost import best_blocking, blockings, cycles
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking
 from secateur.kernels.machine import l2_bytes, machine_name
@@ -81,7 +81,7 @@ def test_the_sample_is_part_of_the_layer():
 def test_the_cost_model_knows_tile_waste_and_gain():
     def estimate(shape, outputs):
         algorithm = plane_algorithm(outputs, (3, 3))
-        return cycles(shape, algorithm, TARGET, blockings(shape, algorithm, TARGET, 1)[0], 1)
+        return cycles(shape, algorithm, TARGET, best_blocking(shape, algorithm, TARGET, 1), 1)
 
     even = replace(SHAPE, height=56, width=56, in_channels=64, out_channels=64)
     assert estimate(even, (4, 4)) < estimate(even, (2, 2))

@@ -39,7 +39,7 @@ def test_segments_are_the_taps_inside_the_image(data):
     numbers = {name: data.draw(st.integers(1, most)) for name, most in (("taps", 5), ("stride", 3), ("dilation", 4))}
     before, after = (data.draw(st.integers(0, 9)) for _ in range(2))
     reach = numbers["dilation"] * (numbers["taps"] - 1) + 1
-    size = data.draw(st.integers(max(1, reach - before - after), 14))
+    size = data.draw(st.integers(max(1, reach - before - after), 20))
     ones = {name: (value, 1) for name, value in numbers.items()}
     shape = ConvShape(1, size, 1, 1, 1, padding=(before, after, 0, 0), **ones)
     found = segments(shape, 0)

@@ -14,7 +14,7 @@ from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit, expected_error, measured_error
 from secateur.kernels.algorithms import catalogue, plane_algorithm
 from secateur.kernels.build import emitters
-from secateur.kernels.cost import blockings, cycles
+from secateur.kernels.cost import best_blocking, blockings, cycles
 from secateur.kernels.fast import Blocking, blocks_of
 from secateur.kernels.machine import machine_name
 from secateur.kernels.memory import aligned
@@ -104,7 +104,7 @@ def forced(setting: Setting, name: str, accuracy: str) -> Choice:
     if name not in named:
         raise KernelError(f"algorithm {name!r} is none of this layer's: direct, {', '.join(named) or 'nothing else'}")
     algorithm = plane_algorithm(named[name], setting.shape.taps)
-    blocking = blockings(setting.shape, algorithm, setting.target, setting.threads)[0]
+    blocking = best_blocking(setting.shape, algorithm, setting.target, setting.threads)
     one = Candidate(name, named[name], blocking, None, measured_error(setting, algorithm))
     return Choice(one, (one,), accuracy, limit, "the caller")
 
@@ -146,7 +146,7 @@ def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
     for outputs in tilings(setting):
         algorithm = plane_algorithm(outputs, shape.taps)
         if expected_error(algorithm, shape.in_channels) <= GUESS_MARGIN * limit:
-            blocking = blockings(shape, algorithm, setting.target, setting.threads)[0]
+            blocking = best_blocking(shape, algorithm, setting.target, setting.threads)
             ranked.append((cycles(shape, algorithm, setting.target, blocking, setting.threads), algorithm, blocking))
     for _, algorithm, blocking in sorted(ranked, key=lambda one: one[0]):
         if len(found) < FAST_CANDIDATES:

@@ -17,8 +17,10 @@ from secateur.maths.transform import Transform
 FMAS_A_CYCLE = 2
 PRODUCT_SHARE = 0.9
 """Of the FMA peak, that the register tile reaches."""
-FAR_BYTES_A_CYCLE = 8.0
+FAR_BYTES_A_CYCLE = 6.0
 """From the caches beyond a core's own."""
+OVERLAP = 0.3
+"""Part of the shorter of computing and waiting for memory that does not hide behind the longer."""
 CYCLES_AN_OPERATION = 0.9
 """Addition, half a multiplication, or a vector from or to memory, in a transform."""
 CACHE_SHARES = (0.3, 0.6, 1.2)
@@ -31,7 +33,7 @@ def tile_bytes(shape: ConvShape, algorithm: Bilinear) -> int:
 
 
 def blockings(shape: ConvShape, algorithm: Bilinear, target: Target, threads: int) -> list[Blocking]:
-    """Ways to cut a layer up, the most promising first: blocks of whole register tiles that fit the cache."""
+    """Ways to cut a layer up: blocks of whole register tiles that take a part of the cache."""
     rows, columns = tiles_of(shape, algorithm)
     tiles = max(1, shape.batch * rows * columns)
     panels = blocks_of(shape.out_channels, target.panel)
@@ -45,8 +47,6 @@ def blockings(shape: ConvShape, algorithm: Bilinear, target: Target, threads: in
             found.append(Blocking(size, panels, shared))
             if size * tile_bytes(shape, algorithm) > l2_bytes() and panels > 1:
                 found.append(Blocking(size, max(1, panels // 4), shared))
-    if tiles < threads * target.rows:
-        found.sort(key=lambda blocking: not blocking.shared)
     return list(dict.fromkeys(found))
 
 
@@ -61,10 +61,24 @@ def cycles(shape: ConvShape, algorithm: Bilinear, target: Target, blocking: Bloc
     work += _transform(algorithm.input_transform) * tiles * in_blocks
     work += _transform(algorithm.output_transform) * tiles * out_blocks
     weight_bytes = 4 * algorithm.products * shape.in_channels * out_blocks * target.lanes
-    far = weight_bytes * blocks / FAR_BYTES_A_CYCLE if weight_bytes > l2_bytes() // 2 else 0.0
+    block_bytes = min(tiles, blocking.block_tiles) * tile_bytes(shape, algorithm)
+    far = weight_bytes * blocks * _beyond(weight_bytes + block_bytes)
+    far += 2 * tiles * tile_bytes(shape, algorithm) * _beyond(block_bytes)
+    far /= FAR_BYTES_A_CYCLE
     rounds = blocks if blocking.shared else blocks_of(blocks, threads) * threads
     idle = rounds / max(1, blocks)
-    return (max(work, far) + 0.3 * min(work, far)) * idle / threads
+    return (max(work, far) + OVERLAP * min(work, far)) * idle / threads
+
+
+def best_blocking(shape: ConvShape, algorithm: Bilinear, target: Target, threads: int) -> Blocking:
+    """The way to cut a layer up that the estimate likes best."""
+    ways = blockings(shape, algorithm, target, threads)
+    return min(ways, key=lambda blocking: cycles(shape, algorithm, target, blocking, threads))
+
+
+def _beyond(size_bytes: int) -> float:
+    """The part of data read again and again that is no longer in a core's own cache when it is: 0 where all fits."""
+    return min(1.0, max(0.0, size_bytes / l2_bytes() - 0.5) * 2)
 
 
 def _transform(transform: Transform) -> float:

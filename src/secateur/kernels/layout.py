@@ -7,6 +7,7 @@ product of the algorithm, a channel block `lanes` channels, a panel the output c
 
 from __future__ import annotations
 
+from secateur.kernels.memory import CACHE_LINE_BYTES
 from secateur.kernels.record import Record
 
 LAYER = Record(
@@ -24,10 +25,8 @@ takes blocks of its own (0). `stages`: which of the STAGES run, as bits."""
 CALL = Record("source", "target", "residual", "workspace", *(f"_{i}" for i in range(4)), "next_block", "arrived")
 """What differs between calls; the last two are counters between threads and start at 0."""
 STAGES = {"input": 1, "products": 2, "output": 4}
-SET_CONFLICT_BYTES = 4096
-"""Addresses this far apart compete for the same set of an L1 cache."""
 
 
 def spread(size_bytes: int) -> int:
-    """At least size_bytes, and one cache line more than a multiple of SET_CONFLICT_BYTES: neighbours never conflict."""
-    return -(-size_bytes // SET_CONFLICT_BYTES) * SET_CONFLICT_BYTES + 64
+    """At least size_bytes, an odd number of cache lines: places this far apart take all sets of a cache in turn."""
+    return -(-size_bytes // CACHE_LINE_BYTES) // 2 * 2 * CACHE_LINE_BYTES + CACHE_LINE_BYTES

@@ -33,17 +33,22 @@ def emit_products_stage(module: Module, target: Target) -> None:
 
 
 def _emit_rows(module: Module, target: Target, columns: int) -> None:
-    """rows_<columns>(layer, a, b, c, count): all tiles against one panel, split into register tiles of equal height."""
+    """rows_<columns>(layer, a, b, c, count): all tiles against one panel, split into register tiles of equal height.
+
+    Every piece fetches half of the next panel: weights rarely fit the caches of a core, and are read in order.
+    """
     f = module.function(f"rows_{columns}", {"layer": PTR, "a": PTR, "b": PTR, "c": PTR, "count": I64}, inner=True)
     layer = LAYER.read(f, f["layer"])
     walk = f.room(I64, len(WALK.names))
     WALK.write(f, walk, outer=1, a_outer=0, b_outer=0, middle=layer["channel_blocks"], a_middle=layer["v_block_bytes"])
     WALK.write(f, walk, b_middle=columns * target.lanes * target.vector_bytes, inner=target.lanes)
+    half = layer["weight_panel_bytes"] // 2
     pieces = (f["count"] + (target.rows - 1)) // target.rows
     with f.loop(0, pieces) as piece:
         start, stop = f["count"] * piece // pieces, f["count"] * (piece + 1) // pieces
         offset = start * target.vector_bytes
-        given = [f["a"] + offset, f["b"], walk, f["c"] + offset, layer["m_block_bytes"]]
+        ahead = f["b"] + (layer["weight_panel_bytes"] + piece % 2 * half)
+        given = [f["a"] + offset, f["b"], walk, f["c"] + offset, layer["m_block_bytes"], ahead]
         emit_choice(f, stop - start, {n: (f"tile_{n}x{columns}", given) for n in range(1, target.rows + 1)})
     f.give()
 
@@ -63,8 +68,8 @@ def emit_choice(f: Function, number: Value, calls: dict[int, tuple[str, list[Val
 
 
 def _emit_register_tile(module: Module, tile: Tile) -> None:
-    """tile_<rows>x<columns>(a, b, walk, c, column_bytes)."""
-    names = {"a": PTR, "b": PTR, "walk": PTR, "c": PTR, "column_bytes": I64}
+    """tile_<rows>x<columns>(a, b, walk, c, column_bytes, ahead)."""
+    names = {"a": PTR, "b": PTR, "walk": PTR, "c": PTR, "column_bytes": I64, "ahead": PTR}
     f = module.function(f"tile_{tile.rows}x{tile.columns}", names, inner=True)
 
     def store(row: int, column: int, value: Value) -> None:

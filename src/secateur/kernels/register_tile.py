@@ -18,14 +18,19 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from secateur.kernels.code import FLOAT, PTR, Function, Value, Variable, vector
+from secateur.kernels.memory import CACHE_LINE_BYTES
 from secateur.kernels.record import Record
 from secateur.kernels.target import Target
 
 WALK = Record("outer", "a_outer", "b_outer", "middle", "a_middle", "b_middle", "inner")
 """The walk in memory: counts, and steps in bytes."""
 UNROLL = 2
+AHEAD_LINES = 2
+"""Cache lines of each operand asked for in advance every UNROLL steps."""
 Sums = dict[tuple[int, int], Variable]
 """(row, column) -> its accumulator."""
+Inner = tuple[Value, Value, Value, tuple[Variable, Variable | None]]
+"""a, b, number of steps, what to fetch ahead of a and of b."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,22 @@ class Tile:
 
 
 def emit_tile(f: Function, tile: Tile, store: Callable[[int, int, Value], None]) -> None:
-    """Emit the product into `f`, which has arguments a, b and walk (address of the WALK)."""
+    """Emit the product into `f`, which has arguments a, b and walk (address of the WALK).
+
+    With an argument `ahead`, memory from there on and the rows of a that come next are fetched into the cache on the way.
+    """
     kind = vector(tile.target.lanes)
     zero = f.splat(0.0, tile.target.lanes)
     sums = {place: f.variable(kind, zero) for place in product(range(tile.rows), range(tile.columns))}
     walk = WALK.read(f, f["walk"])
     a, b = f.variable(PTR, f["a"]), f.variable(PTR, f["b"])
+    ahead = f.variable(PTR, f["ahead"]) if "ahead" in f.parameters else None
     with f.loop(0, walk["outer"]):
         a_outer, b_outer = a.get(), b.get()
         with f.loop(0, walk["middle"]):
             a_middle, b_middle = a.get(), b.get()
-            _emit_inner(f, tile, (a_middle, b_middle, walk["inner"]), sums)
+            following = f.variable(PTR, a_middle + walk["a_middle"])
+            _emit_inner(f, tile, (a_middle, b_middle, walk["inner"], (following, ahead)), sums)
             a.set(a_middle + walk["a_middle"])
             b.set(b_middle + walk["b_middle"])
         a.set(a_outer + walk["a_outer"])
@@ -64,18 +74,29 @@ def emit_tile(f: Function, tile: Tile, store: Callable[[int, int, Value], None])
         store(row, column, total.get())
 
 
-def _emit_inner(f: Function, tile: Tile, walk: tuple[Value, Value, Value], sums: Sums) -> None:
+def _emit_inner(f: Function, tile: Tile, walk: Inner, sums: Sums) -> None:
     """The inner loop, UNROLL steps at a time and then one by one."""
     left, right = f.variable(PTR, walk[0]), f.variable(PTR, walk[1])
-    count = walk[2]
+    count, (following, ahead) = walk[2:]
     loops = [(UNROLL, f.constant(0), count - (UNROLL - 1)), (1, count & -UNROLL, count)]
     for unroll, start, stop in loops[: 1 if tile.even else 2]:
         with f.loop(start, stop, unroll):
             a, b = left.get(), right.get()
+            if ahead:
+                _emit_prefetch(f, tile, following, ahead)
             for k in range(unroll):
                 _emit_step(f, tile, (a + 4 * k, b + k * tile.columns * tile.target.vector_bytes), sums)
             left.set(a + 4 * unroll)
             right.set(b + unroll * tile.columns * tile.target.vector_bytes)
+
+
+def _emit_prefetch(f: Function, tile: Tile, following: Variable, ahead: Variable) -> None:
+    """Ask for cache lines: of the rows of a in the next turn of the middle loop, and of the next panel."""
+    for variable, step, level in ((following, tile.a_row, 1), (ahead, CACHE_LINE_BYTES, 2)):
+        address = variable.get()
+        for line in range(AHEAD_LINES):
+            f.prefetch(address + line * step, level)
+        variable.set(address + AHEAD_LINES * step)
 
 
 def _emit_step(f: Function, tile: Tile, at: tuple[Value, Value], sums: Sums) -> None:
