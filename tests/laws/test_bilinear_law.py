@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.exact_matrix import ExactMatrix, exact
 from secateur.maths.family import coprime_sets
-from secateur.maths.nesting import nested, of_moduli, of_points, over_dimensions, split_fields
+from secateur.maths.nesting import convolution_generator, nested, of_moduli, of_points, split_fields
 from secateur.maths.point_search import candidates
 from secateur.maths.polynomial import polynomial, power
 from secateur.maths.product_rows import product_matrix
@@ -81,7 +81,7 @@ def test_drawn_algorithms_in_one_dimension(axis):
 @settings(max_examples=25)
 @given(axes(), axes())
 def test_drawn_rectangles_in_two_dimensions(one, two):
-    made = over_dimensions(*zip(one, two, strict=True))
+    made = convolution_generator(*zip(one, two, strict=True))
     assert made.proves()
     assert agrees(made)
     assert split_fields(*zip(one, two, strict=True)).proves()

@@ -7,7 +7,7 @@ import pytest
 from secateur.errors import AlgorithmError
 from secateur.maths.family import candidates, coprime_sets, count_products, fields_of
 from secateur.maths.moduli import check_coprime
-from secateur.maths.nesting import over_dimensions
+from secateur.maths.nesting import convolution_generator
 from secateur.maths.polynomial import parse
 
 
@@ -43,7 +43,7 @@ def test_products_are_counted_as_they_come_out_or_more():
     equal = []
     for one in candidates(3, 3)[::4]:
         for two in candidates(2, 3)[::3]:
-            made = over_dimensions((3, 2), (3, 3), (str(one).split(","), str(two).split(",")))
+            made = convolution_generator((3, 2), (3, 3), (str(one).split(","), str(two).split(",")))
             assert count_products([one, two]) >= made.products
             equal.append(count_products([one, two]) == made.products)
     assert sum(equal) > len(equal) / 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from secateur.maths.nesting import nested, of_moduli, of_points, over_dimensions, split_fields
+from secateur.maths.nesting import convolution_generator, nested, of_moduli, of_points, split_fields
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,11 @@ def test_products_in_two_dimensions(outputs, taps, moduli, split, nest):
     assert found.proves()
     assert found.products == split
     assert nested(*[of_moduli(outputs, taps, moduli)] * 2).products == nest
-    assert over_dimensions((outputs,) * 2, (taps,) * 2, (moduli,) * 2) == found
+    assert convolution_generator((outputs,) * 2, (taps,) * 2, (moduli,) * 2) == found
 
 
 def test_points_are_nested_since_lines_do_not_split():
-    found = over_dimensions((4, 2), (3, 3), ("x, x-1, x+1, x-2, x+2", "x, x-1, x+1"))
+    found = convolution_generator((4, 2), (3, 3), ("x, x-1, x+1, x-2, x+2", "x, x-1, x+1"))
     assert found.proves()
     assert [axis.name for axis in found.axes] == ["F(4,3)", "F(2,3)"]
     assert found.recipe == "x, x-1, x+1, x-2, x+2, inf | x, x-1, x+1, inf"

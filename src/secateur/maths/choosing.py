@@ -15,7 +15,7 @@ from secateur.maths.bilinear import Bilinear
 from secateur.maths.family import candidates, count_products
 from secateur.maths.float_error import FloatError, Sample, format_named, growth
 from secateur.maths.moduli import Moduli
-from secateur.maths.nesting import over_dimensions, split_fields
+from secateur.maths.nesting import convolution_generator, split_fields
 from secateur.maths.scaling import balanced, integral
 
 MOST_COMPARED = 40
@@ -84,7 +84,7 @@ def compared(outputs: Sequence[int], taps: Sequence[int], dtype: str = "float32"
 
 
 def _over(outputs: Sequence[int], taps: Sequence[int], moduli: Sequence[Moduli]) -> Bilinear:
-    return over_dimensions(outputs, taps, [str(one).split(",") for one in moduli])
+    return convolution_generator(outputs, taps, [str(one).split(",") for one in moduli])
 
 
 def _ranked(outputs: Sequence[int], taps: Sequence[int], *, integers: bool) -> list[tuple[Moduli, ...]]:

@@ -8,7 +8,7 @@ from secateur.errors import AlgorithmError
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.choosing import Wish, best
 from secateur.maths.moduli import Point, moduli_of_points
-from secateur.maths.nesting import Wanted, over_dimensions
+from secateur.maths.nesting import Wanted, convolution_generator
 
 MOST_TAPS = MOST_OUTPUTS = 64
 Extent = int | tuple[int, ...]
@@ -37,7 +37,7 @@ def convolution(
         raise AlgorithmError("name one of moduli, such as 'x, x^6-1', points, such as (0, 1, -1), and a wish")
     if moduli is None and points is None:
         return best(m, r, wish or Wish())
-    return over_dimensions(m, r, _by_dimension(moduli if points is None else moduli_of_points(points), len(m)))
+    return convolution_generator(m, r, _by_dimension(moduli if points is None else moduli_of_points(points), len(m)))
 
 
 def _by_dimension(moduli: Wanted | None, dimensions: int) -> Sequence[Wanted]:

@@ -1,4 +1,7 @@
-"""Convolution generator: moduli to an algorithm, over one dimension or nested over two and three."""
+"""Convolution generator: moduli to an algorithm, over one dimension, or nested or split over two and three.
+
+`source` emits what it makes as C and numpy (US20180349317A1 names the block; nesting and splitting are ours).
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,9 @@ def split_fields(outputs: Sequence[int], taps: Sequence[int], moduli: Sequence[W
     return of_transforms(*transforms, sizes, " | ".join(map(str, chosen)), made.known)
 
 
-def over_dimensions(outputs: Sequence[int], taps: Sequence[int], moduli: Sequence[Wanted]) -> Bilinear:
-    """The same moduli split or nested, whichever takes fewer products; nested, where both take as many."""
+def convolution_generator(outputs: Sequence[int], taps: Sequence[int], moduli: Sequence[Wanted]) -> Bilinear:
+    """F(outputs, taps) over moduli for each dimension: split or nested, whichever takes fewer products; nested, where
+    both take as many, since that transforms one axis after the other."""
     axes = [of_moduli(*one) for one in zip(outputs, taps, moduli, strict=True)]
     whole = nested(*axes)
     if len(axes) != 2:
