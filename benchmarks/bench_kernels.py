@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from record import record
-from secateur.kernels.algorithms import plane_algorithm
+from secateur.kernels.algorithms import Tiling
 from secateur.kernels.build import CodeUnit, built
 from secateur.kernels.code import FLOAT, I64, PTR, Module, vector
 from secateur.kernels.conv import Conv2dKernel, ConvOptions
@@ -122,7 +122,7 @@ def layer_bursts(target: Target, name: str, outputs: int) -> dict[str, Burst]:
     """A layer by F(outputs, 3), whole and stage by stage; operations of the products only."""
     side, channels = LAYERS[name]
     shape = ConvShape(1, side, side, channels, channels, (3, 3), padding=(1, 1, 1, 1))
-    algorithm = plane_algorithm((outputs, outputs), (3, 3))
+    algorithm = Tiling((outputs, outputs), (3, 3))
     draw = np.random.default_rng(0)
     x, y = aligned(shape.input_shape), aligned(shape.output_shape)
     x[:] = draw.standard_normal(x.shape)

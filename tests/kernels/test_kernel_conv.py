@@ -11,7 +11,7 @@ from kernel_cases import HERE, error, make_layer, result
 from secateur.errors import KernelError
 from secateur.kernels import choice as choices
 from secateur.kernels.accuracy import ACCURACY, accuracy_limit, expected_error, measured_error, sample_shape
-from secateur.kernels.algorithms import plane_algorithm
+from secateur.kernels.algorithms import Tiling
 from secateur.kernels.choice import Candidate, Choice, choose, tilings
 from secateur.kernels.conv import Conv2dKernel
 from secateur.kernels.cost import best_blocking, blockings, cycles
@@ -58,14 +58,14 @@ def test_strict_is_stricter():
         for one in choose(setting(wide), name).candidates:
             assert one.error is not None
             assert one.error <= limit or one.algorithm == "direct"
-    assert measured_error(setting(wide), plane_algorithm((8, 8), (3, 3))) > ACCURACY["strict"]
+    assert measured_error(setting(wide), Tiling((8, 8), (3, 3))) > ACCURACY["strict"]
     with pytest.raises(KernelError, match="sloppy"):
         accuracy_limit("sloppy")
 
 
 @pytest.mark.parametrize("outputs", [(2, 2), (4, 4), (6, 6)])
 def test_the_guess_of_an_error_is_near_the_measured_one(outputs):
-    algorithm = plane_algorithm(outputs, (3, 3))
+    algorithm = Tiling(outputs, (3, 3))
     ratio = measured_error(setting(), algorithm) / expected_error(algorithm, SHAPE.in_channels)
     assert 0.2 < ratio < 4
 
@@ -80,7 +80,7 @@ def test_the_sample_is_part_of_the_layer():
 
 def test_the_cost_model_knows_tile_waste_and_gain():
     def estimate(shape, outputs):
-        algorithm = plane_algorithm(outputs, (3, 3))
+        algorithm = Tiling(outputs, (3, 3))
         return cycles(shape, algorithm, TARGET, best_blocking(shape, algorithm, TARGET, 1), 1)
 
     even = replace(SHAPE, height=56, width=56, in_channels=64, out_channels=64)
@@ -93,7 +93,7 @@ def test_the_cost_model_knows_tile_waste_and_gain():
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_blocks_cover_the_tiles(threads):
-    algorithm = plane_algorithm((4, 4), (3, 3))
+    algorithm = Tiling((4, 4), (3, 3))
     for shape in (SHAPE, replace(SHAPE, batch=0), replace(SHAPE, in_channels=2048, out_channels=2048)):
         found = blockings(shape, algorithm, TARGET, threads)
         assert found

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel_cases import HERE, error, make_layer, own_cache, result
-from secateur.kernels.algorithms import catalogue, plane_algorithm
+from secateur.kernels.algorithms import Tiling, catalogue
 from secateur.kernels.epilogue import ACTIVATIONS, Epilogue
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS
@@ -38,9 +38,10 @@ def test_every_algorithm_of_the_catalogue(taps):
     tilings = catalogue(taps)
     few = tilings[:: max(1, len(tilings) // 4)]
     assert few
-    for outputs in few:
-        algorithm = plane_algorithm(outputs, taps)
-        assert algorithm.proves()
+    for algorithm in few:
+        outputs = algorithm.outputs
+        assert algorithm.exact.proves()
+        assert (algorithm.exact.name, algorithm.exact.products) == (algorithm.name, algorithm.products)
         shape = ConvShape(1, 2 * outputs[0] + taps[0], 2 * outputs[1] + taps[1], 5, 7, taps, padding=(1, 0, 0, 1))
         layer = make_layer(shape)
         kernel = layer.kernel(algorithm.name)
@@ -90,7 +91,7 @@ def test_any_shape_fast(data):
     outputs = tuple(min(m, size + 1) for m, size in zip(outputs, (shape.out_height, shape.out_width), strict=True))
     outputs = tuple(m if r == 1 or m > 1 else 2 for m, r in zip(outputs, taps, strict=True))
     layer = make_layer(shape)
-    kernel = layer.kernel(plane_algorithm(outputs, taps).name, target=data.draw(st.sampled_from(HERE)))
+    kernel = layer.kernel(Tiling(outputs, taps).name, target=data.draw(st.sampled_from(HERE)))
     assert error(result(layer, kernel), layer.expected()) < TOLERANCE
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from math import prod, sqrt
 
 import numpy as np
 
 from secateur.errors import KernelError
+from secateur.kernels.algorithms import Algorithm, Tiling, axis_algorithm
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking, blocks_of
 from secateur.kernels.memory import aligned
@@ -20,7 +22,6 @@ from secateur.kernels.runnable import (
     padded_bias,
 )
 from secateur.kernels.shape import ConvShape, convolve
-from secateur.maths.bilinear import Bilinear
 from secateur.maths.float_error import growth
 
 ACCURACY = {"strict": 3e-6, "default": 1.5e-5, "fast": 1e-4}
@@ -41,11 +42,16 @@ def accuracy_limit(name: str) -> float:
     return ACCURACY[name]
 
 
-def expected_error(algorithm: Bilinear, channels: int) -> float:
+def expected_error(algorithm: Tiling, channels: int) -> float:
     """A guess without running anything."""
-    axes = algorithm.axes or (algorithm,)
-    grown = prod(growth(*(np.asarray(m, np.float64) for m in (axis.at, axis.g, axis.bt))) for axis in axes)
+    grown = prod(_growth(m, r) for m, r in zip(algorithm.outputs, algorithm.taps, strict=True))
     return GROWTH_ERROR * grown / sqrt(prod(algorithm.taps)) * sqrt(channels / 64)
+
+
+@functools.cache
+def _growth(outputs: int, taps: int) -> float:
+    axis = axis_algorithm(outputs, taps)
+    return growth(*(np.asarray(matrix, np.float64) for matrix in (axis.at, axis.g, axis.bt)))
 
 
 def sample_shape(shape: ConvShape) -> ConvShape:
@@ -58,7 +64,7 @@ def sample_shape(shape: ConvShape) -> ConvShape:
     return replace(shape, batch=1, height=height, width=width, out_channels=channels)
 
 
-def measured_error(setting: Setting, algorithm: Bilinear | None) -> float:
+def measured_error(setting: Setting, algorithm: Algorithm | None) -> float:
     """max|y - y64| / max|y64| of an algorithm (None: direct) by its own code, from a sample of the layer."""
     shape, target = sample_shape(setting.shape), setting.target
     draw = np.random.default_rng(0)

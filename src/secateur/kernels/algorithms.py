@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
+from typing import Protocol
 
+import numpy as np
+from jaxtyping import Float
+
+from secateur.kernels.build import emitters
+from secateur.kernels.object_cache import read_object, write_object
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.nesting import nested, of_points
 from secateur.maths.scaling import balanced
@@ -47,9 +55,119 @@ def plane_algorithm(outputs: Pair, taps: Pair) -> Bilinear:
     return nested(*(axis_algorithm(m, r) for m, r in zip(outputs, taps, strict=True)))
 
 
-def catalogue(taps: Pair) -> list[Pair]:
-    """The extents of output tiles there are algorithms for; an axis with one tap is not tiled (1)."""
+class Algorithm(Protocol):
+    """What making a fast convolution needs to know."""
+
+    @property
+    def outputs(self) -> Pair:
+        """Extents of an output tile."""
+        ...
+
+    @property
+    def taps(self) -> Pair:
+        """Extents of the kernel."""
+        ...
+
+    @property
+    def products(self) -> int:
+        """Multiplications of a tile and channel."""
+        ...
+
+    @property
+    def code_name(self) -> str:
+        """Equal for algorithms with equal code, given the source of this package and of maths."""
+        ...
+
+    @property
+    def exact(self) -> Bilinear:
+        """The algorithm itself."""
+        ...
+
+    def filter_matrix(self) -> Float[np.ndarray, "products taps"]:
+        """g in float64."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """F(outputs, taps) of the catalogue. The exact algorithm is made when needed; compiled code needs it no more."""
+
+    outputs: Pair
+    taps: Pair
+
+    @property
+    def name(self) -> str:
+        """As the exact algorithm is called: F(4x4,3x3)."""
+        return f"F({self.outputs[0]}x{self.outputs[1]},{self.taps[0]}x{self.taps[1]})"
+
+    @property
+    def products(self) -> int:
+        """One for every input of a tile."""
+        return (self.outputs[0] + self.taps[0] - 1) * (self.outputs[1] + self.taps[1] - 1)
+
+    @property
+    def code_name(self) -> str:
+        """The name is enough."""
+        return self.name
+
+    @property
+    def axes(self) -> tuple[Bilinear, Bilinear]:
+        """The algorithms of rows and of columns."""
+        rows, columns = (axis_algorithm(m, r) for m, r in zip(self.outputs, self.taps, strict=True))
+        return rows, columns
+
+    @property
+    def exact(self) -> Bilinear:
+        """The nesting of both."""
+        return plane_algorithm(self.outputs, self.taps)
+
+    def filter_matrix(self) -> Float[np.ndarray, "products taps"]:
+        """g in float64, from the file beside compiled code where it is there."""
+        key = "filter-" + hashlib.sha256(f"{emitters()} {self.name}".encode()).hexdigest()
+        kept = read_object(key)
+        if kept is None:
+            kept = np.asarray(self.exact.g, np.float64).tobytes()
+            write_object(key, kept)
+        return np.frombuffer(kept, np.float64).reshape(self.products, -1)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Any two-dimensional algorithm."""
+
+    exact: Bilinear
+
+    @property
+    def outputs(self) -> Pair:
+        """Extents of an output tile."""
+        rows, columns = self.exact.outputs
+        return rows, columns
+
+    @property
+    def taps(self) -> Pair:
+        """Extents of the kernel."""
+        rows, columns = self.exact.taps
+        return rows, columns
+
+    @property
+    def products(self) -> int:
+        """Multiplications of a tile and channel."""
+        return self.exact.products
+
+    @property
+    def code_name(self) -> str:
+        """Its transforms, step by step."""
+        stages = [*self.exact.input_transform.stages, *self.exact.output_transform.stages]
+        return "\n".join([self.exact.name, *(f"{s.before} {s.after} {s.program}" for s in stages)])
+
+    def filter_matrix(self) -> Float[np.ndarray, "products taps"]:
+        """g in float64."""
+        return np.asarray(self.exact.g, np.float64)
+
+
+def catalogue(taps: Pair) -> list[Tiling]:
+    """What there is for a kernel; an axis with one tap is not tiled."""
     if taps == (1, 1):
         return []
     axes = [[1] if r == 1 else [m for m in range(2, LARGEST_OUTPUTS + 1) if m + r - 2 in POINTS] for r in taps]
-    return [(rows, columns) for rows, columns in product(*axes)]
+    return [Tiling((rows, columns), taps) for rows, columns in product(*axes)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit, expected_error, measured_error
-from secateur.kernels.algorithms import catalogue, plane_algorithm
+from secateur.kernels.algorithms import Tiling, catalogue
 from secateur.kernels.build import emitters
 from secateur.kernels.cost import best_blocking, blockings, cycles
 from secateur.kernels.fast import Blocking, blocks_of
@@ -20,7 +20,6 @@ from secateur.kernels.machine import machine_name
 from secateur.kernels.memory import aligned
 from secateur.kernels.object_cache import read_object, write_object
 from secateur.kernels.runnable import Runnable, Setting, direct_runnable, fast_runnable, padded_bias
-from secateur.maths.bilinear import Bilinear
 
 FAST_CANDIDATES = 3
 """Tilings that are measured."""
@@ -100,21 +99,22 @@ def forced(setting: Setting, name: str, accuracy: str) -> Choice:
     limit = accuracy_limit(accuracy)
     if name == "direct":
         return Choice(DIRECT, (DIRECT,), accuracy, limit, "the caller")
-    named = {plane_algorithm(m, setting.shape.taps).name: m for m in tilings(setting)}
+    named = {tiling.name: tiling for tiling in tilings(setting)}
     if name not in named:
         raise KernelError(f"algorithm {name!r} is none of this layer's: direct, {', '.join(named) or 'nothing else'}")
-    algorithm = plane_algorithm(named[name], setting.shape.taps)
+    algorithm = named[name]
     blocking = best_blocking(setting.shape, algorithm, setting.target, setting.threads)
-    one = Candidate(name, named[name], blocking, None, measured_error(setting, algorithm))
+    one = Candidate(name, algorithm.outputs, blocking, None, measured_error(setting, algorithm))
     return Choice(one, (one,), accuracy, limit, "the caller")
 
 
-def tilings(setting: Setting) -> list[tuple[int, int]]:
-    """Output tiles of the fast algorithms that compute the layer, those with tiles far beyond the output left out."""
+def tilings(setting: Setting) -> list[Tiling]:
+    """The fast algorithms that compute the layer, those with tiles far beyond the output left out."""
     shape = setting.shape
     if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.groups != 1:
         return []
-    return [m for m in catalogue(shape.taps) if m[0] <= shape.out_height + 1 and m[1] <= shape.out_width + 1]
+    most = shape.out_height + 1, shape.out_width + 1
+    return [one for one in catalogue(shape.taps) if one.outputs[0] <= most[0] and one.outputs[1] <= most[1]]
 
 
 def choose(setting: Setting, accuracy: str) -> Choice:
@@ -143,8 +143,7 @@ def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
     """The tilings of least estimated cost whose measured error the limit allows."""
     shape, found = setting.shape, []
     ranked = []
-    for outputs in tilings(setting):
-        algorithm = plane_algorithm(outputs, shape.taps)
+    for algorithm in tilings(setting):
         if expected_error(algorithm, shape.in_channels) <= GUESS_MARGIN * limit:
             blocking = best_blocking(shape, algorithm, setting.target, setting.threads)
             ranked.append((cycles(shape, algorithm, setting.target, blocking, setting.threads), algorithm, blocking))
@@ -152,18 +151,13 @@ def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
         if len(found) < FAST_CANDIDATES:
             error = measured_error(setting, algorithm)
             if error <= limit:
-                found.append(Candidate(algorithm.name, _outputs(algorithm), blocking, None, error))
+                found.append(Candidate(algorithm.name, algorithm.outputs, blocking, None, error))
     return found
-
-
-def _outputs(algorithm: Bilinear) -> tuple[int, int]:
-    rows, columns = algorithm.outputs
-    return rows, columns
 
 
 def _other_blockings(setting: Setting, best: Candidate) -> list[Candidate]:
     assert best.outputs is not None
-    algorithm = plane_algorithm(best.outputs, setting.shape.taps)
+    algorithm = Tiling(best.outputs, setting.shape.taps)
     others = blockings(setting.shape, algorithm, setting.target, setting.threads)
     return [
         Candidate(best.algorithm, best.outputs, blocking, None, best.error)
@@ -208,10 +202,10 @@ def _with_any_weights(setting: Setting, one: Candidate) -> Runnable:
         panels = shape.groups * blocks_of(shape.out_channels // shape.groups, target.panel)
         weights = aligned((panels, size))
     else:
-        algorithm = plane_algorithm(one.outputs, shape.taps)
+        algorithm = Tiling(one.outputs, shape.taps)
         size = blocks_of(shape.in_channels, target.lanes) * target.lanes * target.panel
         weights = aligned((algorithm.products, blocks_of(shape.out_channels, target.panel), size))
     weights.fill(0.01)  # untouched zeros would be one page of memory, again and again
     if one.outputs is None or one.blocking is None:
         return direct_runnable(setting, weights, bias)
-    return fast_runnable(setting, plane_algorithm(one.outputs, shape.taps), one.blocking, weights, bias)
+    return fast_runnable(setting, Tiling(one.outputs, shape.taps), one.blocking, weights, bias)

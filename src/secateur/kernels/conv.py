@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from secateur.errors import KernelError
-from secateur.kernels.algorithms import plane_algorithm
+from secateur.kernels.algorithms import Tiling
 from secateur.kernels.choice import Choice, choose, forced
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.memory import aligned
@@ -84,7 +84,7 @@ class Conv2dKernel:
             packed = direct_weights(weight, shape, setting.target)
             self._runnable = direct_runnable(setting, packed, shifts)
         else:
-            algorithm = plane_algorithm(chosen.outputs, shape.taps)
+            algorithm = Tiling(chosen.outputs, shape.taps)
             packed = fast_weights(weight, algorithm, setting.target)
             self._runnable = fast_runnable(setting, algorithm, chosen.blocking, packed, shifts)
         self.packed_bytes = packed.nbytes

@@ -7,11 +7,11 @@ of tiles and are what small maps with many channels wait for.
 
 from __future__ import annotations
 
+from secateur.kernels.algorithms import Tiling
 from secateur.kernels.fast import Blocking, blocks_of, tiles_of
 from secateur.kernels.machine import l2_bytes
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
-from secateur.maths.bilinear import Bilinear
 from secateur.maths.transform import Transform
 
 FMAS_A_CYCLE = 2
@@ -27,12 +27,12 @@ CACHE_SHARES = (0.3, 0.6, 1.2)
 """Parts of the second-level cache that transformed data may take."""
 
 
-def tile_bytes(shape: ConvShape, algorithm: Bilinear) -> int:
+def tile_bytes(shape: ConvShape, algorithm: Tiling) -> int:
     """Transformed input and products of one tile."""
     return 4 * algorithm.products * (shape.in_channels + shape.out_channels)
 
 
-def blockings(shape: ConvShape, algorithm: Bilinear, target: Target, threads: int) -> list[Blocking]:
+def blockings(shape: ConvShape, algorithm: Tiling, target: Target, threads: int) -> list[Blocking]:
     """Ways to cut a layer up: blocks of whole register tiles that take a part of the cache."""
     rows, columns = tiles_of(shape, algorithm)
     tiles = max(1, shape.batch * rows * columns)
@@ -50,7 +50,7 @@ def blockings(shape: ConvShape, algorithm: Bilinear, target: Target, threads: in
     return list(dict.fromkeys(found))
 
 
-def cycles(shape: ConvShape, algorithm: Bilinear, target: Target, blocking: Blocking, threads: int) -> float:
+def cycles(shape: ConvShape, algorithm: Tiling, target: Target, blocking: Blocking, threads: int) -> float:
     """The estimate, for the thread that is done last."""
     rows, columns = tiles_of(shape, algorithm)
     tiles = shape.batch * rows * columns
@@ -58,8 +58,8 @@ def cycles(shape: ConvShape, algorithm: Bilinear, target: Target, blocking: Bloc
     in_blocks, out_blocks = (blocks_of(c, target.lanes) for c in (shape.in_channels, shape.out_channels))
     fmas = algorithm.products * tiles * in_blocks * target.lanes * out_blocks
     work = fmas / FMAS_A_CYCLE / PRODUCT_SHARE
-    work += _transform(algorithm.input_transform) * tiles * in_blocks
-    work += _transform(algorithm.output_transform) * tiles * out_blocks
+    transform_in, transform_out = _transforms(algorithm)
+    work += (transform_in * in_blocks + transform_out * out_blocks) * tiles
     weight_bytes = 4 * algorithm.products * shape.in_channels * out_blocks * target.lanes
     block_bytes = min(tiles, blocking.block_tiles) * tile_bytes(shape, algorithm)
     far = weight_bytes * blocks * _beyond(weight_bytes + block_bytes)
@@ -70,7 +70,7 @@ def cycles(shape: ConvShape, algorithm: Bilinear, target: Target, blocking: Bloc
     return (max(work, far) + OVERLAP * min(work, far)) * idle / threads
 
 
-def best_blocking(shape: ConvShape, algorithm: Bilinear, target: Target, threads: int) -> Blocking:
+def best_blocking(shape: ConvShape, algorithm: Tiling, target: Target, threads: int) -> Blocking:
     """The way to cut a layer up that the estimate likes best."""
     ways = blockings(shape, algorithm, target, threads)
     return min(ways, key=lambda blocking: cycles(shape, algorithm, target, blocking, threads))
@@ -81,7 +81,15 @@ def _beyond(size_bytes: int) -> float:
     return min(1.0, max(0.0, size_bytes / l2_bytes() - 0.5) * 2)
 
 
-def _transform(transform: Transform) -> float:
-    """Cycles for one tile and one vector of channels."""
+def _transforms(algorithm: Tiling) -> tuple[float, float]:
+    """Cycles of input and output transform of one tile and one vector of channels: rows first, then columns."""
+    rows, columns = algorithm.axes
+    into = _axis(rows.input_transform) * columns.inputs[0] + _axis(columns.input_transform) * rows.products
+    back = _axis(rows.output_transform) * columns.products + _axis(columns.output_transform) * rows.outputs[0]
+    return into, back
+
+
+def _axis(transform: Transform) -> float:
+    """Cycles for one vector along an axis."""
     traffic = sum(stage.repeats * sum(stage.matrix.shape) for stage in transform.stages)
     return CYCLES_AN_OPERATION * (transform.adds + transform.multiplies / 2 + traffic)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from secateur.errors import KernelError
+from secateur.kernels.algorithms import Algorithm
 from secateur.kernels.code import Module
 from secateur.kernels.driver import emit_driver
 from secateur.kernels.epilogue import Epilogue
@@ -40,26 +41,25 @@ def blocks_of(count: int, size: int) -> int:
     return -(-count // size)
 
 
-def check_fits(shape: ConvShape, algorithm: Bilinear) -> None:
+def check_fits(shape: ConvShape, algorithm: Algorithm) -> None:
     """KernelError where an algorithm cannot compute a layer."""
-    if len(algorithm.taps) != 2 or algorithm.taps != shape.taps:
-        raise KernelError(f"{algorithm.name} does not compute a layer with {shape.taps} taps")
+    if algorithm.taps != shape.taps:
+        raise KernelError(f"an algorithm for {algorithm.taps} taps does not compute a layer with {shape.taps}")
     if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.groups != 1:
         raise KernelError("a fast convolution needs stride 1, dilation 1 and one group; use the direct one")
 
 
-def tiles_of(shape: ConvShape, algorithm: Bilinear) -> tuple[int, int]:
+def tiles_of(shape: ConvShape, algorithm: Algorithm) -> tuple[int, int]:
     """Rows and columns of tiles that cover an output image."""
     return blocks_of(shape.out_height, algorithm.outputs[0]), blocks_of(shape.out_width, algorithm.outputs[1])
 
 
 def transformed_weights(
-    weight: Float32[np.ndarray, "k c r s"], algorithm: Bilinear
+    weight: Float32[np.ndarray, "k c r s"], algorithm: Algorithm
 ) -> Float[np.ndarray, "products c k"]:
     """g w in float64."""
-    g = np.asarray(algorithm.g, np.float64)
-    flat = weight.astype(np.float64).reshape(*weight.shape[:2], -1)
-    return np.einsum("tr,kcr->tck", g, flat, optimize=True)
+    flat = weight.astype(np.float64).transpose(2, 3, 1, 0).reshape(-1, weight.shape[1] * weight.shape[0])
+    return (algorithm.filter_matrix() @ flat).reshape(algorithm.products, weight.shape[1], weight.shape[0])
 
 
 def packed_weights(
@@ -81,7 +81,7 @@ def packed_weights(
     return packed
 
 
-def layer_numbers(shape: ConvShape, algorithm: Bilinear, target: Target, blocking: Blocking) -> dict[str, int]:
+def layer_numbers(shape: ConvShape, algorithm: Algorithm, target: Target, blocking: Blocking) -> dict[str, int]:
     """The layer's record without addresses and slope."""
     lanes, size = target.lanes, target.vector_bytes
     rows, columns = tiles_of(shape, algorithm)

@@ -52,7 +52,7 @@ class Tile:
 def emit_tile(f: Function, tile: Tile, store: Callable[[int, int, Value], None]) -> None:
     """Emit the product into `f`, which has arguments a, b and walk (address of the WALK).
 
-    With an argument `ahead`, memory from there on and the rows of a that come next are fetched into the cache on the way.
+    With an argument `ahead`, memory from there on and the rows of a that come next are fetched into the cache.
     """
     kind = vector(tile.target.lanes)
     zero = f.splat(0.0, tile.target.lanes)

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from secateur.kernels.algorithms import Algorithm
 from secateur.kernels.build import CodeUnit, built
 from secateur.kernels.direct import DIRECT, direct_module, packed_direct, task_list
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import (
     Blocking,
     blocks_of,
+    check_fits,
     driver_module,
     input_module,
     layer_numbers,
@@ -29,8 +31,6 @@ from secateur.kernels.record import float_bits
 from secateur.kernels.regions import flattened
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
-from secateur.maths.bilinear import Bilinear
-from secateur.maths.transform import Transform
 
 UNUSED = {name: 0 for name in CALL.names if name.startswith("_")}
 
@@ -68,20 +68,14 @@ class Setting:
     threads: int
 
 
-def fast_units(algorithm: Bilinear, epilogue: Epilogue, target: Target) -> list[CodeUnit]:
+def fast_units(algorithm: Algorithm, epilogue: Epilogue, target: Target) -> list[CodeUnit]:
     """The code of a fast convolution: of the target, of the algorithm, of algorithm and epilogue."""
-    known_in, known_out = (_known(algorithm, part) for part in (algorithm.input_transform, algorithm.output_transform))
-    finished = f"{known_out} {epilogue.code_name}"
+    name, finished = algorithm.code_name, f"{algorithm.code_name} {epilogue.code_name}"
     return [
         CodeUnit("fast", ("fast_convolution",), "", lambda: driver_module(target)),
-        CodeUnit("input", ("input_stage",), known_in, lambda: input_module(target, algorithm)),
-        CodeUnit("output", ("output_stage",), finished, lambda: output_module(target, algorithm, epilogue)),
+        CodeUnit("input", ("input_stage",), name, lambda: input_module(target, algorithm.exact)),
+        CodeUnit("output", ("output_stage",), finished, lambda: output_module(target, algorithm.exact, epilogue)),
     ]
-
-
-def _known(algorithm: Bilinear, transform: Transform) -> str:
-    stages = [f"{stage.before} {stage.after} {stage.program}" for stage in transform.stages]
-    return "\n".join([f"{algorithm.outputs} {algorithm.taps}", *stages])
 
 
 def direct_unit(shape: ConvShape, epilogue: Epilogue, target: Target) -> CodeUnit:
@@ -98,16 +92,17 @@ def padded_bias(bias: Float32[np.ndarray, " k"] | None, shape: ConvShape, target
     return room
 
 
-def fast_weights(weight: Float32[np.ndarray, "k c r s"], algorithm: Bilinear, target: Target) -> np.ndarray:
+def fast_weights(weight: Float32[np.ndarray, "k c r s"], algorithm: Algorithm, target: Target) -> np.ndarray:
     """Weights as a fast convolution reads them."""
     return packed_weights(transformed_weights(weight, algorithm), target)
 
 
 def fast_runnable(
-    setting: Setting, algorithm: Bilinear, blocking: Blocking, weights: np.ndarray, bias: np.ndarray
+    setting: Setting, algorithm: Algorithm, blocking: Blocking, weights: np.ndarray, bias: np.ndarray
 ) -> Runnable:
     """A fast convolution with weights from `fast_weights` and a bias from `padded_bias`."""
     shape, target = setting.shape, setting.target
+    check_fits(shape, algorithm)
     code = [built(unit, target) for unit in fast_units(algorithm, setting.epilogue, target)]
     numbers = layer_numbers(shape, algorithm, target, blocking)
     layer = LAYER.pack(
