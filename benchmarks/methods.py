@@ -51,7 +51,10 @@ class Method(Protocol):
 
 
 class SelfPruning:
-    """Secateur: every layer's threshold and sharpness learned under one budget over the whole network."""
+    """Secateur: every layer's threshold and sharpness learned under one budget over the whole network.
+
+    packed_bytes   the target is a file of so many bytes with float16 values, before dead units go, and no density
+    """
 
     def __init__(
         self,
@@ -61,9 +64,13 @@ class SelfPruning:
         steps: int,
         *,
         threshold_lr: float = 1e-2,
+        packed_bytes: int | None = None,
         **rule: Any,
     ) -> None:
-        self.model, self.target, self.threshold_lr = model, sct.Target(density=density), threshold_lr
+        self.model, self.threshold_lr = model, threshold_lr
+        self.target = sct.Target(density=density)
+        if packed_bytes is not None:
+            self.target = sct.Target(packed_bytes=packed_bytes, values="float16")
         sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(**rule)))
         self.budget = sct.Budget(model, self.target, steps=steps)
 
