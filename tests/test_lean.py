@@ -93,7 +93,7 @@ import importlib, importlib.util, pkgutil, sys
 assert importlib.util.find_spec("torch") is None
 import secateur
 assert secateur.__file__.startswith(sys.prefix), secateur.__file__
-for name in ("errors", "maths", "ir", "reporting"):
+for name in ("errors", "maths", "ir", "kernels", "reporting"):
     module = importlib.import_module(f"secateur.{name}")
     for inner in pkgutil.walk_packages(getattr(module, "__path__", []), module.__name__ + "."):
         importlib.import_module(inner.name)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kernel_cases import HERE, error, make_layer, own_cache, result
 from secateur.kernels.algorithms import Tiling, catalogue
 from secateur.kernels.epilogue import ACTIVATIONS, Epilogue
+from secateur.kernels.products_stage import SUMMED
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS
 
@@ -47,6 +48,13 @@ def test_every_algorithm_of_the_catalogue(taps):
         kernel = layer.kernel(algorithm.name)
         assert kernel.choice.chosen.algorithm == algorithm.name
         assert error(result(layer, kernel), layer.expected()) < 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("target", HERE)
+def test_more_channels_than_are_summed_at_a_time(target):
+    for channels in (SUMMED - 1, SUMMED + TARGETS[target].lanes, 3 * SUMMED + 5):
+        layer = make_layer(ConvShape(1, 5, 9, channels, 40, (3, 3), padding=SAME))
+        assert error(result(layer, layer.kernel("F(4x4,3x3)", target=target)), layer.expected()) < TOLERANCE
 
 
 @pytest.mark.parametrize("residual", [False, True])

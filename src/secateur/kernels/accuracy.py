@@ -13,6 +13,7 @@ from secateur.kernels.algorithms import Algorithm, Tiling, axis_algorithm
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking, blocks_of
 from secateur.kernels.memory import aligned
+from secateur.kernels.products_stage import SUMMED
 from secateur.kernels.runnable import (
     Setting,
     direct_runnable,
@@ -32,7 +33,7 @@ is summed, on taps and input channels, which are the layer's own."""
 SAMPLE_MARGIN = 1.3
 """What is measured counts this much more, since a whole layer has more outputs than the sample."""
 GROWTH_ERROR = 3.5e-7
-"""Error over growth^2 / taps sqrt(channels / 64), as measured over all algorithms: right within a factor of 2."""
+"""Error over growth^2 / taps sqrt(min(channels, SUMMED) / 64), as measured over all: right within a factor of 2."""
 
 
 def accuracy_limit(name: str) -> float:
@@ -45,7 +46,7 @@ def accuracy_limit(name: str) -> float:
 def expected_error(algorithm: Tiling, channels: int) -> float:
     """A guess without running anything."""
     grown = prod(_growth(m, r) for m, r in zip(algorithm.outputs, algorithm.taps, strict=True))
-    return GROWTH_ERROR * grown / sqrt(prod(algorithm.taps)) * sqrt(channels / 64)
+    return GROWTH_ERROR * grown / sqrt(prod(algorithm.taps)) * sqrt(min(channels, SUMMED) / 64)
 
 
 @functools.cache

@@ -7,6 +7,8 @@ of tiles and are what small maps with many channels wait for.
 
 from __future__ import annotations
 
+import functools
+
 from secateur.kernels.algorithms import Tiling
 from secateur.kernels.fast import Blocking, blocks_of, tiles_of
 from secateur.kernels.machine import l2_bytes
@@ -81,6 +83,7 @@ def _beyond(size_bytes: int) -> float:
     return min(1.0, max(0.0, size_bytes / l2_bytes() - 0.5) * 2)
 
 
+@functools.cache
 def _transforms(algorithm: Tiling) -> tuple[float, float]:
     """Cycles of input and output transform of one tile and one vector of channels: rows first, then columns."""
     rows, columns = algorithm.axes

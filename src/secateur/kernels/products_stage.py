@@ -7,6 +7,9 @@ from secateur.kernels.layout import LAYER
 from secateur.kernels.register_tile import WALK, Tile, emit_tile
 from secateur.kernels.target import Target
 
+SUMMED = 128
+"""Channels, about, whose products are summed in registers at a time."""
+
 
 def emit_products_stage(module: Module, target: Target) -> None:
     """products_stage(layer, v, m, count, first, panels, start, stop): items start..stop-1 of points x `panels` panels
@@ -35,21 +38,27 @@ def emit_products_stage(module: Module, target: Target) -> None:
 def _emit_rows(module: Module, target: Target, columns: int) -> None:
     """rows_<columns>(layer, a, b, c, count): all tiles against one panel, split into register tiles of equal height.
 
-    Every piece fetches half of the next panel: weights rarely fit the caches of a core, and are read in order.
+    Channels are summed SUMMED at a time, and these sums added: so rounding errors grow less, and a part of the panel
+    stays in the first-level cache for all tiles. Every piece fetches half of the part of the panel that comes next.
     """
     f = module.function(f"rows_{columns}", {"layer": PTR, "a": PTR, "b": PTR, "c": PTR, "count": I64}, inner=True)
     layer = LAYER.read(f, f["layer"])
     walk = f.room(I64, len(WALK.names))
-    WALK.write(f, walk, outer=1, a_outer=0, b_outer=0, middle=layer["channel_blocks"], a_middle=layer["v_block_bytes"])
-    WALK.write(f, walk, b_middle=columns * target.lanes * target.vector_bytes, inner=target.lanes)
-    half = layer["weight_panel_bytes"] // 2
+    block_bytes = columns * target.lanes * target.vector_bytes
+    WALK.write(f, walk, outer=1, a_outer=0, b_outer=0, a_middle=layer["v_block_bytes"], b_middle=block_bytes)
+    WALK.write(f, walk, inner=target.lanes)
     pieces = (f["count"] + (target.rows - 1)) // target.rows
-    with f.loop(0, pieces) as piece:
-        start, stop = f["count"] * piece // pieces, f["count"] * (piece + 1) // pieces
-        offset = start * target.vector_bytes
-        ahead = f["b"] + (layer["weight_panel_bytes"] + piece % 2 * half)
-        given = [f["a"] + offset, f["b"], walk, f["c"] + offset, layer["m_block_bytes"], ahead]
-        emit_choice(f, stop - start, {n: (f"tile_{n}x{columns}", given) for n in range(1, target.rows + 1)})
+    parts = (layer["channel_blocks"] * target.lanes + (SUMMED - 1)) // SUMMED
+    with f.loop(0, parts) as part:
+        first, last = (layer["channel_blocks"] * number // parts for number in (part, part + 1))
+        WALK.write(f, walk, middle=last - first)
+        a, b = f["a"] + first * layer["v_block_bytes"], f["b"] + first * block_bytes
+        following, half = f["b"] + last * block_bytes, (last - first) * (block_bytes // 2)
+        with f.loop(0, pieces) as piece:
+            start, stop = f["count"] * piece // pieces, f["count"] * (piece + 1) // pieces
+            offset, ahead = start * target.vector_bytes, following + piece % 2 * half
+            given = [a + offset, b, walk, f["c"] + offset, layer["m_block_bytes"], ahead, part]
+            emit_choice(f, stop - start, {n: (f"tile_{n}x{columns}", given) for n in range(1, target.rows + 1)})
     f.give()
 
 
@@ -68,12 +77,16 @@ def emit_choice(f: Function, number: Value, calls: dict[int, tuple[str, list[Val
 
 
 def _emit_register_tile(module: Module, tile: Tile) -> None:
-    """tile_<rows>x<columns>(a, b, walk, c, column_bytes, ahead)."""
-    names = {"a": PTR, "b": PTR, "walk": PTR, "c": PTR, "column_bytes": I64, "ahead": PTR}
+    """tile_<rows>x<columns>(a, b, walk, c, column_bytes, ahead, part): c = a b in the first part, c += a b after it."""
+    names = {"a": PTR, "b": PTR, "walk": PTR, "c": PTR, "column_bytes": I64, "ahead": PTR, "part": I64}
     f = module.function(f"tile_{tile.rows}x{tile.columns}", names, inner=True)
-
-    def store(row: int, column: int, value: Value) -> None:
-        f.store(value, f["c"] + f["column_bytes"] * column + row * tile.target.vector_bytes, align=64)
-
-    emit_tile(f, tile, store)
+    sums: dict[tuple[int, int], Value] = {}
+    emit_tile(f, tile, lambda row, column, value: sums.update({(row, column): value}))
+    first = f["part"].equals(0)
+    for begins, branch in ((True, f.when), (False, f.otherwise)):
+        with branch(first):
+            for (row, column), value in sums.items():
+                place = f["c"] + (f["column_bytes"] * column + row * tile.target.vector_bytes)
+                total = value if begins else value + f.load(value.type, place, align=64)
+                f.store(total, place, align=64)
     f.give()
