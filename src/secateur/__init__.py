@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from secateur.bridge.accelerate import accelerate as accelerate
+    from secateur.bridge.acceleration import Acceleration as Acceleration
+    from secateur.bridge.fast_conv2d import FastConv2d as FastConv2d
     from secateur.errors import AlgorithmError as AlgorithmError
     from secateur.errors import ArtifactError as ArtifactError
     from secateur.errors import DataError as DataError
@@ -53,6 +56,9 @@ if TYPE_CHECKING:
     from secateur.train.task import score as score
 
 PUBLIC = {
+    "Acceleration": "secateur.bridge.acceleration",
+    "FastConv2d": "secateur.bridge.fast_conv2d",
+    "accelerate": "secateur.bridge.accelerate",
     "AlgorithmError": "secateur.errors",
     "ArtifactError": "secateur.errors",
     "DataError": "secateur.errors",

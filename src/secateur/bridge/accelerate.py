@@ -1,0 +1,155 @@
+"""accelerate: a torch model whose convolutions run on generated kernels wherever these were measured to be faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from secateur.bridge.accelerated_conv import Asked
+from secateur.bridge.acceleration import Acceleration, LayerReport
+from secateur.bridge.deciding import Site, decided
+from secateur.bridge.folding import without_training
+from secateur.bridge.graph_sites import replace_in_graph
+from secateur.bridge.timing import compare
+from secateur.bridge.tracing import difference, traced
+from secateur.errors import KernelError
+from secateur.kernels.accuracy import accuracy_limit
+
+MODEL_SECONDS = 1.0
+LARGEST_DIFFERENCE = 1e-2
+"""Rounding stays far below; a larger difference of the outputs means that something went wrong."""
+
+
+class Accelerated(nn.Module):
+    """An accelerated model, for inference: called as the original. `report` says what was replaced by what."""
+
+    def __init__(self, body: nn.Module, report: Acceleration) -> None:
+        super().__init__()
+        self.body, self.report = body, report
+        super().train(False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the original computes."""
+        return self.body(*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Accelerated:
+        """Stays in evaluation; KernelError for mode=True, as batch norms are folded and weights packed."""
+        if mode:
+            raise KernelError("an accelerated model is for inference: train the original and accelerate it again")
+        return self
+
+
+def accelerate(
+    model: nn.Module,
+    example: Tensor | tuple[Any, ...],
+    *,
+    accuracy: str = "default",
+    threads: int | None = None,
+    measure: bool = True,
+) -> Accelerated:
+    """A copy of a model whose convolutions run on generated kernels where these are faster; the model stays as it is.
+
+    example    what the model is called with: a tensor or a tuple of arguments. Kernels are for the shapes it leads to;
+               with inputs of other shapes the results are the same and torch computes those layers
+    accuracy   bounds max|y - y64| / max|y64| of a layer on normal data: "strict" 3e-6, "default" 1.5e-5, "fast" 1e-4
+    threads    of a kernel; None: as many as torch has (`torch.get_num_threads()`) when it is called
+    measure    False: replace every layer that kernels can compute, faster or not
+
+    Where torch.fx can trace the model, batch norms are folded into convolutions (in float64), and a residual addition
+    and a ReLU, ReLU6 or LeakyReLU become part of the convolution; else single convolutions are replaced, and the report
+    says why. A layer is replaced only where it was measured, in turns with torch's own (channels_last), to be faster by
+    more than noise, and the whole only where it is faster than the model as it was. print(fast.report) shows it all.
+    KernelError for an accuracy, threads or example that do not fit.
+    """
+    limit = accuracy_limit(accuracy)
+    if threads is not None and threads < 1:
+        raise KernelError(f"threads={threads} must be at least 1, or None for as many as torch has")
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    asked = Asked(accuracy, threads or 0)
+    with torch.inference_mode(False), torch.no_grad():
+        plain = without_training(model)
+        try:
+            expected = plain(*inputs)
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise KernelError(f"the model cannot be called with the example: {error}") from error
+        body, layers, notes = _replaced(plain, inputs, expected, (asked, measure))
+        report = Acceleration(accuracy, limit, threads or torch.get_num_threads(), tuple(layers), notes=tuple(notes))
+        return _checked(Accelerated(body, report), plain, inputs, expected, measure=measure)
+
+
+def _replaced(
+    plain: nn.Module, inputs: tuple[Any, ...], expected: Any, how: tuple[Asked, bool]
+) -> tuple[nn.Module, list[LayerReport], list[str]]:
+    """A copy with layers replaced, the rows of the report, and notes."""
+    asked, measure = how
+    graph = traced(without_training(plain), inputs, expected)
+    if isinstance(graph, fx.GraphModule):
+        return graph, replace_in_graph(graph, inputs, asked, measure=measure), []
+    body = without_training(plain)
+    rows = _replace_modules(body, inputs, replace(asked, keep_layout=True), measure=measure)
+    return body, rows, [f"not traced, so single convolutions were replaced and nothing was folded or fused ({graph})"]
+
+
+def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], asked: Asked, *, measure: bool) -> list[LayerReport]:
+    """Replace convolutions one by one, each decided with the input of its first call."""
+    convs = {name: conv for name, conv in body.named_modules() if isinstance(conv, nn.Conv1d | nn.Conv2d)}
+    first: dict[str, Tensor] = {}
+    handles = [conv.register_forward_pre_hook(_keeper(name, first)) for name, conv in convs.items()]
+    try:
+        body(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    rows = []
+    for name, conv in convs.items():
+        if name not in first:
+            rows.append(LayerReport(name, "", reason="it is not called as a module with the example"))
+            continue
+        row, module = decided(Site(name, conv), first.pop(name), None, asked, measure=measure)
+        rows.append(row)
+        if module is not None:
+            body.set_submodule(name, module)
+    return rows
+
+
+def _keeper(name: str, first: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+    def keep(_conv: nn.Module, arguments: tuple[Any, ...]) -> None:
+        first.setdefault(name, arguments[0])
+
+    return keep
+
+
+def _checked(
+    fast: Accelerated, plain: nn.Module, inputs: tuple[Any, ...], expected: Any, *, measure: bool
+) -> Accelerated:
+    """The accelerated model where its outputs are the original's and it is faster, else the copy of the original."""
+    report = fast.report
+    if not report.replaced:
+        return Accelerated(plain, report)
+    found = difference(expected, fast(*inputs))
+    report = replace(report, difference=found)
+    if not found <= LARGEST_DIFFERENCE:
+        note = f"outputs differ by {found:.1e} of the largest, so nothing was replaced; please report it"
+        return Accelerated(plain, _undone(report, note))
+    if measure:
+        measured = compare(lambda: plain(*inputs), lambda: fast(*inputs), seconds=MODEL_SECONDS)
+        report = replace(report, before_us=measured.before_us, after_us=measured.after_us)
+        if not measured.faster:
+            note = "the whole is not faster than the model as it was by more than noise, so nothing was replaced"
+            return Accelerated(plain, _undone(report, note))
+    fast.report = report
+    return fast
+
+
+def _undone(report: Acceleration, note: str) -> Acceleration:
+    layers = tuple(
+        replace(layer, algorithm=None, reason=f"{layer.algorithm} computes it, but see below")
+        if layer.algorithm
+        else layer
+        for layer in report.layers
+    )
+    return replace(report, layers=layers, difference=0.0, notes=(*report.notes, note))

@@ -1,0 +1,95 @@
+"""One replaced layer of an accelerated model: convolution, bias, residual and activation in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secateur.bridge.conv_op import conv2d
+from secateur.bridge.fast_conv2d import laid_out_last
+from secateur.bridge.kept import KERNELS, Kept
+from secateur.bridge.layer import ConvLayer, plane, zeros_around
+
+Conv = nn.Conv1d | nn.Conv2d
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of all layers: the class of accuracy; threads, 0 as many as torch has; whether a layer's output
+    must have the layout of its input (else it is channels_last)."""
+
+    accuracy: str = "default"
+    threads: int = 0
+    keep_layout: bool = False
+
+
+class AcceleratedConv(nn.Module):
+    """activation(conv(x) + bias + residual) for a layer with its own copy of the weights, without gradients for them.
+
+    Takes what nn.Conv1d or nn.Conv2d takes. A kernel computes inputs of the size that `plan_for` was told; torch those
+    of other sizes and dtypes.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, conv: Conv, asked: Asked, *, activation: str = "none", slope: float = 0.01) -> None:
+        super().__init__()
+        weight = conv.weight.detach().clone(memory_format=torch.contiguous_format)
+        self.axes = weight.dim() - 2
+        self.weight = nn.Parameter(weight.unsqueeze(2) if self.axes == 1 else weight, requires_grad=False)
+        bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone(), requires_grad=False)
+        self.register_parameter("bias", bias)
+        self.mode = conv.padding_mode
+        self.around = list(conv._reversed_padding_repeated_twice) if self.mode != "zeros" else []
+        self.keep_layout = asked.keep_layout
+        self.plan = ConvLayer(
+            stride=plane(conv.stride),
+            padding=zeros_around(conv),
+            dilation=plane(conv.dilation),
+            groups=conv.groups,
+            activation=activation,
+            slope=slope,
+            accuracy=asked.accuracy,
+            threads=asked.threads,
+        )
+        self.layer = self.plan.text()
+
+    def plan_for(self, x: Tensor) -> None:
+        """Use a kernel for inputs of the size of x, and for no other."""
+        wide = self.prepared(x)
+        self.plan = replace(self.plan, sizes=((wide.shape[0], wide.shape[2], wide.shape[3]),))
+        self.layer = self.plan.text()
+
+    def kept(self, x: Tensor, residual: Tensor | None) -> Kept:
+        """The kernel that computes this input."""
+        return KERNELS.find(self.prepared(x), self.weight, self.bias, residual, self.layer)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x (n, c, h, w) or (n, c, w), with or without n, and a residual of the output's shape."""
+        other = residual if residual is None else self.plane(residual)
+        y = conv2d(self.prepared(x), self.weight, self.bias, other, self.layer)
+        if self.keep_layout and not laid_out_last(x):
+            y = y.contiguous()
+        y = y.squeeze(2) if self.axes == 1 else y
+        return y if x.dim() == self.axes + 2 else y.squeeze(0)
+
+    def extra_repr(self) -> str:
+        """The layer and its shape of weight."""
+        return f"{tuple(self.weight.shape)}, {self.layer}"
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """As the operator takes it: four dimensions, in the weight's dtype, with what is not zero around it."""
+        x = self.plane(x.to(self.weight.dtype))
+        if self.mode == "zeros":
+            return x
+        if self.axes == 1:
+            return F.pad(x.squeeze(2), self.around, mode=self.mode).unsqueeze(2)
+        return F.pad(x, self.around, mode=self.mode)
+
+    def plane(self, x: Tensor) -> Tensor:
+        """With a batch, and of a Conv1d with a height of 1."""
+        x = x if x.dim() == self.axes + 2 else x.unsqueeze(0)
+        return x.unsqueeze(2) if self.axes == 1 else x

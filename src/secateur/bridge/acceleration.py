@@ -1,0 +1,96 @@
+"""What accelerating did: a row a layer, before and after, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+HEADER = ("layer", "shape", "algorithm", "with", "PyTorch us", "here us", "gain", "error", "why left to PyTorch")
+RIGHT = (4, 5, 6, 7)
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer.
+
+    shape       of input and weight
+    algorithm   that computes it now; None: left to PyTorch
+    fused       what the same call does besides: "batch norm", "residual", an activation
+    before_us, after_us   medians of PyTorch's layer and of this one, in turns; None where they were not measured
+    error       max|y - y64| / max|y64| on the layer's own weights and the example, y64 in float64
+    class_error the same on normal input and weights, which the class of accuracy bounds
+    reason      why it is left to PyTorch
+    """
+
+    name: str
+    shape: str
+    algorithm: str | None = None
+    fused: tuple[str, ...] = ()
+    before_us: float | None = None
+    after_us: float | None = None
+    error: float | None = None
+    class_error: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What became of a model.
+
+    accuracy, limit       class, and the error it allows a layer
+    threads               that it was measured with
+    layers                a row for every convolution
+    before_us, after_us   the whole model, as given and accelerated, in turns; None where not measured
+    difference            max|y - before| / max|before| over the outputs on the example
+    notes                 what else a user should know
+    """
+
+    accuracy: str
+    limit: float
+    threads: int
+    layers: tuple[LayerReport, ...]
+    before_us: float | None = None
+    after_us: float | None = None
+    difference: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def replaced(self) -> int:
+        """How many layers run on generated kernels."""
+        return sum(layer.algorithm is not None for layer in self.layers)
+
+    def to_json(self) -> str:
+        """Everything, for programs."""
+        return json.dumps(asdict(self) | {"replaced": self.replaced}, indent=1)
+
+    def __str__(self) -> str:
+        head = f"{self.replaced} of {len(self.layers)} convolutions replaced, accuracy {self.accuracy!r}"
+        lines = [f"{head} (error of a layer at most {self.limit:.1e}), {self.threads} threads"]
+        if self.layers:
+            lines += _table([HEADER, *map(_cells, self.layers)])
+        if self.before_us is not None and self.after_us is not None:
+            gain = self.before_us / self.after_us
+            lines.append(f"whole model: {self.before_us:.0f} us before, {self.after_us:.0f} us after, {gain:.2f} x")
+        lines.append(f"outputs differ by {self.difference:.1e} of the largest")
+        return "\n".join([*lines, *self.notes])
+
+
+def _cells(layer: LayerReport) -> tuple[str, ...]:
+    gain = "-" if not layer.before_us or not layer.after_us else f"{layer.before_us / layer.after_us:.2f}"
+    times = ("-" if time is None else f"{time:.0f}" for time in (layer.before_us, layer.after_us))
+    error = "-" if layer.error is None else f"{layer.error:.1e}"
+    fused = ", ".join(layer.fused) or "-"
+    return (layer.name, layer.shape, layer.algorithm or "-", fused, *times, gain, error, layer.reason)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: tuple[str, ...]) -> str:
+        pairs = enumerate(zip(row, widths, strict=True))
+        return "  ".join(
+            cell.rjust(width) if at in RIGHT else cell.ljust(width) for at, (cell, width) in pairs
+        ).rstrip()
+
+    return [line(rows[0]), "  ".join("-" * width for width in widths), *map(line, rows[1:])]

@@ -1,0 +1,69 @@
+"""A layer computed by torch itself: what no kernel takes, and the gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from secateur.bridge.layer import ConvLayer
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: ConvLayer) -> Tensor:
+    """The layer in any dtype, on any device; x (n, c, h, w)."""
+    x, padding = padded(x, layer)
+    y = torch.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+    return activated(y if residual is None else y + residual, layer)
+
+
+def padded(x: Tensor, layer: ConvLayer) -> tuple[Tensor, tuple[int, int]]:
+    """The input and the padding that torch's convolution can take, which is the same on both sides."""
+    top, bottom, left, right = layer.padding
+    if (top, left) == (bottom, right):
+        return x, (top, left)
+    return F.pad(x, (left, right, top, bottom)), (0, 0)
+
+
+def activated(y: Tensor, layer: ConvLayer) -> Tensor:
+    """The layer's activation."""
+    if layer.activation == "relu":
+        return F.relu(y)
+    if layer.activation == "relu6":
+        return F.relu6(y)
+    if layer.activation == "leaky_relu":
+        return F.leaky_relu(y, layer.slope)
+    return y
+
+
+def before_activation(grad: Tensor, y: Tensor, layer: ConvLayer) -> Tensor:
+    """The gradient before the activation, from that after it and the layer's output y."""
+    if layer.activation == "none":
+        return grad
+    if layer.activation == "leaky_relu":
+        return torch.where(y > 0, grad, grad * layer.slope)
+    passed = grad.masked_fill(y <= 0, 0)
+    return passed.masked_fill(y >= 6, 0) if layer.activation == "relu6" else passed
+
+
+def gradients(grad: Tensor, x: Tensor, weight: Tensor, layer: ConvLayer, wanted: tuple[bool, bool, bool]) -> Gradients:
+    """Gradients of x, weight and bias, those that are wanted, by torch's own backward convolution."""
+    wide, padding = padded(x, layer)
+    of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        grad,
+        wide,
+        weight,
+        [weight.shape[0]],
+        layer.stride,
+        padding,
+        layer.dilation,
+        False,
+        [0, 0],
+        layer.groups,
+        wanted,
+    )
+    if wanted[0] and wide is not x:
+        top, _, left, _ = layer.padding
+        of_x = of_x[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+    return of_x, of_weight, of_bias

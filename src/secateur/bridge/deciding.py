@@ -1,0 +1,113 @@
+"""Whether one layer runs on a kernel: it must be possible, accurate on the layer's own data, and faster than torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from secateur.bridge import by_torch
+from secateur.bridge.accelerated_conv import AcceleratedConv, Asked, Conv
+from secateur.bridge.acceleration import LayerReport
+from secateur.bridge.recognising import USUAL_SLOPE, hooked
+from secateur.bridge.timing import compare
+from secateur.errors import KernelError
+from secateur.kernels.accuracy import accuracy_limit
+
+LAYER_SECONDS = 0.25
+CHECKED_MACS = 1 << 30
+"""The error of a layer is measured on as many rows of its first image as take so many multiplications."""
+OWN_DATA_MARGIN = 4.0
+"""A class bounds the error on normal data; on a layer's own weights and the example it may be so many times larger."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A convolution as it is called in a model, and what can be done in the same call."""
+
+    name: str
+    conv: Conv
+    activation: str = "none"
+    slope: float = USUAL_SLOPE
+    fused: tuple[str, ...] = ()
+
+
+def refusal(conv: nn.Module) -> str:
+    """Why a convolution is left to torch whatever its input; empty where nothing speaks against it."""
+    kind = nn.Conv1d if isinstance(conv, nn.Conv1d) else nn.Conv2d
+    if not isinstance(conv, kind):
+        return "only Conv1d and Conv2d have kernels"
+    if type(conv).forward is not kind.forward or type(conv)._conv_forward is not kind._conv_forward:
+        return f"{type(conv).__name__} computes in its own way"
+    if hooked(conv):
+        return "it has hooks"
+    if conv.weight.dtype != torch.float32:
+        return f"its weights are {conv.weight.dtype}; kernels are for float32"
+    return "" if conv.weight.device.type == "cpu" else f"its weights are on {conv.weight.device}"
+
+
+def decided(
+    site: Site, x: Tensor, residual: Tensor | None, asked: Asked, *, measure: bool
+) -> tuple[LayerReport, AcceleratedConv | None]:
+    """What becomes of a layer with this input: its row of the report, and the module that replaces it or None."""
+    report = LayerReport(site.name, f"{_sizes(x.shape)}, {_sizes(site.conv.weight.shape)}", fused=site.fused)
+    reason = refusal(site.conv)
+    if not reason and (x.dtype != torch.float32 or x.numel() == 0):
+        reason = "its input is empty" if x.numel() == 0 else f"its input is {x.dtype}; kernels are for float32"
+    if reason:
+        return replace(report, reason=reason), None
+    made = AcceleratedConv(site.conv, asked, activation=site.activation, slope=site.slope)
+    made.plan_for(x)
+    try:
+        kept = made.kept(x, residual)
+    except KernelError as error:
+        return replace(report, reason=str(error)), None
+    if kept.kernel is None:
+        return replace(report, reason=kept.reason), None
+    chosen = kept.kernel.choice.chosen
+    error = _error(made, x, residual)
+    report = replace(report, error=error, class_error=chosen.error)
+    limit = OWN_DATA_MARGIN * accuracy_limit(asked.accuracy)
+    if not error <= limit:
+        return replace(report, reason=f"{chosen.algorithm} has an error above {limit:.1e} on its own data"), None
+    if measure:
+        measured = compare(_by_torch(site, x, residual), lambda: made(x, residual), seconds=LAYER_SECONDS)
+        report = replace(report, before_us=measured.before_us, after_us=measured.after_us)
+        if not measured.faster:
+            return replace(report, reason=f"{chosen.algorithm} is not faster by more than noise"), None
+    return replace(report, algorithm=chosen.algorithm), made
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _by_torch(site: Site, x: Tensor, residual: Tensor | None) -> Callable[[], Tensor]:
+    """The same work by torch's own operators."""
+    finish = {
+        "none": lambda y: y,
+        "relu": torch.relu_,
+        "relu6": lambda y: nn.functional.relu6(y, inplace=True),
+        "leaky_relu": lambda y: nn.functional.leaky_relu(y, site.slope, inplace=True),
+    }[site.activation]
+
+    def run() -> Tensor:
+        y = site.conv(x)
+        return finish(y if residual is None else y.add_(residual))
+
+    return run
+
+
+def _error(made: AcceleratedConv, x: Tensor, residual: Tensor | None) -> float:
+    """max|y - y64| / max|y64| on rows of the first image, for a residual of zeros, divided before the activation."""
+    wide, weight, layer = made.prepared(x), made.weight, made.plan
+    found = made.plane(made(x, None if residual is None else torch.zeros_like(residual)))[:1]
+    rows = max(1, min(found.shape[2], CHECKED_MACS // max(1, found.shape[3] * weight.numel())))
+    first, last = layer.padding[0], (rows - 1) * layer.stride[0] + layer.dilation[0] * (weight.shape[2] - 1) + 1
+    part = nn.functional.pad(wide[:1].double(), (*layer.padding[2:], first, layer.padding[1]))[:, :, :last]
+    bias = None if made.bias is None else made.bias.double()
+    y = torch.conv2d(part, weight.double(), bias, layer.stride, 0, layer.dilation, layer.groups)
+    worst, scale = (found[:, :, :rows].double() - by_torch.activated(y, layer)).abs().max(), y.abs().max()
+    return float(worst / scale if scale > 0 else worst)

@@ -1,0 +1,163 @@
+"""Replace the convolutions of a traced model: fold norms, take what follows into the same call, decide, rewrite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
+from secateur.bridge.acceleration import LayerReport
+from secateur.bridge.deciding import Site, decided, refusal
+from secateur.bridge.folding import folded, plain
+from secateur.bridge.recognising import Chain, chains, foldable_norms
+from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, watched
+
+FUNCTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d)
+MODULES = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+Decision = tuple[LayerReport, AcceleratedConv | None]
+
+
+def replace_in_graph(
+    module: fx.GraphModule, inputs: tuple[Any, ...], asked: Asked, *, measure: bool
+) -> list[LayerReport]:
+    """Change the graph in place; a row for every convolution."""
+    norms = _fold(module)
+    let_any_layout_pass(module)
+    seen = watched(module, inputs)
+    keep_layout_of_outputs(module, seen)
+    module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - an overload torch forgot
+    taken = _taken(module, seen)
+    decider = _Decider(module, taken, norms, (asked, measure))
+    decider.run(*inputs)
+    for chain in taken:
+        _, made = decider.decisions[chain.conv]
+        if made is not None:
+            _rewrite(module, chain, made)
+    module.delete_all_unused_submodules()
+    module.graph.lint()
+    module.recompile()
+    rows = {chain.conv: decider.decisions[chain.conv][0] for chain in taken}
+    return [rows[node] for node in seen if node in rows] + _others(module)
+
+
+def _convs(module: fx.GraphModule) -> list[fx.Node]:
+    calls = [node for node in module.graph.nodes if node.op == "call_module"]
+    return [n for n in calls if isinstance(module.get_submodule(str(n.target)), nn.Conv1d | nn.Conv2d) and n.args]
+
+
+def _fold(module: fx.GraphModule) -> set[fx.Node]:
+    """Fold what can be; the convolutions that took a norm in."""
+    done = set()
+    for conv, norm in foldable_norms(module.graph, module, _convs(module)):
+        layer, after = (module.get_submodule(str(node.target)) for node in (conv, norm))
+        assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+        assert isinstance(after, nn.BatchNorm1d | nn.BatchNorm2d)
+        made = None if _own_class(layer) else folded(layer, after)
+        if made is not None:
+            module.set_submodule(str(conv.target), made)
+            norm.replace_all_uses_with(conv)
+            module.graph.erase_node(norm)
+            done.add(conv)
+    module.recompile()
+    return done
+
+
+def _own_class(layer: nn.Module) -> bool:
+    return "its own way" in refusal(layer)
+
+
+def _taken(module: fx.GraphModule, seen: dict[fx.Node, Seen]) -> list[Chain]:
+    """One chain a convolution, none sharing a node; the largest layers choose first."""
+
+    def macs(conv: fx.Node) -> int:
+        layer = module.get_submodule(str(conv.target))
+        assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+        return layer.weight[0].numel() * (prod(seen[conv].shape) if conv in seen else 0)
+
+    found: list[Chain] = []
+    used: set[fx.Node] = set()
+    for conv in sorted(_convs(module), key=macs, reverse=True):
+        for chain in chains(conv, module):
+            if used.isdisjoint(chain.nodes) and _alike(chain, seen):
+                found.append(chain)
+                used.update(chain.nodes)
+                break
+    return found
+
+
+def _alike(chain: Chain, seen: dict[fx.Node, Seen]) -> bool:
+    """Whether a residual has the shape and dtype of what it is added to."""
+    if chain.residual is None:
+        return True
+    first, second = seen.get(chain.conv), seen.get(chain.residual)
+    return first is not None and second is not None and (first.shape, first.dtype) == (second.shape, second.dtype)
+
+
+class _Decider(fx.Interpreter):
+    """Runs the graph by torch and decides every chain when its last node has run, with the real tensors."""
+
+    def __init__(
+        self, module: fx.GraphModule, taken: list[Chain], norms: set[fx.Node], how: tuple[Asked, bool]
+    ) -> None:
+        super().__init__(module)
+        self.decisions: dict[fx.Node, Decision] = {}
+        self._norms, self._how = norms, how
+        self._last = {chain.nodes[-1]: chain for chain in taken}
+        self._needed = {node: node.args[0] for node in (chain.conv for chain in taken)}
+        self._needed |= {chain.addition: chain.residual for chain in taken if chain.addition}
+        self._kept: dict[fx.Node, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        needed = self._needed.get(n)
+        if isinstance(needed, fx.Node):
+            self._kept[n] = self.env[needed]
+        value = super().run_node(n)
+        if (chain := self._last.get(n)) is not None:
+            x = self._kept.pop(chain.conv)
+            residual = self._kept.pop(chain.addition) if chain.addition else None
+            self.decisions[chain.conv] = self._decided(chain, x, residual)
+        return value
+
+    def _decided(self, chain: Chain, x: Tensor, residual: Tensor | None) -> Decision:
+        name = str(chain.conv.target)
+        conv = self.module.get_submodule(name)
+        assert isinstance(conv, nn.Conv1d | nn.Conv2d)
+        if not refusal(conv):
+            conv = plain(conv, conv.weight, conv.bias)
+        fused = (*(["batch norm"] if chain.conv in self._norms else []), *chain.fused)
+        asked, measure = self._how
+        site = Site(name, conv, chain.kind, chain.slope, fused)
+        report, made = decided(site, x, residual, asked, measure=measure)
+        if made is None:
+            report = replace(report, fused=("batch norm",) if chain.conv in self._norms else ())
+        return report, made
+
+
+def _rewrite(module: fx.GraphModule, chain: Chain, made: AcceleratedConv) -> None:
+    """One call at the place of the chain's last node."""
+    name, last = str(chain.conv.target), chain.nodes[-1]
+    if sum(node.op == "call_module" and node.target == name for node in module.graph.nodes) > 1:
+        name = f"{name}_as_{chain.conv.name}"  # other calls of a shared module are decided on their own
+    with module.graph.inserting_after(last):
+        inputs = (chain.conv.args[0], *([chain.residual] if chain.residual else []))
+        call = module.graph.call_module(name, inputs)
+    module.set_submodule(name, made)
+    last.replace_all_uses_with(call)
+    for node in reversed(chain.nodes):
+        module.graph.erase_node(node)
+
+
+def _others(module: fx.GraphModule) -> list[LayerReport]:
+    """Rows for convolutions that are no Conv1d or Conv2d module."""
+    rows = []
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target in FUNCTIONS:
+            rows.append(LayerReport(node.name, "", reason="it is called as a function; only modules are replaced"))
+        elif node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), MODULES):
+            kind = type(module.get_submodule(str(node.target))).__name__
+            rows.append(LayerReport(str(node.target), "", reason=f"kernels compute Conv1d and Conv2d, not {kind}"))
+    return rows

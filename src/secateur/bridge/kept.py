@@ -1,0 +1,138 @@
+"""Kernels with the packed weights of torch tensors that are alive: gone with the tensor, packed anew when it changes.
+
+A kernel's weights are known by the tensor they came from, by its memory and by its version, which torch raises with
+every change in place, also one by compiled code. Like autograd, this cannot see a change through `.data`:
+`forget(weight)` is for that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from secateur.bridge.layer import ConvLayer
+from secateur.errors import KernelError
+from secateur.kernels.conv import Conv2dKernel, ConvOptions
+from secateur.kernels.epilogue import Epilogue
+
+SHAPES = 8
+"""A weight has kernels for at most so many shapes of input; others are left to torch. Each holds packed weights."""
+Key = tuple[str, torch.Size, int, int, bool]
+"""Text of the layer, shape of the input, identity of the bias, threads, whether there is a residual."""
+Stamp = tuple[int, int, int, int]
+"""Memory and version of weight and bias."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A kernel and the size (n, k, h, w) of its output, or why there is none; and what its weights came from.
+
+    The storages are held so that no other weight can be at the same address.
+    """
+
+    kernel: Conv2dKernel | None
+    size: tuple[int, ...]
+    reason: str
+    stamp: Stamp
+    storages: tuple[object, ...]
+
+
+class Kernels:
+    """Kernels by weight."""
+
+    def __init__(self) -> None:
+        self._by_weight: dict[int, tuple[weakref.ref[Tensor], dict[Key, Kept]]] = {}
+        self._lock = threading.RLock()
+        os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._renew)
+
+    def find(self, x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, text: str) -> Kept:
+        """The kernel for float32 tensors on the CPU, made or packed anew where that is needed."""
+        threads = torch.get_num_threads()
+        key = (text, x.shape, id(bias), threads, residual is not None)
+        entry = self._by_weight.get(id(weight))
+        if entry is not None and (found := entry[1].get(key)) is not None and found.stamp == _stamp(weight, bias):
+            return found
+        with self._lock:
+            return self._made(key, weight, bias)
+
+    def forget(self, weight: Tensor) -> None:
+        """Drop a weight's kernels."""
+        with self._lock:
+            self._by_weight.pop(id(weight), None)
+
+    def explain(self, weight: Tensor) -> str:
+        """A line or more for every shape of input that was seen."""
+        entry = self._by_weight.get(id(weight))
+        lines = []
+        for key, kept in list(entry[1].items()) if entry else ():
+            told = kept.kernel.explain() if kept.kernel else f"{tuple(key[1])}: left to PyTorch: {kept.reason}"
+            lines.append(told)
+        return "\n".join(lines) or "not called yet"
+
+    def __len__(self) -> int:
+        return len(self._by_weight)
+
+    def _made(self, key: Key, weight: Tensor, bias: Tensor | None) -> Kept:
+        found = self._kernels_of(weight)
+        stamp, old = _stamp(weight, bias), found.get(key)
+        if old is not None and old.stamp == stamp:
+            return old
+        storages = tuple(t.untyped_storage() for t in (weight, bias) if t is not None)
+        if old is not None and old.kernel is None:
+            made = replace(old, stamp=stamp, storages=storages)
+        elif old is not None and old.kernel is not None:
+            made = replace(old, kernel=old.kernel.with_weights(*_arrays(weight, bias)), stamp=stamp, storages=storages)
+        elif sum(kept.kernel is not None for kept in found.values()) >= SHAPES:
+            return Kept(None, (), f"this weight has kernels for {SHAPES} other shapes of input", stamp, storages)
+        else:
+            made = _new(key, weight, bias, (stamp, storages))
+        found[key] = made
+        return made
+
+    def _kernels_of(self, weight: Tensor) -> dict[Key, Kept]:
+        number = id(weight)
+        if number not in self._by_weight:
+            self._by_weight[number] = weakref.ref(weight, lambda _: self._by_weight.pop(number, None)), {}
+        return self._by_weight[number][1]
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+
+def _stamp(weight: Tensor, bias: Tensor | None) -> Stamp:
+    if bias is None:
+        return weight.data_ptr(), weight._version, 0, 0
+    return weight.data_ptr(), weight._version, bias.data_ptr(), bias._version
+
+
+def _arrays(weight: Tensor, bias: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
+    return _array(weight), None if bias is None else _array(bias)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+def _new(key: Key, weight: Tensor, bias: Tensor | None, origin: tuple[Stamp, tuple[object, ...]]) -> Kept:
+    layer = ConvLayer.read(key[0])
+    size = key[1][0], key[1][2], key[1][3]
+    if layer.sizes and size not in layer.sizes:
+        return Kept(None, (), f"kernels are for {' and '.join(map(str, layer.sizes))} alone", *origin)
+    shape = layer.shape(tuple(key[1]), tuple(weight.shape))
+    epilogue = Epilogue(layer.activation, key[4], layer.slope)
+    options = ConvOptions(layer.accuracy, layer.threads or key[3])
+    try:
+        kernel = Conv2dKernel(shape, *_arrays(weight, bias), epilogue=epilogue, options=options)
+    except KernelError as error:
+        return Kept(None, (), str(error), *origin)
+    n, h, w, c = shape.output_shape
+    return Kept(kernel, (n, c, h, w), "", *origin)
+
+
+KERNELS = Kernels()
