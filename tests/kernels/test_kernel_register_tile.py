@@ -8,7 +8,6 @@ import pytest
 from kernel_cases import HERE
 from secateur.kernels.build import CodeUnit, built
 from secateur.kernels.code import PTR, Module
-from secateur.kernels.memory import aligned
 from secateur.kernels.record import Record, float_bits
 from secateur.kernels.register_tile import WALK, Tile, emit_tile, tile_product
 from secateur.kernels.target import TARGETS
@@ -63,11 +62,3 @@ def test_records():
     with pytest.raises(TypeError, match="two"):
         record.pack(one=1)
     assert np.array([float_bits(-0.3)], np.int64).view(np.float32)[0] == np.float32(-0.3)
-
-
-def test_memory_starts_at_a_cache_line():
-    for shape in (1, 7, (3, 5)):
-        found = aligned(shape)
-        assert found.ctypes.data % 64 == 0
-        assert found.dtype == np.float32
-        assert not found.any()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,7 +26,9 @@ def aligned(shape: tuple[int, ...] | int) -> np.ndarray:
 
 
 def _map(size_bytes: int) -> mmap.mmap:
-    space = mmap.mmap(-1, (-(-size_bytes // PAGE_BYTES) + 1) * PAGE_BYTES)
+    """Memory with room for size_bytes from its first large page on; of this process alone, also after a fork."""
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    space = mmap.mmap(-1, (-(-size_bytes // PAGE_BYTES) + 1) * PAGE_BYTES, **private)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         space.madvise(mmap.MADV_HUGEPAGE)
     return space
@@ -42,28 +43,40 @@ def _large_page(space: mmap.mmap) -> int:
     return -(-_address(space) // PAGE_BYTES) * PAGE_BYTES
 
 
+@dataclass(frozen=True)
+class Workspace:
+    """Scratch memory: size_bytes from `address` on, at a large page."""
+
+    address: int
+    size_bytes: int
+    memory: mmap.mmap
+
+
 class Workspaces:
     """Scratch memory that all layers share, so that it stays in the cache from layer to layer.
 
-    `lend` hands out the one used last and grown to the size asked for; threads that ask at the same time get their own.
+    `take` hands out the one given back last, or a new one where it is too small; threads that work at the same time
+    have one each. Whoever takes one gives it back.
     """
 
     def __init__(self) -> None:
-        self._free: list[mmap.mmap] = []
+        self._free: list[Workspace] = []
 
-    @contextmanager
-    def lend(self, size_bytes: int) -> Iterator[int]:
-        """The address of at least size_bytes at a multiple of a large page."""
+    def take(self, size_bytes: int) -> Workspace:
+        """At least size_bytes for the caller alone."""
         try:
-            space = self._free.pop()
+            found = self._free.pop()
         except IndexError:
-            space = _map(size_bytes)
-        if len(space) < size_bytes + PAGE_BYTES:
-            space = _map(size_bytes)
-        try:
-            yield _large_page(space)
-        finally:
-            self._free.append(space)
+            return self._new(size_bytes)
+        return found if found.size_bytes >= size_bytes else self._new(size_bytes)
+
+    def give_back(self, workspace: Workspace) -> None:
+        """For the next."""
+        self._free.append(workspace)
+
+    def _new(self, size_bytes: int) -> Workspace:
+        memory = _map(size_bytes)
+        return Workspace(_large_page(memory), max(size_bytes, PAGE_BYTES), memory)
 
 
 WORKSPACES = Workspaces()

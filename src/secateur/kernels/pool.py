@@ -98,11 +98,11 @@ _making = threading.Lock()
 
 def pool_of(target: Target) -> Pool:
     """The process's pool."""
-    if target.name not in _pools:
+    found = _pools.get(target.name)
+    if found is None:
         with _making:
-            if target.name not in _pools:
-                _pools[target.name] = Pool(target)
-    return _pools[target.name]
+            found = _pools.get(target.name) or _pools.setdefault(target.name, Pool(target))
+    return found
 
 
 def _forget() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +33,6 @@ from secateur.kernels.regions import flattened
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
 
-UNUSED = {name: 0 for name in CALL.names if name.startswith("_")}
-
 
 @dataclass(frozen=True)
 class Runnable:
@@ -47,15 +46,21 @@ class Runnable:
     empty: bool
     keep: tuple[object, ...] = field(repr=False)
 
+    @functools.cached_property
+    def layer_address(self) -> int:
+        """Where the layer's record lies."""
+        return ctypes.addressof(self.layer)
+
     def run(self, source: int, target: int, residual: int = 0) -> None:
         """One convolution between dense float32 channels_last arrays at these addresses."""
         if self.empty:
             return
-        with WORKSPACES.lend(self.workspace_bytes) as workspace:
-            call = CALL.pack(
-                source=source, target=target, residual=residual, workspace=workspace, next_block=0, arrived=0, **UNUSED
-            )
-            pool_of(self.target).run(self.job, ctypes.addressof(self.layer), ctypes.addressof(call), self.threads)
+        workspace = WORKSPACES.take(self.workspace_bytes)
+        try:
+            call = CALL.array(source, target, residual, workspace.address)  # in the order of CALL, counters at 0
+            pool_of(self.target).run(self.job, self.layer_address, ctypes.addressof(call), self.threads)
+        finally:
+            WORKSPACES.give_back(workspace)
 
 
 @dataclass(frozen=True)
