@@ -58,15 +58,20 @@ class Burst:
     keep: tuple[object, ...] = ()
 
 
+def chains(target: Target) -> int:
+    """Independent sums of the peak loop: all registers but two."""
+    return target.rows * target.columns + target.columns
+
+
 def peak_burst(target: Target) -> Burst:
-    """FMAs on as many accumulators as the register tile has, operands in registers."""
+    """FMAs on all registers."""
 
     def emit() -> str:
         module = Module()
         f = module.function("peak", {"n": I64, "x": PTR})
         kind = vector(target.lanes)
         factor, term = (f.splat(f.load(FLOAT, f["x"] + 4 * i), target.lanes) for i in (0, 1))
-        sums = [f.variable(kind, f.splat(float(i), target.lanes)) for i in range(target.rows * target.columns)]
+        sums = [f.variable(kind, f.splat(float(i), target.lanes)) for i in range(chains(target))]
         with f.loop(0, f["n"]):
             for total in sums:
                 total.set(f.fma(total.get(), factor, term))
@@ -77,8 +82,8 @@ def peak_burst(target: Target) -> Burst:
 
     library = built(CodeUnit("peak", ("peak",), "", emit), target)
     function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(library.addresses["peak"])
-    x = aligned(target.rows * target.panel)
-    width = target.rows * target.columns
+    width = chains(target)
+    x = aligned(width * target.lanes)
     turns = BURST_FMAS // width
 
     def run() -> None:
