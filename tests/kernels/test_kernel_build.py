@@ -99,6 +99,13 @@ def test_where_nothing_can_be_kept_code_runs_all_the_same(cache):
         assert answer(unit(6)) == 6
 
 
+def test_a_user_without_a_home_gets_a_warning(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    with pytest.warns(SecateurWarning, match="no home"):
+        assert read_object("one") is None
+
+
 def test_compiling_ahead_in_other_processes(cache):
     emitted: list[int] = []
     units = [unit(n, emitted) for n in (1, 2, 3)]

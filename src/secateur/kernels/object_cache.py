@@ -61,11 +61,12 @@ def _checksum(key: str, content: bytes) -> bytes:
 
 def _private_folder() -> Path | None:
     """The folder, made where it is missing; None, with a warning, where it is not this user's alone."""
-    folder = cache_folder()
+    folder = "the cache folder"
     try:
+        folder = cache_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         reason = str(error)
     else:
         if _private(found, stat.S_ISDIR):
