@@ -142,10 +142,10 @@ def _rewrite(module: fx.GraphModule, chain: Chain, made: AcceleratedConv) -> Non
     name, last = str(chain.conv.target), chain.nodes[-1]
     if sum(node.op == "call_module" and node.target == name for node in module.graph.nodes) > 1:
         name = f"{name}_as_{chain.conv.name}"  # other calls of a shared module are decided on their own
+    module.add_submodule(name, made)
     with module.graph.inserting_after(last):
         inputs = (chain.conv.args[0], *([chain.residual] if chain.residual else []))
         call = module.graph.call_module(name, inputs)
-    module.set_submodule(name, made)
     last.replace_all_uses_with(call)
     for node in reversed(chain.nodes):
         module.graph.erase_node(node)

@@ -108,8 +108,8 @@ def _apart(a: Any, b: Any) -> float:
     same = (wide == other) | (wide.isnan() & other.isnan())
     if not torch.isfinite(torch.where(same, 0, wide - other)).all():
         return float("inf")
-    scale = float(torch.where(torch.isfinite(wide), wide, 0).abs().max())
-    return float(torch.where(same, 0, wide - other).abs().max()) / scale if scale else float("inf")
+    scale, worst = (float(t.abs().max()) for t in (wide.nan_to_num(0, 0, 0), torch.where(same, 0, wide - other)))
+    return worst / scale if scale else float("inf") if worst else 0.0
 
 
 def _defaults(model: nn.Module, given: int) -> dict[str, Any]:

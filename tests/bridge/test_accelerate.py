@@ -1,0 +1,156 @@
+"""bridge.accelerate: whole models, traced or not; right on every shape; undone where it does not pay."""
+
+import copy
+import json
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+import secateur as sct
+from bridge_cases import CLOSE, Branching, SmallNet, apart, exact, settled
+from secateur.bridge import accelerate as verb
+from secateur.bridge import deciding
+from secateur.bridge.accelerated_conv import AcceleratedConv
+from secateur.bridge.timing import Comparison
+from secateur.errors import KernelError
+
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+X = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    return settled(SmallNet())
+
+
+def test_the_model_stays_as_it_is(net):
+    net.train()
+    before = copy.deepcopy(net.state_dict())
+    fast = sct.accelerate(net, X, measure=False)
+    assert net.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert not any(isinstance(module, AcceleratedConv) for module in net.modules())
+    assert apart(fast(X), exact(net.eval(), X)) < CLOSE
+    assert fast.report.replaced == 6
+    assert json.loads(fast.report.to_json())["replaced"] == 6
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 12, 12), (3, 3, 12, 12), (1, 3, 11, 12)])
+def test_other_shapes(net, shape):
+    fast, x = sct.accelerate(net, X, measure=False), torch.randn(shape)
+    assert apart(fast(x), exact(net, x)) < CLOSE
+
+
+def test_what_cannot_be_traced_is_replaced_layer_by_layer():
+    torch.manual_seed(0)
+    model, x = Branching().eval(), torch.randn(2, 4, 6, 6)
+    fast = sct.accelerate(model, x, measure=False)
+    assert apart(fast(x), exact(model, x)) < CLOSE
+    assert [row.name for row in fast.report.layers] == ["conv", "line"]
+    assert fast.report.replaced == 2
+    assert "not traced" in str(fast.report)
+    assert "TraceError" in str(fast.report)
+
+
+def test_a_layer_the_example_does_not_reach():
+    class Unreached(Branching):
+        def forward(self, x):
+            return self.conv(x) if x.sum() < 1e9 else self.line(x)
+
+    fast = sct.accelerate(Unreached(), torch.randn(1, 4, 6, 6), measure=False)
+    assert "not called" in {row.name: row.reason for row in fast.report.layers}["line"]
+
+
+@pytest.mark.parametrize(("layer", "whole"), [(True, True), (True, False), (False, True)])
+def test_what_is_not_faster_is_left(monkeypatch, net, layer, whole):
+    monkeypatch.setattr(deciding, "compare", lambda *_, **__: Comparison(10.0, 5.0, layer))
+    monkeypatch.setattr(verb, "compare", lambda *_, **__: Comparison(100.0, 50.0, whole))
+    fast = sct.accelerate(net, X)
+    assert apart(fast(X), exact(net, X)) < CLOSE
+    kept = any(isinstance(module, AcceleratedConv) for module in fast.modules())
+    assert kept == (layer and whole) == bool(fast.report.replaced)
+    assert ("the whole is not faster" in str(fast.report)) == (layer and not whole)
+    assert layer or all("not faster by more than noise" in row.reason for row in fast.report.layers)
+
+
+def test_a_measured_run_from_start_to_end(monkeypatch, net):
+    monkeypatch.setattr(deciding, "LAYER_SECONDS", 0)
+    monkeypatch.setattr(verb, "MODEL_SECONDS", 0)
+    fast = sct.accelerate(net, X)
+    assert all(row.before_us and row.after_us for row in fast.report.layers)
+    assert all(row.algorithm or row.reason for row in fast.report.layers)
+    assert apart(fast(X), exact(net, X)) < CLOSE
+
+
+def test_outputs_that_differ_undo_everything(monkeypatch, net):
+    monkeypatch.setattr(verb, "LARGEST_DIFFERENCE", 0.0)
+    fast = sct.accelerate(net, X, measure=False)
+    assert fast.report.replaced == 0
+    assert "please report it" in str(fast.report)
+    assert torch.equal(fast(X), net(X))
+
+
+def test_it_is_for_inference_and_can_be_copied(net):
+    fast = sct.accelerate(net, X, measure=False)
+    assert torch.equal(copy.deepcopy(fast)(X), fast(X))
+    assert fast.eval() is fast
+    with pytest.raises(KernelError, match="inference"):
+        fast.train()
+
+
+def test_several_inputs_and_outputs():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x, scale):
+            return {"y": self.conv(x) * scale, "x": x}
+
+    model, scale = Two().eval(), torch.tensor(2.0)
+    fast = sct.accelerate(model, (X, scale), measure=False)
+    assert apart(fast(X, scale)["y"], 2 * exact(model.conv, X)) < CLOSE
+    assert fast.report.replaced == 1
+
+
+def test_inside_inference_mode(net):
+    with torch.inference_mode():
+        fast = sct.accelerate(net, X, measure=False)
+        assert apart(fast(X), exact(net, X)) < CLOSE
+    assert fast.report.replaced == 6
+    assert apart(fast(X), exact(net, X)) < CLOSE
+
+
+def test_it_compiles_to_one_graph_and_exports(net):
+    fast = sct.accelerate(net, X, measure=False)
+    torch._dynamo.reset()
+    compiled = torch.compile(fast, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        assert apart(compiled(X), exact(net, X)) < CLOSE
+    program = torch.export.export(fast, (X,))
+    assert program.graph_module.code.count("secateur.conv2d_inference") == 6
+    assert apart(program.module()(X), exact(net, X)) < CLOSE
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler on this machine, which torch.compile's inductor needs")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_it_compiles_with_inductor(net):
+    torch._dynamo.reset()
+    fast = sct.accelerate(net, X, measure=False)
+    compiled = torch.compile(fast, fullgraph=True)
+    with torch.no_grad(), torch._inductor.config.patch(freezing=True):
+        assert apart(compiled(X), exact(net, X)) < CLOSE
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"accuracy": "sloppy"}, "sloppy"), ({"threads": 0}, "threads=0"), ({"example": torch.zeros(1)}, "example")],
+)
+def test_misuse(net, options, message):
+    given = {"example": X} | options
+    with pytest.raises(KernelError, match=message):
+        sct.accelerate(net, **given)
