@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kernel_cases import HERE, error, make_layer, result
-from secateur.kernels.algorithms import POINTS, Exact, Tiling, axis_algorithm, catalogue
+from secateur.kernels.algorithms import LONGEST_TILE, Exact, Tiling, axis_algorithm, catalogue
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking, transformed_weights
 from secateur.kernels.runnable import Setting, fast_runnable, fast_weights, padded_bias
@@ -49,10 +49,14 @@ def test_weights_are_transformed_in_float64():
     np.testing.assert_allclose(found[:, 1, 2], one, rtol=1e-12)
 
 
-@pytest.mark.parametrize("count", POINTS)
-def test_points_are_distinct_and_as_many_as_they_say(count):
-    assert len(set(POINTS[count])) == count
-    assert axis_algorithm(max(1, count), 2 if count else 1).proves()
+@pytest.mark.parametrize("taps", range(2, 8))
+def test_every_algorithm_of_the_catalogue_is_one(taps):
+    tilings = catalogue((taps, 1))
+    assert max(one.outputs[0] for one in tilings) == min(8, LONGEST_TILE + 1 - taps)
+    for one in tilings:
+        axis = axis_algorithm(one.outputs[0], taps)
+        assert axis.proves()
+        assert axis.products == one.products
 
 
 def test_catalogue():

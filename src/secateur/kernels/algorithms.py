@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import product
 from typing import Protocol
 
@@ -16,37 +15,21 @@ from secateur.kernels.build import emitters
 from secateur.kernels.object_cache import read_object, write_object
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.nesting import nested, of_points
+from secateur.maths.points import good_points
 from secateur.maths.scaling import balanced
 
 Pair = tuple[int, int]
 
 
-def _pairs(*positive: str) -> tuple[Fraction, ...]:
-    """0 and both signs of each number."""
-    return (Fraction(0), *(sign * Fraction(p) for p in positive for sign in (1, -1)))
-
-
-POINTS: dict[int, tuple[Fraction, ...]] = {
-    0: (),
-    1: _pairs(),
-    2: (*_pairs(), Fraction(1)),
-    3: _pairs("1"),
-    4: (*_pairs("3/4"), Fraction(2)),
-    5: _pairs("2/3", "3/2"),
-    6: (*_pairs("1/2", "1"), Fraction(3)),
-    7: _pairs("1/2", "1", "2"),
-    8: (*_pairs("2/5", "4/5", "4/3"), Fraction(3)),
-    9: _pairs("2/5", "4/5", "5/4", "5/2"),
-}
-"""Number of finite points m + r - 2 -> the points, infinity apart, as `maths.point_search` finds them: those over which
-rounding errors grow least."""
 LARGEST_OUTPUTS = 8
+LONGEST_TILE = 10
+"""Inputs of a tile along an axis; beyond, rounding errors leave every class of accuracy."""
 
 
 @functools.cache
 def axis_algorithm(outputs: int, taps: int) -> Bilinear:
     """F(outputs, taps) in one dimension, scaled so that its transforms multiply little."""
-    return balanced(of_points(outputs, taps, POINTS[outputs + taps - 2]))
+    return balanced(of_points(outputs, taps, good_points(outputs, taps)))
 
 
 @functools.cache
@@ -169,5 +152,5 @@ def catalogue(taps: Pair) -> list[Tiling]:
     """What there is for a kernel; an axis with one tap is not tiled."""
     if taps == (1, 1):
         return []
-    axes = [[1] if r == 1 else [m for m in range(2, LARGEST_OUTPUTS + 1) if m + r - 2 in POINTS] for r in taps]
+    axes = [[1] if r == 1 else [m for m in range(2, LARGEST_OUTPUTS + 1) if m + r - 1 <= LONGEST_TILE] for r in taps]
     return [Tiling((rows, columns), taps) for rows, columns in product(*axes)]
