@@ -14,7 +14,8 @@ from secateur.bridge.timing import compare, judged
         ([(1.01, 1.0)] * 9, False),
         ([(1.0, 2.0)] * 9, False),
         ([(2.0, 1.0)] * 6 + [(1.0, 2.0)] * 3, False),
-        ([(2.0, 1.0)] * 8 + [(1.0, 9.0)], True),
+        ([(9.0, 1.0)] * 8 + [(1.0, 1.0)], False),
+        ([(2.0, 1.0)] * 8 + [(3.0, 9.0)], True),
     ],
 )
 def test_judged(pairs, faster):
