@@ -1,5 +1,6 @@
 """The documents run: code is executed, links lead somewhere, every public name and every verb is documented."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -73,7 +74,8 @@ def test_readme_code_runs(tmp_path):
     assert code
     program = "import torch\ntorch.manual_seed(0)\ntorch.set_num_threads(1)\n" + "\n".join(code)
     command = [sys.executable, "-W", "error", "-c", program]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 
 
