@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from bridge_cases import CLOSE, SmallNet, apart, exact, settled
+from bridge_cases import CLOSE, Residual, SmallNet, apart, exact, settled
 from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
 from secateur.bridge.graph_sites import replace_in_graph
 from secateur.bridge.tracing import traced
@@ -39,6 +39,11 @@ def test_norms_residuals_and_activations_become_one_call():
     assert kinds.count(AcceleratedConv) == 6
     assert nn.BatchNorm2d not in kinds
     assert nn.ReLU not in kinds
+
+
+def test_a_residual_that_was_itself_replaced():
+    graph, rows = rewritten(settled(nn.Sequential(Residual(3), Residual(3), Residual(3))), X)
+    assert [row.fused[1:] for row in rows] == [("relu",), ("residual", "relu")] * 3
 
 
 class Shared(nn.Module):

@@ -143,9 +143,10 @@ def _rewrite(module: fx.GraphModule, chain: Chain, made: AcceleratedConv) -> Non
     if sum(node.op == "call_module" and node.target == name for node in module.graph.nodes) > 1:
         name = f"{name}_as_{chain.conv.name}"  # other calls of a shared module are decided on their own
     module.add_submodule(name, made)
+    # Read off the graph: what the chain was made with may have been replaced since.
+    residual = [value for value in chain.addition.args if value is not chain.conv] if chain.addition else []
     with module.graph.inserting_after(last):
-        inputs = (chain.conv.args[0], *([chain.residual] if chain.residual else []))
-        call = module.graph.call_module(name, inputs)
+        call = module.graph.call_module(name, (chain.conv.args[0], *residual))
     last.replace_all_uses_with(call)
     for node in reversed(chain.nodes):
         module.graph.erase_node(node)
