@@ -22,14 +22,15 @@ RESULTS = HERE / "results"
 
 def record(name: str, **measured: Any) -> None:
     """Append a line to results/<name>.jsonl and print it."""
-    line = json.dumps({**measured, **_circumstances()})
+    line = json.dumps({**measured, **circumstances()})
     print(line)
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.jsonl").open("a") as file:
         file.write(line + "\n")
 
 
-def _circumstances() -> dict[str, Any]:
+def circumstances() -> dict[str, Any]:
+    """Machine, load, versions, commit and command."""
     return {
         "machine": _processor(),
         "cores": os.cpu_count(),
