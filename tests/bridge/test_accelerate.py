@@ -138,8 +138,9 @@ def test_it_compiles_to_one_graph_and_exports(net):
 @pytest.mark.slow
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler on this machine, which torch.compile's inductor needs")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_it_compiles_with_inductor(net):
+def test_it_compiles_with_inductor():
     torch._dynamo.reset()
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()).eval()
     fast = sct.accelerate(net, X, measure=False)
     compiled = torch.compile(fast, fullgraph=True)
     with torch.no_grad(), torch._inductor.config.patch(freezing=True):

@@ -5,8 +5,10 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 
 from bridge_cases import CLOSE, apart, exact
+from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
 from secateur.bridge.fast_conv2d import FastConv2d
 from secateur.errors import KernelError
 
@@ -76,6 +78,29 @@ def test_autocast_and_wrong_channels_are_torchs_matter():
         assert torch.equal(fast(X), conv(X))
     with pytest.raises(RuntimeError, match="channels"):
         fast(X[:, :3])
+
+
+def transformed(net, x, direction):
+    """What torch.func, forward-mode derivatives and TorchScript make of a module."""
+    parameters = dict(net.named_parameters())
+    yield torch.vmap(net)(torch.stack([x, direction]))
+    yield from torch.func.grad(lambda p: torch.func.functional_call(net, p, (x,)).sum())(parameters).values()
+    yield torch.func.jvp(net, (x,), (direction,))[1]
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(net(forward_ad.make_dual(x, direction))).tangent
+    yield tangent
+    yield torch.jit.trace(net, x)(direction)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("accelerated", [True, False])
+def test_transforms_of_torch(accelerated):
+    fast, conv = pair()
+    if accelerated:
+        fast = AcceleratedConv(conv, Asked(keep_layout=True))
+        fast.requires_grad_()
+    for found, expected in zip(transformed(fast, X, X + 1), transformed(conv, X, X + 1), strict=True):
+        assert apart(found, expected.double()) < 1e-6
 
 
 def test_options_that_do_not_fit():

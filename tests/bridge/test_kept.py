@@ -9,7 +9,8 @@ from torch import nn
 from bridge_cases import CLOSE, apart, exact
 from secateur.bridge import kept
 from secateur.bridge.fast_conv2d import FastConv2d
-from secateur.bridge.kept import KERNELS, SHAPES
+from secateur.bridge.kept import KERNELS
+from secateur.bridge.layer import ConvLayer
 from secateur.kernels.conv import Conv2dKernel
 
 X = torch.randn(1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -85,14 +86,22 @@ def test_kernels_go_with_their_weights():
     assert len(KERNELS) == before
 
 
-def test_a_weight_has_kernels_for_few_shapes_and_torch_computes_the_rest():
+def test_a_weight_has_kernels_for_few_shapes_and_torch_computes_the_rest(monkeypatch):
+    monkeypatch.setattr(kept, "SHAPES", 2)
     layer = conv()
-    for height in range(3, 3 + SHAPES + 3):
+    for height in (4, 5, 6, 7, 5):
         x = torch.randn(1, 4, height, 6)
         assert apart(layer(x), exact(layer, x)) < CLOSE
-    assert len(layer.explain().splitlines()) >= SHAPES
-    assert f"{2 + SHAPES}, 6, 4)" in layer.explain()
-    assert f"{3 + SHAPES}, 6, 4)" not in layer.explain()
+    assert [f"(1, {height}, 6, 4)" in layer.explain() for height in (4, 5, 6, 7)] == [True, True, False, False]
+
+
+def test_other_sizes_leave_nothing_behind(monkeypatch):
+    monkeypatch.setattr(kept, "NOTED", 3)
+    layer, text = conv(), ConvLayer(sizes=((1, 6, 6),)).text()
+    for width in range(6, 16):
+        KERNELS.find(torch.zeros(1, 4, 6, width), layer.weight, layer.bias, None, text)
+    assert len(KERNELS.explain(layer.weight).splitlines()) < 12
+    assert KERNELS.explain(layer.weight).count("alone") == 2
 
 
 def test_layers_that_share_a_weight():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.bridge.conv_op import conv2d
+from secateur.bridge.conv_op import conv2d, transformed
 from secateur.bridge.fast_conv2d import laid_out_last
 from secateur.bridge.kept import KERNELS, Kept
 from secateur.bridge.layer import ConvLayer, plane, zeros_around
@@ -69,9 +69,9 @@ class AcceleratedConv(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (n, c, h, w) or (n, c, w), with or without n, and a residual of the output's shape."""
-        other = residual if residual is None else self.plane(residual)
+        other = None if residual is None else self.plane(residual.to(self.weight.dtype))
         y = conv2d(self.prepared(x), self.weight, self.bias, other, self.layer)
-        if self.keep_layout and not laid_out_last(x):
+        if self.keep_layout and not transformed() and not laid_out_last(x):
             y = y.contiguous()
         y = y.squeeze(2) if self.axes == 1 else y
         return y if x.dim() == self.axes + 2 else y.squeeze(0)

@@ -13,9 +13,14 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: ConvLayer) -> Tensor:
     """The layer in any dtype, on any device; x (n, c, h, w)."""
-    x, padding = padded(x, layer)
-    y = torch.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+    y = summed(x, weight, bias, layer)
     return activated(y if residual is None else y + residual, layer)
+
+
+def summed(x: Tensor, weight: Tensor, bias: Tensor | None, layer: ConvLayer) -> Tensor:
+    """The convolution with its bias alone."""
+    x, padding = padded(x, layer)
+    return torch.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
 
 
 def padded(x: Tensor, layer: ConvLayer) -> tuple[Tensor, tuple[int, int]]:

@@ -5,7 +5,8 @@
 
 x (n, c, h, w) in any layout, weight (k, c / groups, r, s), bias (k,) or None, residual of the shape of y or None; y is
 channels_last; layer is the text of a `ConvLayer`. All tensors have one dtype. What is not float32 on a CPU, and input
-of a size the layer names no kernel for, is computed by torch's own convolution.
+of a size the layer names no kernel for, is computed by torch's own convolution. So does `conv2d` below under the
+transforms of torch.func, forward-mode derivatives and torch.jit.trace, which know torch's own operators alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from secateur.bridge import by_torch
 from secateur.bridge.kept import KERNELS
@@ -27,6 +29,8 @@ ARGUMENTS = "(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, str layer
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: str) -> Tensor:
     """The layer, by the operator that fits: differentiable where a gradient is asked for."""
+    if transformed():
+        return by_torch.convolved(x, weight, bias, residual, ConvLayer.read(layer))
     if torch.is_grad_enabled() and (
         x.requires_grad
         or weight.requires_grad
@@ -35,6 +39,14 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | No
     ):
         return torch.ops.secateur.conv2d.default(x, weight, bias, residual, layer)
     return torch.ops.secateur.conv2d_inference.default(x, weight, bias, residual, layer)
+
+
+def transformed() -> bool:
+    """Whether torch is transforming what it runs, other than by compiling it."""
+    if torch.compiler.is_compiling():
+        return False
+    functions = torch._C._are_functorch_transforms_active()
+    return functions or forward_ad._current_level >= 0 or torch._C._is_tracing()
 
 
 def _on_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: str) -> Tensor:
@@ -57,11 +69,11 @@ def _on_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | N
 
 
 def _anywhere(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: str) -> Tensor:
-    y = by_torch.convolved(x, weight, bias, None, ConvLayer.read(layer))
-    if residual is not None:
-        if residual.shape != y.shape or residual.dtype != y.dtype:
+    with torch.autocast(x.device.type, enabled=False):  # an operator computes in the dtype it is given
+        y = by_torch.summed(x, weight, bias, ConvLayer.read(layer))
+        if residual is not None and (residual.shape != y.shape or residual.dtype != y.dtype):
             raise _no_residual(residual, y)
-        y = by_torch.convolved(x, weight, bias, residual, ConvLayer.read(layer))
+        y = by_torch.activated(y if residual is None else y + residual, ConvLayer.read(layer))
     # A copy even where the layout is right: sizes of 1 have strides of their own.
     return torch.empty(y.shape, dtype=y.dtype, device=y.device, memory_format=torch.channels_last).copy_(y)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.bridge.conv_op import conv2d
+from secateur.bridge.conv_op import conv2d, transformed
 from secateur.bridge.kept import KERNELS
 from secateur.bridge.layer import ConvLayer, plane, zeros_around
 
@@ -21,8 +21,8 @@ class FastConv2d(nn.Conv2d):
 
     The first call with an input of a new shape measures which algorithm is fastest there, once a machine; a layer has
     kernels for at most eight shapes. Weights are packed again after they change (not seen: a change through `.data`;
-    call `repack()`). Gradients are those of torch's own convolution. Other dtypes and devices, autocast and further
-    shapes are computed by torch: `explain()` says what is. The output has the layout that nn.Conv2d would give it.
+    call `repack()`). Gradients are those of torch's own convolution. Other dtypes and devices, autocast, torch.func
+    and further shapes are computed by torch: `explain()` says what is. The output has nn.Conv2d's layout.
     """
 
     def __init__(self, *args: Any, accuracy: str = "default", threads: int | None = None, **kwargs: Any) -> None:
@@ -68,6 +68,7 @@ class FastConv2d(nn.Conv2d):
             or input.dim() not in (3, 4)
             or input.shape[-3] != self.in_channels
             or torch.is_autocast_enabled("cpu")
+            or transformed()
         ):
             return super()._conv_forward(input, weight, bias)
         now = self._now()

@@ -23,6 +23,8 @@ from secateur.kernels.epilogue import Epilogue
 
 SHAPES = 8
 """A weight has kernels for at most so many shapes of input; others are left to torch. Each holds packed weights."""
+NOTED = 4 * SHAPES
+"""For at most so many shapes it is remembered what computes them."""
 Key = tuple[str, torch.Size, int, int, bool]
 """Text of the layer, shape of the input, identity of the bias, threads, whether there is a residual."""
 Stamp = tuple[int, int, int, int]
@@ -92,7 +94,8 @@ class Kernels:
             return Kept(None, (), f"this weight has kernels for {SHAPES} other shapes of input", stamp, storages)
         else:
             made = _new(key, weight, bias, (stamp, storages))
-        found[key] = made
+        if made.kernel is not None or len(found) < NOTED:
+            found[key] = made
         return made
 
     def _kernels_of(self, weight: Tensor) -> dict[Key, Kept]:
