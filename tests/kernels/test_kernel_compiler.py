@@ -60,7 +60,7 @@ def test_objects_that_are_damaged_or_lack_a_function_are_refused():
     target = host_target()
     content = compile_object("define void @f() {\n  ret void\n}\n", target)
     assert load_object(content, ("f",), target).addresses["f"]
-    with pytest.raises(KernelError, match="lacks g"):
+    with pytest.raises(KernelError, match=r"could not be loaded.*\bg\b"):
         load_object(content, ("f", "g"), target)
     with pytest.raises(KernelError, match="could not be loaded"):
         load_object(b"no object at all", ("f",), target)

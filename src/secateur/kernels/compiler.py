@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ OBJECT_STARTS = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86")
 class Library:
     """Loaded machine code. Addresses stay valid as long as this value lives."""
 
-    engine: Any
+    code: Any
     addresses: dict[str, int]
 
 
@@ -80,18 +81,22 @@ def assembly(ir: str, target: Target) -> str:
 
 def load_object(content: bytes, names: tuple[str, ...], target: Target) -> Library:
     """Link an object file into this process; KernelError where it is damaged or lacks one of `names`."""
-    machine = _machine(target)
     if not content.startswith(OBJECT_STARTS):
         raise KernelError("machine code could not be loaded: it is no object file (LLVM would crash on it)")
+    builder = LLVM.JITLibraryBuilder().add_object_img(content)
+    for name in names:
+        builder.export_symbol(name)
     try:
-        parsed = LLVM.ObjectFileRef.from_data(content)
-        engine = LLVM.create_mcjit_compiler(LLVM.parse_assembly("", LLVM.create_context()), machine)
-        engine.add_object_file(parsed)
-        engine.finalize_object()
+        library = builder.link(_linker(target), f"object {next(_numbers)}")
     except RuntimeError as error:
         raise KernelError(f"machine code could not be loaded: {error}") from error
-    addresses = {name: engine.get_function_address(name) for name in names}
-    missing = [name for name, address in addresses.items() if not address]
-    if missing:
-        raise KernelError(f"machine code lacks {', '.join(missing)}")
-    return Library(engine, addresses)
+    return Library(library, {name: library[name] for name in names})
+
+
+_numbers = itertools.count()
+
+
+@functools.cache
+def _linker(target: Target) -> Any:
+    """One a process: an engine for every object would cost a millisecond each."""
+    return LLVM.create_lljit_compiler(_machine(target), suppress_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,7 @@ def llvm_default_triple() -> str:
     return LLVM.get_default_triple()
 
 
+@functools.cache
 def supported() -> tuple[str, ...]:
     """Names of the targets whose code runs on this machine, fastest first."""
     LLVM.initialize_native_target()
