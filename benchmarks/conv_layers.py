@@ -54,7 +54,7 @@ NETWORKS: dict[str, dict[Layer, int]] = {
         _square(512, 14): 3,
     },
 }
-"""All 3x3 layers of stride 1 for images of 224 x 224, and how often each occurs. He et al. 2015 (ResNet-50 with strides on
+"""All 3x3 layers of stride 1 for images of 224 x 224, and how often each occurs. He et al. 2015 (ResNet-50 strides on
 its 3x3 layers), Simonyan and Zisserman 2014."""
 LARGE = (
     _square(64, 56, 5),
