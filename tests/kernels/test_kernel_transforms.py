@@ -6,8 +6,8 @@ import pytest
 from kernel_cases import HERE, error, make_layer, result
 from secateur.kernels.algorithms import LONGEST_TILE, Exact, Tiling, axis_algorithm, catalogue
 from secateur.kernels.epilogue import Epilogue
-from secateur.kernels.fast import Blocking, transformed_weights
-from secateur.kernels.runnable import Setting, fast_runnable, fast_weights, padded_bias
+from secateur.kernels.fast import PACKED_CHANNELS, Blocking, fast_weights
+from secateur.kernels.runnable import Setting, fast_runnable, padded_bias
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import host_target
 from secateur.maths.nesting import split_fields
@@ -41,12 +41,19 @@ def test_every_way_to_cut_a_layer_up_gives_the_same(blocking):
     np.testing.assert_array_equal(out, result(layer, layer.kernel(algorithm.name)))
 
 
-def test_weights_are_transformed_in_float64():
-    algorithm = Tiling((2, 4), (3, 3))
-    weight = np.random.default_rng(0).standard_normal((3, 2, 3, 3)).astype(np.float32)
-    found = transformed_weights(weight, algorithm)
-    one = np.asarray(algorithm.exact.g, np.float64) @ weight[2, 1].astype(np.float64).ravel()
-    np.testing.assert_allclose(found[:, 1, 2], one, rtol=1e-12)
+@pytest.mark.parametrize("shape", [(3, 2), (70, 5), (33, PACKED_CHANNELS + 3)])
+def test_weights_are_transformed_in_float64_and_rounded_once(shape):
+    algorithm, target = Tiling((2, 4), (3, 3)), host_target()
+    weight = np.random.default_rng(0).standard_normal((*shape, 3, 3)).astype(np.float32)
+    packed = fast_weights(weight, algorithm, target)
+    wide = np.einsum("pt,kct->pck", np.asarray(algorithm.exact.g, np.float64), weight.reshape(*shape, 9).astype(float))
+    for k in range(shape[0]):
+        panel, column = divmod(k, target.panel)
+        width = -(-min(target.panel, shape[0] - panel * target.panel) // target.lanes) * target.lanes
+        found = packed[:, panel].ravel().reshape(len(wide), -1)[:, column : shape[1] * width : width]
+        np.testing.assert_allclose(found, wide[:, :, k], rtol=1e-7, atol=1e-7)
+    sums = packed.sum(dtype=np.float64), wide.sum()
+    assert sums[0] == pytest.approx(sums[1], abs=1e-3)  # zeros where there is no weight
 
 
 @pytest.mark.parametrize("taps", range(2, 8))

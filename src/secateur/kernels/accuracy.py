@@ -11,7 +11,7 @@ import numpy as np
 from secateur.errors import KernelError
 from secateur.kernels.algorithms import Algorithm, Tiling, axis_algorithm
 from secateur.kernels.epilogue import Epilogue
-from secateur.kernels.fast import Blocking, blocks_of
+from secateur.kernels.fast import Blocking, blocks_of, fast_weights
 from secateur.kernels.memory import aligned
 from secateur.kernels.products_stage import SUMMED
 from secateur.kernels.runnable import (
@@ -19,7 +19,6 @@ from secateur.kernels.runnable import (
     direct_runnable,
     direct_weights,
     fast_runnable,
-    fast_weights,
     padded_bias,
 )
 from secateur.kernels.shape import ConvShape, convolve

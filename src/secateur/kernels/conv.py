@@ -11,13 +11,13 @@ from secateur.errors import KernelError
 from secateur.kernels.algorithms import Tiling
 from secateur.kernels.choice import Choice, choose, forced
 from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.fast import fast_weights
 from secateur.kernels.memory import aligned
 from secateur.kernels.runnable import (
     Setting,
     direct_runnable,
     direct_weights,
     fast_runnable,
-    fast_weights,
     padded_bias,
 )
 from secateur.kernels.shape import ConvShape

@@ -22,8 +22,6 @@ from secateur.kernels.fast import (
     input_module,
     layer_numbers,
     output_module,
-    packed_weights,
-    transformed_weights,
 )
 from secateur.kernels.layout import CALL, LAYER
 from secateur.kernels.memory import WORKSPACES, aligned
@@ -95,11 +93,6 @@ def padded_bias(bias: Float32[np.ndarray, " k"] | None, shape: ConvShape, target
     if bias is not None:
         room[: shape.out_channels] = bias
     return room
-
-
-def fast_weights(weight: Float32[np.ndarray, "k c r s"], algorithm: Algorithm, target: Target) -> np.ndarray:
-    """Weights as a fast convolution reads them."""
-    return packed_weights(transformed_weights(weight, algorithm), target)
 
 
 def fast_runnable(
