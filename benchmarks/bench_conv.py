@@ -61,16 +61,19 @@ def prepare(workers: dict[str, Turns], layer: Layer, batch: int, folder: Path) -
     return found
 
 
-def row_of(found: dict[str, dict[str, Any]], times: Times, operations: float) -> dict[str, Any]:
+def row_of(found: dict[str, dict[str, Any]], measured: tuple[Times, Times], operations: float) -> dict[str, Any]:
     """Competitors with milliseconds (quartiles) and direct-equivalent GFLOP/s, and the ratios of the right ones."""
+    times, processor = measured
     ranked = [name for name in PEERS if name in found and not found[name]["wrong"]]
     competitors = {}
     for name, about in found.items():
         ms = [1e3 * seconds for seconds in quartiles(times[name])]
         speed = {"ms": [round(value, 4) for value in ms], "gflops": round(operations / ms[1] / 1e6, 1)}
-        competitors[name] = {**about, "error": float(f"{about['error']:.2e}"), **speed}
+        work = round(1e3 * quartiles(processor[name])[1], 4)
+        competitors[name] = {**about, "error": float(f"{about['error']:.2e}"), **speed, "processor_ms": work}
     ours = [name for name in CLASSES if not found[name]["wrong"]]
-    return {"competitors": competitors, "ratios": ratios(times, ours, ranked), "rounds": len(times[CLASSES[0]])}
+    by = {"ratios": ratios(times, ours, ranked), "processor_ratios": ratios(processor, ours, ranked)}
+    return {"competitors": competitors, **by, "rounds": len(times[CLASSES[0]])}
 
 
 def progress(row: dict[str, Any], position: str) -> str:
@@ -100,8 +103,8 @@ def measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[dict[st
                 found = prepare(workers, layer, batch, folder)
                 owners = {c: workers[e] for e, engine in ENGINES.items() for c in engine.competitors if c in found}
                 least, most = (3, 3) if options.quick else (7, options.rounds)
-                times = rounds(owners, seconds=options.seconds, turn=options.turn, least=least, most=most)
-                row = row_of(found, times, 2.0 * layer.shape(batch).macs)
+                measured = rounds(owners, seconds=options.seconds, turn=options.turn, least=least, most=most)
+                row = row_of(found, measured, 2.0 * layer.shape(batch).macs)
                 about = {"layer": name, "batch": batch, "threads": threads, "peers": versions}
                 yield {**about, **row}, f"[{threads} threads, {number + 1} of {len(wanted)}]"
 
@@ -119,9 +122,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of measurement a row")
     parser.add_argument("--turn", type=float, default=0.02, help="seconds of a competitor's turn")
     parser.add_argument("--rounds", type=int, default=40, help="at most, a row")
+    parser.add_argument("--processor", action="store_true", help="with --summary: ratios of processor times")
     options = parser.parse_args()
+    ranked_by = "processor_ratios" if options.processor else "ratios"
     if options.summary:
-        print(summary(read(RESULTS / "conv.jsonl", circumstances()["machine"])))
+        print(summary(read(RESULTS / "conv.jsonl", circumstances()["machine"], ranked_by)))
         return
     if missing := missing_modules():
         raise SystemExit(f"install {', '.join(missing)} first: see benchmarks/README.md")

@@ -66,7 +66,8 @@ def _ours(name: str, kernel: Any, x: np.ndarray) -> Form:
     y = aligned(kernel.shape.output_shape)
     source, target, chosen = x.ctypes.data, y.ctypes.data, kernel.choice.chosen
     blocks = "" if chosen.blocking is None else f" blocks of {chosen.blocking.block_tiles} tiles"
-    return Form(name, chosen.algorithm + blocks, lambda: kernel.run(source, target), lambda: y)
+    keep = (x, y)  # the kernel has their addresses only
+    return Form(name, chosen.algorithm + blocks, lambda: (kernel.run(source, target), keep), lambda: y)
 
 
 def torch_forms(job: Job) -> Iterator[Form]:
@@ -181,6 +182,7 @@ def _openvino(job: Job, layout: str) -> Form:
             end.model().set_layout(openvino.Layout("NCHW"))
         model = steps.build()
     wish = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": job.threads}
+    wish["ENABLE_CPU_PINNING"] = False  # the worker process does it
     request = openvino.Core().compile_model(model, "CPU", wish).create_infer_request()
     shapes = job.layer.shape(job.batch)
     order = (0, 1, 2, 3) if layout == "NHWC" else (0, 3, 1, 2)
@@ -274,11 +276,14 @@ def _mnn_tensor(array: np.ndarray) -> Any:
 
 @dataclass(frozen=True)
 class Engine:
-    """A process of its own: its competitors, the modules it needs, its ways to run a job."""
+    """A process of its own: its competitors, the modules it needs, its ways to run a job, and who binds each of its
+    threads to a core: "OpenMP", the "worker" process, or the library "itself". Unbound threads share a core for long
+    while another is idle, which costs libraries that wait for one another a factor of 2 to 80."""
 
     competitors: tuple[str, ...]
     modules: tuple[str, ...]
     forms: Callable[[Job], Iterator[Form]]
+    binding: str
 
     def versions(self) -> dict[str, str]:
         """Of its modules, as installed."""
@@ -286,12 +291,12 @@ class Engine:
 
 
 ENGINES = {
-    "secateur": Engine(CLASSES, ("llvmlite",), ours),
-    "torch": Engine(("torch", "torch.compile"), ("torch",), torch_forms),
-    "onnxruntime": Engine(("onnxruntime",), ("onnxruntime", "onnx"), onnxruntime_forms),
-    "openvino": Engine(("openvino",), ("openvino",), openvino_forms),
-    "ncnn": Engine(("ncnn",), ("ncnn",), ncnn_forms),
-    "MNN": Engine(("MNN",), ("MNN", "onnx"), mnn_forms),
+    "secateur": Engine(CLASSES, ("llvmlite",), ours, "worker"),
+    "torch": Engine(("torch", "torch.compile"), ("torch",), torch_forms, "OpenMP"),
+    "onnxruntime": Engine(("onnxruntime",), ("onnxruntime", "onnx"), onnxruntime_forms, "itself"),
+    "openvino": Engine(("openvino",), ("openvino",), openvino_forms, "worker"),
+    "ncnn": Engine(("ncnn",), ("ncnn",), ncnn_forms, "OpenMP"),
+    "MNN": Engine(("MNN",), ("MNN", "onnx"), mnn_forms, "worker"),
 }
 PEERS = tuple(name for engine, row in ENGINES.items() if engine != "secateur" for name in row.competitors)
 

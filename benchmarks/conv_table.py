@@ -22,10 +22,11 @@ def key_of(row: Row) -> Key:
     return row["layer"], row["batch"], row["threads"]
 
 
-def read(path: Path, machine: str) -> dict[Key, Row]:
-    """The last row of each key of this machine."""
+def read(path: Path, machine: str, ranked_by: str = "ratios") -> dict[Key, Row]:
+    """The last row of each key of this machine; as its ratios those of this name."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return {key_of(row): row for row in map(json.loads, lines) if row["machine"] == machine}
+    rows = [row for row in map(json.loads, lines) if row["machine"] == machine]
+    return {key_of(row): {**row, "ratios": row[ranked_by]} for row in rows}
 
 
 def ratio(row: Row, accuracy: str, peers: Iterable[str] | None = None) -> float | None:
@@ -72,9 +73,11 @@ BARS = (
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    lines = [list(head)]
-    lines.append(["---"] * len(lines[0]))
-    lines += [[str(cell) for cell in row] for row in rows]
+    """In markdown; nothing where there are no rows."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not cells:
+        return ""
+    lines = [list(head), ["---"] * len(cells[0]), *cells]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -142,4 +145,4 @@ def summary(rows: Mapping[Key, Row]) -> str:
             )
             parts += [layer_table(chosen.values()), network_table(chosen)]
         parts += [f"### {threads} thread{'s' * (threads > 1)}: bars", bar_table(rows, threads)]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)

@@ -14,17 +14,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from conv_peers import ENGINES
+
 WORKER = Path(__file__).with_name("conv_worker.py")
 Times = dict[str, list[float]]
 
 
-def environment(threads: int, cache: str) -> dict[str, str]:
+def environment(threads: int, cache: str, *, bound: bool) -> dict[str, str]:
     """Of an engine's process. Freed memory stays in it, so that no library pays for new pages at every call."""
     return {
         **os.environ,
+        **({"OMP_PROC_BIND": "true"} if bound else {}),
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
-        "OMP_PROC_BIND": "true",
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
         "XDG_CACHE_HOME": cache,
@@ -69,24 +71,27 @@ class Turns:
 
 def start(engine: str, threads: int, cores: Iterable[int], folder: Path) -> Turns:
     """An engine of conv_peers on these cores."""
+    bound = ENGINES[engine].binding == "OpenMP"
     where = ",".join(str(core) for core in cores)
     command = [sys.executable, str(WORKER), engine, str(threads), where]
-    return Turns(command, folder / f"{engine}.log", environment(threads, str(folder / "cache")))
+    return Turns(command, folder / f"{engine}.log", environment(threads, str(folder / "cache"), bound=bound))
 
 
-def rounds(owners: Mapping[str, Turns], *, seconds: float, turn: float, least: int, most: int) -> Times:
-    """Median seconds of a call, a round and competitor: all take a turn a round, in random order, for about `seconds`
-    in all."""
+def rounds(owners: Mapping[str, Turns], *, seconds: float, turn: float, least: int, most: int) -> tuple[Times, Times]:
+    """Seconds of a call, a round and competitor, by the clock (medians) and of processor time (means): all take a turn
+    a round, in random order, for about `seconds` in all."""
     found: Times = {name: [] for name in owners}
+    processor: Times = {name: [] for name in owners}
     order, spent, number = list(owners), 0.0, 0
     while number < least or (spent < seconds and number < most):
         random.shuffle(order)
         for name in order:
-            times = owners[name].ask(run=name, seconds=turn)
+            times, work = owners[name].ask(run=name, seconds=turn)
             found[name].append(statistics.median(times))
+            processor[name].append(work)
             spent += sum(times)
         number += 1
-    return found
+    return found, processor
 
 
 def quartiles(values: list[float]) -> list[float]:

@@ -21,8 +21,8 @@ RESULTS = HERE / "results"
 
 
 def record(name: str, **measured: Any) -> None:
-    """Append a line to results/<name>.jsonl and print it."""
-    line = json.dumps({**measured, **circumstances()})
+    """Append a line to results/<name>.jsonl and print it. What was measured goes before what is so all around."""
+    line = json.dumps({**measured, **circumstances(), **measured})
     print(line)
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{name}.jsonl").open("a") as file:
