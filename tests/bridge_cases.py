@@ -5,8 +5,13 @@ import copy
 import torch
 from torch import nn
 
+from secateur.bridge.gradient_choice import Verdict
+
 CLOSE = 3e-5
 """max|y - y64| / max|y64| of a layer in class "default" on small random layers."""
+
+PAYS = Verdict(2.0, 1.0, True, 0.5, "in a test")
+"""A kernel is faster than torch for the gradient of an input."""
 
 
 def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -15,7 +20,8 @@ def apart(found: torch.Tensor, expected: torch.Tensor) -> float:
         return float("inf")
     if found.numel() == 0:
         return 0.0
-    worst = float((found.detach().double() - expected.detach()).abs().max() / expected.detach().abs().max())
+    worst = float((found.detach().double() - expected.detach()).abs().max())
+    worst /= float(expected.detach().abs().max()) or 1.0
     return worst if worst == worst else float("inf")
 
 

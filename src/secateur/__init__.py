@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from secateur.ir.plan import Prune as Prune
     from secateur.ir.plan import TensorPlan as TensorPlan
     from secateur.ir.target import Target as Target
+    from secateur.kernels.choice import forget_choices as forget_choices
     from secateur.maths.bilinear import Bilinear as Bilinear
     from secateur.maths.choosing import Wish as Wish
     from secateur.maths.convolution import convolution as convolution
@@ -70,6 +71,7 @@ PUBLIC = {
     "Plan": "secateur.ir.plan",
     "Prune": "secateur.ir.plan",
     "Target": "secateur.ir.target",
+    "forget_choices": "secateur.kernels.choice",
     "Bilinear": "secateur.maths.bilinear",
     "Wish": "secateur.maths.choosing",
     "convolution": "secateur.maths.convolution",

@@ -45,27 +45,65 @@ def test_values_and_gradients_equal_float64(kind, residual):
             assert apart(found.grad, wanted.grad) < CLOSE
 
 
-def test_gradients_of_gradients():
+def leaves(inputs, y, depth):
+    """Gradients of gradients of y, to a depth, each of its own square."""
+    for _ in range(depth):
+        (found,) = torch.autograd.grad(y.square().sum(), inputs[0], create_graph=True)
+        y = found
+    return torch.autograd.grad(y.square().sum(), inputs)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("padding", [(1, 1, 1, 1), (0, 2, 2, 1)])
+def test_gradients_of_gradients(depth, padding):
     x, weight, bias, _ = drawn()
     wide = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
-    text = layer("relu").text()
-
-    def second(y, inputs):
-        (first,) = torch.autograd.grad(y.square().sum(), inputs[0], create_graph=True)
-        return torch.autograd.grad(first.square().sum(), inputs[:2])
-
-    found = second(conv2d(x, weight, bias, None, text), (x, weight))
-    expected = second(convolved(*wide, None, layer("relu")), wide)
+    kind = ConvLayer(padding=padding, activation="leaky_relu", slope=0.3)
+    found = leaves((x, weight), conv2d(x, weight, bias, None, kind.text()), depth)
+    expected = leaves(wide[:2], convolved(*wide, None, kind), depth)
     assert all(apart(a, b) < 10 * CLOSE for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("groups", "dilation"), [(1, (1, 1)), (2, (1, 2))])
+def test_a_transposed_layer_is_the_transpose(groups, dilation):
+    """<conv(x), g> = <x, adjoint(g)>, by kernels as by torch, and with all its gradients."""
+    torch.manual_seed(0)
+    plain = ConvLayer(padding=(1, 0, 2, 1), dilation=dilation, groups=groups)
+    weight = torch.randn(12, 8 // groups, 3, 3, requires_grad=True)
+    x = torch.randn(1, 8, 7, 7, dtype=torch.float64)
+    y = convolved(x, weight.double(), None, None, plain)
+    g = torch.randn(y.shape, requires_grad=True)
+    adjoint = plain.adjoint((3, 3))
+    assert adjoint.adjoint((3, 3)) == plain
+    back = conv2d(g, weight, None, None, adjoint.text())
+    assert (y * g).sum().item() == pytest.approx((x * back).sum().item(), rel=1e-4)
+    wide = [t.detach().double().requires_grad_() for t in (g, weight)]
+    expected = convolved(*wide, None, None, adjoint)
+    assert apart(back, expected) < CLOSE
+    for found, wanted in zip(leaves((g, weight), back, 1), leaves(wide, expected, 1), strict=True):
+        assert apart(found, wanted) < 10 * CLOSE
+
+
+def test_padding_no_transpose_can_have():
+    x, weight, _, _ = drawn(gradients=False)
+    with pytest.raises(KernelError, match="cannot have padding"):
+        convolved(x.transpose(0, 1), weight, None, None, ConvLayer(padding=(3, 3, 3, 3), transposed=True))
 
 
 @pytest.mark.parametrize("name", ["conv2d", "conv2d_inference"])
 @pytest.mark.parametrize("kind", [("none", 0.01), ("leaky_relu", 0.2)])
 def test_operator_check(name, kind):
+    operator = getattr(torch.ops.secateur, name).default
     given = drawn(gradients=name == "conv2d", residual=kind[0] != "none")
-    torch.library.opcheck(getattr(torch.ops.secateur, name).default, (*given, layer(*kind).text()))
-    other = layer(*kind, sizes=((1, 1, 1),)).text()
-    torch.library.opcheck(getattr(torch.ops.secateur, name).default, (*given, other))
+    torch.library.opcheck(operator, (*given, layer(*kind).text()), rtol=1e-3, atol=1e-4)
+    by_torch = layer(*kind, sizes=((1, 1, 1),)).text()
+    torch.library.opcheck(operator, (*given, by_torch), test_utils=("test_schema", "test_faketensor"))
+
+
+def test_operator_check_of_a_transposed_layer():
+    _, weight, _, g = drawn()
+    text = layer().adjoint((3, 3)).text()
+    torch.library.opcheck(torch.ops.secateur.conv2d.default, (g, weight, None, None, text), rtol=1e-3, atol=1e-4)
 
 
 def test_the_operator_without_gradient_is_taken_where_none_is_asked_for():

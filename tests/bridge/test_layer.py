@@ -11,6 +11,7 @@ LAYERS = [
     ConvLayer(),
     ConvLayer((2, 1), (1, 2, 3, 4), (1, 3), 4, "leaky_relu", 0.1, "strict", 3, ((1, 5, 7), (2, 224, 224))),
     ConvLayer(activation="relu6", accuracy="fast", slope=1e-30),
+    ConvLayer(padding=(1, 0, 2, 1), transposed=True),
 ]
 
 
@@ -33,6 +34,7 @@ def test_a_text_that_is_none(text):
         ({"activation": "leaky_relu", "slope": -0.1}, "negative"),
         ({"activation": "leaky_relu", "slope": float("nan")}, "negative"),
         ({"threads": -1}, "threads=-1"),
+        ({"transposed": True, "stride": (1, 2)}, "transposed"),
     ],
 )
 def test_a_layer_that_is_none(options, message):
@@ -47,6 +49,17 @@ def test_shapes():
     for x, weight in (((2, 9, 9, 11), (12, 2, 3, 3)), ((8, 9, 11), (12, 2, 3, 3)), ((2, 8, 9, 11), (12, 2, 3))):
         with pytest.raises(KernelError, match="do not fit"):
             layer.shape(x, weight)
+
+
+def test_adjoint():
+    layer = ConvLayer(padding=(1, 0, 2, 4), dilation=(1, 2), groups=2, threads=3, accuracy="fast", sizes=((1, 5, 7),))
+    adjoint = layer.adjoint((3, 3))
+    assert (adjoint.padding, adjoint.sizes) == ((1, 2, 2, 0), ((1, 4, 9),))
+    assert adjoint.adjoint((3, 3)) == layer
+    shape, back = layer.shape((1, 4, 5, 7), (6, 2, 3, 3)), adjoint.shape((1, 6, 4, 9), (6, 2, 3, 3))
+    assert (shape.input_shape, shape.output_shape) == (back.output_shape, back.input_shape)
+    assert ConvLayer(stride=(1, 2)).adjoint((3, 3)) is None
+    assert ConvLayer(padding=(0, 3, 0, 0)).adjoint((3, 3)) is None
 
 
 @pytest.mark.parametrize(

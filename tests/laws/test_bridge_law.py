@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from bridge_cases import CLOSE, apart, exact
+from bridge_cases import CLOSE, PAYS, apart, exact
 from kernel_cases import own_cache
+from secateur.bridge import kept
 from secateur.bridge.accelerate import accelerate
 from secateur.bridge.fast_conv2d import FastConv2d
 from secateur.kernels import choice
@@ -38,6 +39,7 @@ WORDS = {
         {"padding": "same", "dilation": 3, "padding_mode": "reflect"},
         (1, 8, 7, 7),
     ),
+    "padding beyond the taps": ((8, 8, 3), {"padding": (1, 3)}, (1, 8, 7, 7)),
     "valid": ((8, 8, 3), {"padding": "valid"}, (1, 8, 7, 7)),
     "non-square taps": ((8, 8, (1, 5)), {"padding": (0, 2)}, (1, 8, 7, 11)),
     "non-square image": ((8, 8, 3), {"padding": 1}, (1, 8, 5, 17)),
@@ -74,6 +76,7 @@ LAYOUTS = {
 def glance(monkeypatch):
     monkeypatch.setattr(choice, "ROUNDS", 1)
     monkeypatch.setattr(choice, "FAST_CANDIDATES", 1)
+    monkeypatch.setattr(kept, "against_torch", lambda *_: PAYS)
 
 
 def drawn(word, kind=nn.Conv2d):
@@ -97,6 +100,20 @@ def test_fast_conv2d_computes_it(word):
             or not reference.is_contiguous(memory_format=layout)
         )
     assert "chosen by measurement" in fast.explain(), "a kernel computed it"
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
+@pytest.mark.parametrize("word", WORDS)
+def test_gradients_of_fast_conv2d(word):
+    conv, x = drawn(word)
+    fast, wide = FastConv2d.from_conv(conv), copy.deepcopy(conv).double()
+    upstream, found, wanted = torch.randn(conv(x).shape), x.clone().requires_grad_(), x.double().requires_grad_()
+    fast(found).backward(upstream)
+    wide(wanted).backward(upstream.double())
+    assert apart(found.grad, wanted.grad) < CLOSE
+    assert all(apart(p.grad, q.grad) < CLOSE for p, q in zip(fast.parameters(), wide.parameters(), strict=True))
+    no_convolution = conv.stride != (1, 1) or word == "padding beyond the taps"
+    assert ("gradient of the input" in fast.explain()) == (not no_convolution)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")

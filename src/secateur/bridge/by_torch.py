@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secateur.bridge.layer import ConvLayer
+from secateur.errors import KernelError
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
@@ -19,8 +20,26 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor |
 
 def summed(x: Tensor, weight: Tensor, bias: Tensor | None, layer: ConvLayer) -> Tensor:
     """The convolution with its bias alone."""
+    if layer.transposed:
+        return _transposed(x, weight, bias, layer)
     x, padding = padded(x, layer)
     return torch.conv2d(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)
+
+
+def _transposed(x: Tensor, weight: Tensor, bias: Tensor | None, layer: ConvLayer) -> Tensor:
+    """A layer that says so: the transpose of its adjoint, the padding of which is cut off."""
+    top, bottom, left, right = _adjoint(weight, layer).padding
+    even = (top, left) == (bottom, right)
+    padding = (top, left) if even else (0, 0)
+    y = torch.conv_transpose2d(x, weight, bias, 1, padding, 0, layer.groups, layer.dilation)
+    return y if even else y[:, :, top : y.shape[2] - bottom, left : y.shape[3] - right]
+
+
+def _adjoint(weight: Tensor, layer: ConvLayer) -> ConvLayer:
+    found = layer.adjoint((weight.shape[2], weight.shape[3]))
+    if found is None:
+        raise KernelError(f"a transposed layer with weight {tuple(weight.shape)} cannot have padding={layer.padding}")
+    return found
 
 
 def padded(x: Tensor, layer: ConvLayer) -> tuple[Tensor, tuple[int, int]]:
@@ -54,6 +73,11 @@ def before_activation(grad: Tensor, y: Tensor, layer: ConvLayer) -> Tensor:
 
 def gradients(grad: Tensor, x: Tensor, weight: Tensor, layer: ConvLayer, wanted: tuple[bool, bool, bool]) -> Gradients:
     """Gradients of x, weight and bias, those that are wanted, by torch's own backward convolution."""
+    if layer.transposed:  # <conv(x), g> = <x, adjoint(g)>, so that the roles of x and g are exchanged for the weight
+        other = _adjoint(weight, layer)
+        of_x = summed(grad, weight, None, other) if wanted[0] else None
+        of_weight = gradients(x, grad, weight, other, (False, True, False))[1] if wanted[1] else None
+        return of_x, of_weight, grad.sum((0, 2, 3)) if wanted[2] else None
     wide, padding = padded(x, layer)
     of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
         grad,

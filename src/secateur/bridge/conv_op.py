@@ -7,6 +7,10 @@ x (n, c, h, w) in any layout, weight (k, c / groups, r, s), bias (k,) or None, r
 channels_last; layer is the text of a `ConvLayer`. All tensors have one dtype. What is not float32 on a CPU, and input
 of a size the layer names no kernel for, is computed by torch's own convolution. So does `conv2d` below under the
 transforms of torch.func, forward-mode derivatives and torch.jit.trace, which know torch's own operators alone.
+
+The gradient of the input of a convolution with stride 1 is a convolution with the same weight, flipped: it runs on a
+kernel, with the same proved transforms, where that was measured to be faster than torch. The gradient of the weight is
+torch's: it sums over tiles (tests/laws: the transposed algorithm), for which there are no kernels.
 """
 
 from __future__ import annotations
@@ -24,6 +28,8 @@ from secateur.errors import KernelError
 
 LIBRARY = torch.library.Library("secateur", "FRAGMENT")
 NAMES = ("conv2d", "conv2d_inference")
+KERNELS_TAKE = ("cpu", torch.float32, torch.float32)
+"""Device, dtype of the input, dtype of the weight."""
 ARGUMENTS = "(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, str layer) -> Tensor"
 
 
@@ -74,8 +80,9 @@ def _anywhere(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor |
         if residual is not None and (residual.shape != y.shape or residual.dtype != y.dtype):
             raise _no_residual(residual, y)
         y = by_torch.activated(y if residual is None else y + residual, ConvLayer.read(layer))
-    # A copy even where the layout is right: sizes of 1 have strides of their own.
-    return torch.empty(y.shape, dtype=y.dtype, device=y.device, memory_format=torch.channels_last).copy_(y)
+    made = torch.empty(y.shape, dtype=y.dtype, device=y.device, memory_format=torch.channels_last)
+    # Sizes of 1 may have strides of their own in y.
+    return y if y.stride() == made.stride() else made.copy_(y)
 
 
 def _no_residual(residual: Tensor, y: Tensor) -> KernelError:
@@ -84,7 +91,7 @@ def _no_residual(residual: Tensor, y: Tensor) -> KernelError:
 
 def _fake(x: Tensor, weight: Tensor, _bias: Tensor | None, _residual: Tensor | None, layer: str) -> Tensor:
     rows, columns = ConvLayer.read(layer).output_size(x.shape[2], x.shape[3], (weight.shape[2], weight.shape[3]))
-    size = (x.shape[0], weight.shape[0], rows, columns)
+    size = (x.shape[0], ConvLayer.read(layer).out_channels(weight.shape), rows, columns)
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
@@ -98,8 +105,29 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, y = ctx.saved_tensors
     grad = by_torch.before_activation(grad, y, ctx.layer)
     wanted = ctx.needs_input_grad
-    of_inputs = by_torch.gradients(grad, x, weight, ctx.layer, wanted[:3])
-    return (*of_inputs, grad if wanted[3] else None, None)
+    of_x, of_weight, of_bias = None, None, None
+    text = _by_kernel(grad, weight, ctx.layer) if wanted[0] else None
+    if text is not None:
+        of_x = conv2d(grad, weight, None, None, text)
+    left = (wanted[0] and text is None, wanted[1], wanted[2])
+    if any(left):
+        others = by_torch.gradients(grad, x, weight, ctx.layer, left)
+        of_x, of_weight, of_bias = others[0] if text is None else of_x, *others[1:]
+    return of_x, of_weight, of_bias, grad if wanted[3] else None, None
+
+
+def _by_kernel(grad: Tensor, weight: Tensor, layer: ConvLayer) -> str | None:
+    """The adjoint's text if a kernel computes the gradient of the input; while torch compiles, if one may."""
+    taps = weight.shape[2], weight.shape[3]
+    if transformed() or (grad.device.type, grad.dtype, weight.dtype) != KERNELS_TAKE:
+        return None
+    adjoint = layer.adjoint(taps) if all(type(r) is int for r in taps) else None  # a text holds no symbolic sizes
+    if adjoint is None:
+        return None
+    text = adjoint.text()
+    if type(grad) is Tensor and KERNELS.find(grad, weight, None, None, text).kernel is None:
+        return None  # torch may compute all gradients together
+    return text
 
 
 for _name in NAMES:

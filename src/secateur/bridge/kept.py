@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from secateur.bridge.gradient_choice import against_torch
 from secateur.bridge.layer import ConvLayer
 from secateur.errors import KernelError
 from secateur.kernels.conv import Conv2dKernel, ConvOptions
@@ -74,14 +75,14 @@ class Kernels:
         lines = []
         for key, kept in list(entry[1].items()) if entry else ():
             told = kept.kernel.explain() if kept.kernel else f"{tuple(key[1])}: left to PyTorch: {kept.reason}"
-            lines.append(told)
+            lines.append(f"gradient of the input: {told}" if ConvLayer.read(key[0]).transposed else told)
         return "\n".join(lines) or "not called yet"
 
     def __len__(self) -> int:
         return len(self._by_weight)
 
     def _made(self, key: Key, weight: Tensor, bias: Tensor | None) -> Kept:
-        found = self._kernels_of(weight)
+        found, layer = self._kernels_of(weight), ConvLayer.read(key[0])
         stamp, old = _stamp(weight, bias), found.get(key)
         if old is not None and old.stamp == stamp:
             return old
@@ -89,8 +90,9 @@ class Kernels:
         if old is not None and old.kernel is None:
             made = replace(old, stamp=stamp, storages=storages)
         elif old is not None and old.kernel is not None:
-            made = replace(old, kernel=old.kernel.with_weights(*_arrays(weight, bias)), stamp=stamp, storages=storages)
-        elif sum(kept.kernel is not None for kept in found.values()) >= SHAPES:
+            packed = old.kernel.with_weights(*_arrays(layer, weight, bias))
+            made = replace(old, kernel=packed, stamp=stamp, storages=storages)
+        elif _like(layer, found) >= SHAPES:
             return Kept(None, (), f"this weight has kernels for {SHAPES} other shapes of input", stamp, storages)
         else:
             made = _new(key, weight, bias, (stamp, storages))
@@ -108,18 +110,32 @@ class Kernels:
         self._lock = threading.RLock()
 
 
+def _like(layer: ConvLayer, found: dict[Key, Kept]) -> int:
+    """How many kernels there are in the same direction, forward or back."""
+    kernels = [key for key, kept in found.items() if kept.kernel is not None]
+    return sum(ConvLayer.read(key[0]).transposed == layer.transposed for key in kernels)
+
+
 def _stamp(weight: Tensor, bias: Tensor | None) -> Stamp:
     if bias is None:
         return weight.data_ptr(), weight._version, 0, 0
     return weight.data_ptr(), weight._version, bias.data_ptr(), bias._version
 
 
-def _arrays(weight: Tensor, bias: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _arrays(layer: ConvLayer, weight: Tensor, bias: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
+    weight = exchanged(weight.detach(), layer.groups) if layer.transposed else weight
     return _array(weight), None if bias is None else _array(bias)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
+
+
+def exchanged(weight: Tensor, groups: int) -> Tensor:
+    """The weight (k, c / groups, r, s) of a layer as that of its adjoint, (c, k / groups, r, s)."""
+    k, channels, *taps = weight.shape
+    split = weight.reshape(groups, k // groups, channels, *taps).transpose(1, 2)
+    return split.reshape(groups * channels, k // groups, *taps).flip(2, 3)
 
 
 def _new(key: Key, weight: Tensor, bias: Tensor | None, origin: tuple[Stamp, tuple[object, ...]]) -> Kept:
@@ -131,9 +147,13 @@ def _new(key: Key, weight: Tensor, bias: Tensor | None, origin: tuple[Stamp, tup
     epilogue = Epilogue(layer.activation, key[4], layer.slope)
     options = ConvOptions(layer.accuracy, layer.threads or key[3])
     try:
-        kernel = Conv2dKernel(shape, *_arrays(weight, bias), epilogue=epilogue, options=options)
+        kernel = Conv2dKernel(shape, *_arrays(layer, weight, bias), epilogue=epilogue, options=options)
     except KernelError as error:
         return Kept(None, (), str(error), *origin)
+    if layer.transposed:
+        verdict = against_torch(kernel, layer, weight, lambda: kernel.with_weights(*_arrays(layer, weight, bias)))
+        if not verdict.pays(packing=weight.requires_grad):
+            return Kept(None, (), verdict.told(), *origin)
     n, h, w, c = shape.output_shape
     return Kept(kernel, (n, c, h, w), "", *origin)
 

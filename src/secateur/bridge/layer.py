@@ -27,6 +27,8 @@ class ConvLayer:
     accuracy           class of `kernels.accuracy.ACCURACY`
     threads            0: as many as torch has when the layer is called
     sizes              (batch, height, width) of the inputs that a kernel is for, others are left to torch; empty: any
+    transposed         whether weight is that of the `adjoint`, (c, k / groups, r, s): flipped in space, its channels of
+                       input and output exchanged, it is the weight of this convolution
     """
 
     stride: Pair = (1, 1)
@@ -38,6 +40,7 @@ class ConvLayer:
     accuracy: str = "default"
     threads: int = 0
     sizes: tuple[Size, ...] = ()
+    transposed: bool = False
 
     def __post_init__(self) -> None:
         Epilogue(self.activation)
@@ -46,6 +49,8 @@ class ConvLayer:
             raise KernelError(f"slope={self.slope} of leaky_relu must not be negative; apply it after the layer")
         if self.threads < 0:
             raise KernelError(f"threads={self.threads} must be at least 1, or 0 for as many as torch has")
+        if self.transposed and self.stride != (1, 1):
+            raise KernelError(f"stride={self.stride} of a transposed layer must be (1, 1)")
 
     def text(self) -> str:
         """One line that `ConvLayer.read` understands."""
@@ -53,7 +58,7 @@ class ConvLayer:
         return (
             f"stride={_joined(self.stride)} padding={_joined(self.padding)} dilation={_joined(self.dilation)} "
             f"groups={self.groups} activation={self.activation} slope={self.slope} accuracy={self.accuracy} "
-            f"threads={self.threads} sizes={sizes}"
+            f"threads={self.threads} sizes={sizes} transposed={int(self.transposed)}"
         )
 
     @staticmethod
@@ -75,15 +80,41 @@ class ConvLayer:
                 accuracy=words["accuracy"],
                 threads=int(words["threads"]),
                 sizes=tuple(_size(size) for size in words["sizes"].split(";") if size),
+                transposed=bool(int(words["transposed"])),
             )
         except (KeyError, ValueError) as error:
             raise KernelError(f"{text!r} describes no convolution ({error}); use ConvLayer(...).text()") from error
 
+    def adjoint(self, taps: Pair) -> ConvLayer | None:
+        """The convolution that takes the gradient of this one's output to that of its input, for the same weight.
+
+        With y[i] = sum_t w[t] x[i + d t - p] the gradient is g_x[j] = sum_t w[r-1-t] g_y[j + d t - (d (r-1) - p)],
+        again a convolution, and its adjoint is this one. None where it is not: stride above 1, padding above d (r-1).
+        """
+        reach = [d * (r - 1) for d, r in zip(self.dilation, taps, strict=True)]
+        top, bottom, left, right = (reach[side // 2] - size for side, size in enumerate(self.padding))
+        if self.stride != (1, 1) or min(top, bottom, left, right) < 0:
+            return None
+        return ConvLayer(
+            padding=(top, bottom, left, right),
+            dilation=self.dilation,
+            groups=self.groups,
+            accuracy=self.accuracy,
+            threads=self.threads,
+            sizes=tuple((n, *self.output_size(h, w, taps)) for n, h, w in self.sizes),
+            transposed=not self.transposed,
+        )
+
+    def out_channels(self, weight: tuple[int, ...]) -> int:
+        """Channels of the output."""
+        return weight[1] * self.groups if self.transposed else weight[0]
+
     def shape(self, x: tuple[int, ...], weight: tuple[int, ...]) -> ConvShape:
         """The kernel's shape for an input (n, c, h, w) and a weight (k, c / groups, r, s), else KernelError."""
-        if len(x) != 4 or len(weight) != 4 or x[1] != weight[1] * self.groups:
+        channels_in = weight[0] if self.transposed else weight[1] * self.groups
+        if len(x) != 4 or len(weight) != 4 or x[1] != channels_in:
             raise KernelError(f"input {x} and weight {weight} with {self.groups} groups do not fit together")
-        channels, taps = (x[1], weight[0]), (weight[2], weight[3])
+        channels, taps = (x[1], self.out_channels(weight)), (weight[2], weight[3])
         return ConvShape(x[0], x[2], x[3], *channels, taps, self.stride, self.padding, self.dilation, self.groups)
 
     def output_size(self, height: int, width: int, taps: Pair) -> Pair:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from time import perf_counter
+from time import gmtime, perf_counter, strftime
 
 import numpy as np
 
@@ -18,13 +18,15 @@ from secateur.kernels.cost import best_blocking, blockings, cycles
 from secateur.kernels.fast import Blocking, blocks_of
 from secateur.kernels.machine import machine_name
 from secateur.kernels.memory import aligned
-from secateur.kernels.object_cache import read_object, write_object
+from secateur.kernels.object_cache import drop_objects, read_object, write_object
 from secateur.kernels.runnable import Runnable, Setting, direct_runnable, fast_runnable, padded_bias
 
 FAST_CANDIDATES = 3
 """Tilings that are measured."""
 GUESS_MARGIN = 2.0
 """The guess of an error is this far off at most; what is guessed beyond the limit by more is not tried."""
+KEPT_CHOICES = "choice-"
+"""Names of files with what was measured begin so."""
 ROUNDS, ROUNDS_SECONDS = 7, 0.2
 """Candidates take turns; each counts by its fastest run."""
 
@@ -49,13 +51,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen among what; `limit` is the error the class of accuracy allows."""
+    """What was chosen among what, and when; `limit` is the error the class of accuracy allows."""
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
     accuracy: str
     limit: float
     how: str
+    measured: str = ""
 
     def to_json(self) -> str:
         """For the file it is kept in."""
@@ -66,11 +69,12 @@ class Choice:
         """The other way."""
         found = json.loads(text)
         given = [_candidate(one) for one in (found["chosen"], *found["candidates"])]
-        return Choice(given[0], tuple(given[1:]), found["accuracy"], found["limit"], found["how"])
+        return Choice(given[0], tuple(given[1:]), *(found[name] for name in ("accuracy", "limit", "how", "measured")))
 
     def explain(self) -> str:
         """What a person wants to know, a line a candidate."""
-        lines = [f"{self.chosen.algorithm}, chosen by {self.how}; accuracy {self.accuracy} allows {self.limit:.1e}"]
+        how = f"{self.how} of {self.measured}" if self.measured else self.how
+        lines = [f"{self.chosen.algorithm}, chosen by {how}; accuracy {self.accuracy} allows {self.limit:.1e}"]
         for one in self.candidates:
             time = "-" if one.microseconds is None else f"{one.microseconds:.0f} us"
             error = "-" if one.error is None else f"{one.error:.1e}"
@@ -120,7 +124,7 @@ def tilings(setting: Setting) -> list[Tiling]:
 def choose(setting: Setting, accuracy: str) -> Choice:
     """The fastest way within the class of accuracy, from the file of an earlier measurement where there is one."""
     limit = accuracy_limit(accuracy)
-    key = "choice-" + hashlib.sha256(f"{emitters()} {machine_name()} {setting} {accuracy}".encode()).hexdigest()
+    key = KEPT_CHOICES + hashlib.sha256(f"{emitters()} {machine_name()} {setting} {accuracy}".encode()).hexdigest()
     kept = read_object(key)
     if kept is not None:
         return Choice.from_json(kept.decode())
@@ -130,9 +134,23 @@ def choose(setting: Setting, accuracy: str) -> Choice:
     if best.outputs is not None:
         timed += _timed(setting, _other_blockings(setting, best))
     best = min(timed, key=_time)
-    choice = Choice(best, tuple(sorted(timed, key=_time)), accuracy, limit, "measurement")
+    choice = Choice(best, tuple(sorted(timed, key=_time)), accuracy, limit, "measurement", now())
     write_object(key, choice.to_json().encode())
     return choice
+
+
+def now() -> str:
+    """The time of a measurement, to the minute."""
+    return strftime("%Y-%m-%d %H:%M UTC", gmtime())
+
+
+def forget_choices() -> int:
+    """Drop what was measured on this machine, so that layers are measured anew: how many measurements there were.
+
+    A choice made while other programs ran may not be the best; it holds until it is forgotten. Layers that are in use
+    keep theirs: accelerate a model again, or call `FastConv2d.repack()`. Compiled code stays.
+    """
+    return drop_objects(KEPT_CHOICES)
 
 
 def _time(candidate: Candidate) -> float:

@@ -55,6 +55,15 @@ def write_object(key: str, content: bytes) -> None:
         warnings.warn(f"compiled code is not kept: {error}", SecateurWarning, stacklevel=2)
 
 
+def drop_objects(prefix: str) -> int:
+    """Delete what is stored under keys that begin so; how many there were."""
+    folder = _private_folder()
+    found = [] if folder is None else [path for path in folder.iterdir() if path.name.startswith(prefix)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
+
+
 def _checksum(key: str, content: bytes) -> bytes:
     return hashlib.sha256(key.encode() + content).digest()
 
