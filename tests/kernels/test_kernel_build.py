@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from secateur.errors import SecateurWarning
+from secateur.errors import KernelError, SecateurWarning
 from secateur.kernels import build
-from secateur.kernels.build import CodeUnit, build_ahead, built
+from secateur.kernels.ahead import build_ahead
+from secateur.kernels.build import CodeUnit, built
 from secateur.kernels.object_cache import cache_folder, read_object, write_object
 from secateur.kernels.target import host_target
 
@@ -108,12 +109,24 @@ def test_a_user_without_a_home_gets_a_warning(monkeypatch):
 
 def test_compiling_ahead_in_other_processes(cache):
     emitted: list[int] = []
+    seen: list[tuple[int, int]] = []
     units = [unit(n, emitted) for n in (1, 2, 3)]
-    assert build_ahead(units, TARGET, processes=2) == 3
+    assert build_ahead(units, TARGET, processes=2, watch=lambda *numbers: seen.append(numbers)) == 3
+    assert seen == [(1, 3), (2, 3), (3, 3)]
     assert sorted(emitted) == [1, 2, 3]
     assert build_ahead(units, TARGET, processes=2) == 0
     assert [answer(one) for one in units] == [1, 2, 3]
     assert sorted(emitted) == [1, 2, 3]
+
+
+def test_what_does_not_compile_ahead_is_left(cache, capfd):
+    """The process ends over the text; another unit is compiled by the other process or when it is needed."""
+    wrong = CodeUnit("test", ("f",), "wrong", lambda: "define nonsense")
+    assert build_ahead([wrong, unit(4)], TARGET, processes=1) == 2
+    assert "not valid LLVM IR" in capfd.readouterr().err
+    assert answer(unit(4)) == 4
+    with pytest.raises(KernelError, match="not valid"):
+        built(wrong, TARGET)
 
 
 def test_processes_that_write_the_same_file_agree(cache):

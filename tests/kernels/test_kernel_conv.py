@@ -9,11 +9,12 @@ import pytest
 
 from kernel_cases import HERE, error, make_layer, result
 from secateur.errors import KernelError
+from secateur.kernels import build
 from secateur.kernels import choice as choices
 from secateur.kernels.accuracy import ACCURACY, accuracy_limit, expected_error, measured_error, sample_shape
 from secateur.kernels.algorithms import Tiling
-from secateur.kernels.choice import Candidate, Choice, choose, tilings
-from secateur.kernels.conv import Conv2dKernel
+from secateur.kernels.choice import Candidate, Choice, choose, forget_choices, tilings
+from secateur.kernels.conv import Conv2dKernel, ConvOptions, compile_ahead
 from secateur.kernels.cost import best_blocking, blockings, cycles
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking
@@ -43,6 +44,30 @@ def test_the_fastest_measured_is_chosen_and_kept(monkeypatch):
     assert len(lines) == 1 + len(found.candidates)
     assert found.chosen.algorithm in lines[0]
     assert "1.5e-05" in lines[0]
+
+
+def test_choices_say_when_they_were_made_and_can_be_forgotten(monkeypatch):
+    found = choose(setting(), "default")
+    assert f"measurement of {found.measured}" in found.explain()
+    assert found.measured.endswith("UTC")
+    monkeypatch.setattr(choices, "now", lambda: "later")
+    assert choose(setting(), "default") == found
+    assert forget_choices() > 0
+    assert choose(setting(), "default").measured == "later"
+
+
+def test_what_a_layer_needs_is_compiled_ahead(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(build, "_loaded", {})
+    layer, options = make_layer(SHAPE), ConvOptions(accuracy="fast")  # whose limit no guess misses
+    request = (SHAPE, Epilogue("leaky_relu", slope=0.3), options)
+    assert compile_ahead([request, request], processes=2) > 4
+    assert compile_ahead([request], processes=2) == 0
+    compiled, compile_now = [], build._compiled
+    monkeypatch.setattr(build, "_compiled", lambda unit, target: compiled.append(unit) or compile_now(unit, target))
+    kernel = Conv2dKernel(SHAPE, layer.weight, epilogue=request[1], options=options)
+    assert compiled == []
+    assert kernel.choice.chosen.error is not None
 
 
 def test_a_choice_as_a_file():

@@ -22,8 +22,9 @@ class FastConv2d(nn.Conv2d):
     The first call with an input of a new shape measures which algorithm is fastest there, once a machine; a layer has
     kernels for at most eight shapes. Weights are packed again after they change (not seen: a change through `.data`;
     call `repack()`). With stride 1 the gradient of the input is computed by a kernel too, with the same transforms,
-    where the first backward measured that to be faster than torch; the gradient of the weight by torch. Other dtypes and devices, autocast, torch.func
-    and further shapes are computed by torch: `explain()` says what is. The output has nn.Conv2d's layout.
+    where the first backward measured that to be faster than torch; the gradient of the weight by torch. Other dtypes
+    and devices, autocast, torch.func and further shapes are computed by torch: `explain()` says what is. The output has
+    nn.Conv2d's layout.
     """
 
     def __init__(self, *args: Any, accuracy: str = "default", threads: int | None = None, **kwargs: Any) -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from secateur.errors import KernelError
 from secateur.kernels.compiler import PASSES, Library, compile_object, load_object
 from secateur.kernels.object_cache import read_object, write_object
-from secateur.kernels.target import LLVM, TARGETS, Target
-
-COMPILE_SECONDS = 120
+from secateur.kernels.target import LLVM, Target
 
 
 @dataclass(frozen=True)
@@ -47,31 +44,14 @@ def built(unit: CodeUnit, target: Target) -> Library:
         return _loaded[unit, target.name]
 
 
-def build_ahead(units: Iterable[CodeUnit], target: Target, *, processes: int) -> int:
-    """Compile what is not on disk yet, in processes of their own as LLVM is locked within one; how many there were."""
-    missing = [unit for unit in dict.fromkeys(units) if read_object(_key(unit, target)) is None]
-    command = [sys.executable, "-m", "secateur.kernels.build", target.name]
-    for first in range(0, len(missing), processes):
-        group = missing[first : first + processes]
-        running = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in group]
-        pairs = zip(running, group, strict=True)
-        threads = [threading.Thread(target=_feed, args=(one, unit, target)) for one, unit in pairs]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    return len(missing)
+def is_kept(unit: CodeUnit, target: Target) -> bool:
+    """Whether the unit's code is on disk."""
+    return read_object(_key(unit, target)) is not None
 
 
-def _feed(process: subprocess.Popen[bytes], unit: CodeUnit, target: Target) -> None:
-    try:
-        content, _ = process.communicate(unit.emit().encode(), timeout=COMPILE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()  # whoever needs the unit compiles it
-        process.communicate()
-        return
-    if process.returncode == 0:
-        write_object(_key(unit, target), content)
+def keep(unit: CodeUnit, target: Target, content: bytes) -> None:
+    """Write the unit's code to disk, as `compile_object` made it."""
+    write_object(_key(unit, target), content)
 
 
 def _from_disk(unit: CodeUnit, target: Target) -> Library | None:
@@ -86,7 +66,7 @@ def _from_disk(unit: CodeUnit, target: Target) -> Library | None:
 
 def _compiled(unit: CodeUnit, target: Target) -> Library:
     content = compile_object(unit.emit(), target)
-    write_object(_key(unit, target), content)
+    keep(unit, target, content)
     return load_object(content, unit.exports, target)
 
 
@@ -108,7 +88,3 @@ def emitters() -> str:
                 digest.update(name.encode() + file.read())
     version = sys.modules["llvmlite"].__version__
     return f"{digest.hexdigest()} llvmlite {version} LLVM {LLVM.llvm_version_info} {PASSES}"
-
-
-if __name__ == "__main__":
-    sys.stdout.buffer.write(compile_object(sys.stdin.buffer.read().decode(), TARGETS[sys.argv[1]]))

@@ -11,15 +11,25 @@ from time import gmtime, perf_counter, strftime
 import numpy as np
 
 from secateur.errors import KernelError
-from secateur.kernels.accuracy import accuracy_limit, expected_error, measured_error
+from secateur.kernels.accuracy import accuracy_limit, expected_error, measured_error, sample_shape
 from secateur.kernels.algorithms import Tiling, catalogue
-from secateur.kernels.build import emitters
+from secateur.kernels.build import CodeUnit, emitters
 from secateur.kernels.cost import best_blocking, blockings, cycles
+from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking, blocks_of
 from secateur.kernels.machine import machine_name
 from secateur.kernels.memory import aligned
 from secateur.kernels.object_cache import drop_objects, read_object, write_object
-from secateur.kernels.runnable import Runnable, Setting, direct_runnable, fast_runnable, padded_bias
+from secateur.kernels.regions import flattened
+from secateur.kernels.runnable import (
+    Runnable,
+    Setting,
+    direct_runnable,
+    direct_unit,
+    fast_runnable,
+    fast_units,
+    padded_bias,
+)
 
 FAST_CANDIDATES = 3
 """Tilings that are measured."""
@@ -123,11 +133,9 @@ def tilings(setting: Setting) -> list[Tiling]:
 
 def choose(setting: Setting, accuracy: str) -> Choice:
     """The fastest way within the class of accuracy, from the file of an earlier measurement where there is one."""
-    limit = accuracy_limit(accuracy)
-    key = KEPT_CHOICES + hashlib.sha256(f"{emitters()} {machine_name()} {setting} {accuracy}".encode()).hexdigest()
-    kept = read_object(key)
+    limit, kept = accuracy_limit(accuracy), _kept(setting, accuracy)
     if kept is not None:
-        return Choice.from_json(kept.decode())
+        return kept
     found = [Candidate("direct", None, None, None, measured_error(setting, None)), *_fast_candidates(setting, limit)]
     timed = _timed(setting, found)
     best = min(timed, key=_time)
@@ -135,8 +143,36 @@ def choose(setting: Setting, accuracy: str) -> Choice:
         timed += _timed(setting, _other_blockings(setting, best))
     best = min(timed, key=_time)
     choice = Choice(best, tuple(sorted(timed, key=_time)), accuracy, limit, "measurement", now())
-    write_object(key, choice.to_json().encode())
+    write_object(_key(setting, accuracy), choice.to_json().encode())
     return choice
+
+
+def _key(setting: Setting, accuracy: str) -> str:
+    made_for = f"{emitters()} {machine_name()} {setting} {accuracy}"
+    return KEPT_CHOICES + hashlib.sha256(made_for.encode()).hexdigest()
+
+
+def _kept(setting: Setting, accuracy: str) -> Choice | None:
+    found = read_object(_key(setting, accuracy))
+    return None if found is None else Choice.from_json(found.decode())
+
+
+def likely_code(setting: Setting, accuracy: str) -> list[CodeUnit]:
+    """What `choose` and whoever follows it are likely to need, for `ahead.build_ahead`."""
+    limit, kept = accuracy_limit(accuracy), _kept(setting, accuracy)
+    target, shape, plain = setting.target, setting.shape, Epilogue()
+    if kept is None:
+        tiled = [tiling.outputs for _, tiling, _ in _ranked(setting, limit)[:FAST_CANDIDATES]]
+        units = [direct_unit(flattened(shape), setting.epilogue, target)]
+        units.append(direct_unit(flattened(sample_shape(shape)), plain, target))
+    else:
+        tiled = [kept.chosen.outputs] if kept.chosen.outputs else []
+        units = [] if tiled else [direct_unit(flattened(shape), setting.epilogue, target)]
+    epilogues = (setting.epilogue,) if kept else (setting.epilogue, plain)
+    for outputs in tiled:
+        for epilogue in epilogues:
+            units += fast_units(Tiling(outputs, shape.taps), epilogue, target)
+    return units
 
 
 def now() -> str:
@@ -159,18 +195,23 @@ def _time(candidate: Candidate) -> float:
 
 def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
     """The tilings of least estimated cost whose measured error the limit allows."""
-    shape, found = setting.shape, []
-    ranked = []
-    for algorithm in tilings(setting):
-        if expected_error(algorithm, shape.in_channels) <= GUESS_MARGIN * limit:
-            blocking = best_blocking(shape, algorithm, setting.target, setting.threads)
-            ranked.append((cycles(shape, algorithm, setting.target, blocking, setting.threads), algorithm, blocking))
-    for _, algorithm, blocking in sorted(ranked, key=lambda one: one[0]):
+    found = []
+    for _, algorithm, blocking in _ranked(setting, limit):
         if len(found) < FAST_CANDIDATES:
             error = measured_error(setting, algorithm)
             if error <= limit:
                 found.append(Candidate(algorithm.name, algorithm.outputs, blocking, None, error))
     return found
+
+
+def _ranked(setting: Setting, limit: float) -> list[tuple[float, Tiling, Blocking]]:
+    """Tilings with an estimate of their cost, the least first, without those whose error is far beyond the limit."""
+    shape, found = setting.shape, []
+    for algorithm in tilings(setting):
+        if expected_error(algorithm, shape.in_channels) <= GUESS_MARGIN * limit:
+            blocking = best_blocking(shape, algorithm, setting.target, setting.threads)
+            found.append((cycles(shape, algorithm, setting.target, blocking, setting.threads), algorithm, blocking))
+    return sorted(found, key=lambda one: one[0])
 
 
 def _other_blockings(setting: Setting, best: Candidate) -> list[Candidate]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from secateur.errors import KernelError
+from secateur.kernels.ahead import build_ahead
 from secateur.kernels.algorithms import Tiling
-from secateur.kernels.choice import Choice, choose, forced
+from secateur.kernels.build import CodeUnit
+from secateur.kernels.choice import Choice, choose, forced, likely_code
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import fast_weights
 from secateur.kernels.memory import aligned
+from secateur.kernels.pool import pool_unit
 from secateur.kernels.runnable import (
     Setting,
     direct_runnable,
@@ -21,7 +25,7 @@ from secateur.kernels.runnable import (
     padded_bias,
 )
 from secateur.kernels.shape import ConvShape
-from secateur.kernels.target import host_target
+from secateur.kernels.target import Target, host_target
 
 PLAIN = Epilogue()
 
@@ -62,9 +66,7 @@ class Conv2dKernel:
         epilogue: Epilogue = PLAIN,
         options: ConvOptions = DEFAULT,
     ) -> None:
-        if options.threads < 1:
-            raise KernelError(f"threads={options.threads}: at least the caller's own, 1")
-        self._setting = Setting(shape, epilogue, host_target(options.target), options.threads)
+        self._setting = _setting(shape, epilogue, options)
         self.shape, self.epilogue, self.options = shape, epilogue, options
         _check_weights(shape, weight, bias)
         self.choice = _choice(self._setting, options)
@@ -125,11 +127,36 @@ class Conv2dKernel:
         return f"{self.shape.input_shape} -> {self.shape.output_shape}: {self.choice.explain()}"
 
 
+def compile_ahead(
+    layers: Iterable[tuple[ConvShape, Epilogue, ConvOptions]],
+    *,
+    processes: int,
+    watch: Callable[[int, int], None] = lambda _done, _total: None,
+) -> int:
+    """Compile what layers are likely to need, in parallel; how many pieces of code. watch as in `ahead.build_ahead`."""
+    by_target: dict[Target, list[CodeUnit]] = {}
+    for shape, epilogue, options in layers:
+        setting = _setting(shape, epilogue, options)
+        units = by_target.setdefault(setting.target, [pool_unit(setting.target)])
+        units.extend(likely_code(_measured_as(setting), options.accuracy))
+    return sum(build_ahead(units, target, processes=processes, watch=watch) for target, units in by_target.items())
+
+
+def _setting(shape: ConvShape, epilogue: Epilogue, options: ConvOptions) -> Setting:
+    if options.threads < 1:
+        raise KernelError(f"threads={options.threads}: at least the caller's own, 1")
+    return Setting(shape, epilogue, host_target(options.target), options.threads)
+
+
+def _measured_as(setting: Setting) -> Setting:
+    """With the usual slope: time does not depend on it."""
+    return replace(setting, epilogue=replace(setting.epilogue, slope=PLAIN.slope))
+
+
 def _choice(setting: Setting, options: ConvOptions) -> Choice:
     if options.algorithm is not None:
         return forced(setting, options.algorithm, options.accuracy)
-    plain = Setting(setting.shape, replace(setting.epilogue, slope=PLAIN.slope), setting.target, setting.threads)
-    return choose(plain, options.accuracy)
+    return choose(_measured_as(setting), options.accuracy)
 
 
 def _check_weights(shape: ConvShape, weight: np.ndarray, bias: np.ndarray | None) -> None:

@@ -25,12 +25,16 @@ Job = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, c
 """job(layer, call, member, members): every member's share of it."""
 
 
+def pool_unit(target: Target) -> CodeUnit:
+    """The code of workers and of whoever hands work to them."""
+    return CodeUnit("pool", ("work", "hand_out", "finish"), target.name, lambda: pool_module(target))
+
+
 class Pool:
     """Workers, started when first needed."""
 
     def __init__(self, target: Target) -> None:
-        unit = CodeUnit("pool", ("work", "hand_out", "finish"), target.name, lambda: pool_module(target))
-        code = built(unit, target)
+        code = built(pool_unit(target), target)
         self._code = code
         self._work = WORK(code.addresses["work"])
         self._hand_out = HAND_OUT(code.addresses["hand_out"])
