@@ -82,6 +82,7 @@ def test_a_measured_run_from_start_to_end(monkeypatch, net):
     fast = sct.accelerate(net, X)
     assert all(row.before_us and row.after_us for row in fast.report.layers)
     assert all(row.algorithm or row.reason for row in fast.report.layers)
+    assert "chosen by measurements from 20" in str(fast.report)
     assert apart(fast(X), exact(net, X)) < CLOSE
 
 
@@ -114,6 +115,27 @@ def test_several_inputs_and_outputs():
     fast = sct.accelerate(model, (X, scale), measure=False)
     assert apart(fast(X, scale)["y"], 2 * exact(model.conv, X)) < CLOSE
     assert fast.report.replaced == 1
+
+
+def test_inside_autocast(net):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fast = sct.accelerate(net, X, measure=False)
+        assert fast(X).dtype == net(X).dtype == torch.bfloat16
+        assert apart(fast(X), exact(net, X)) < 0.05
+    assert fast.report.replaced == 6
+    assert apart(fast(X), exact(net, X)) < CLOSE
+
+
+def test_like_layers_are_measured_once_and_progress_is_shown(monkeypatch):
+    monkeypatch.setattr(verb, "MODEL_SECONDS", 0)
+    compared, seen = [], []
+    monkeypatch.setattr(deciding, "compare", lambda *_, **__: compared.append(0) or Comparison(10.0, 5.0, True))
+    same = [nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)]
+    net = nn.Sequential(*same, nn.Conv2d(3, 4, 3)).eval()
+    fast = sct.accelerate(net, X, watch=seen.append)
+    assert len(compared) == 3  # the first one's input is NCHW
+    assert [row.before_us for row in fast.report.layers] == [10.0] * 4
+    assert [(e.done, e.total, e.name) for e in seen if e.phase == "measure"] == [(n + 1, 4, str(n)) for n in range(4)]
 
 
 def test_inside_inference_mode(net):

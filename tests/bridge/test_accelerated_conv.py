@@ -64,15 +64,17 @@ def test_input_of_another_dtype_is_computed_in_the_weights():
     assert apart(made(x.double()), F.leaky_relu(exact(conv, x), 0.3)) < CLOSE
 
 
-def test_autocast_does_not_reach_it():
+@pytest.mark.parametrize("width", [6, 7])
+def test_under_autocast_it_is_what_torch_makes_of_the_layer(width):
     conv, made = layer()
     made.plan_for(torch.zeros(1, 4, 6, 6))
-    for width in (6, 7):
-        x, residual = torch.randn(1, 4, 6, width), torch.randn(1, 8, 6, width).bfloat16()
+    x, residual = torch.randn(1, 4, 6, width), torch.randn(1, 8, 6, width)
+    for other in (residual, residual.bfloat16()):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            y = made(x, residual)
-        assert y.dtype == torch.float32
-        assert apart(y, F.leaky_relu(exact(conv, x) + residual, 0.3)) < CLOSE
+            found, expected = made(x, other), F.leaky_relu(conv(x) + other, 0.3)
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected)
+    assert made(x, residual).dtype == torch.float32
 
 
 def test_gradients_reach_the_input():

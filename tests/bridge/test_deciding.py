@@ -9,10 +9,10 @@ from torch.nn.utils import parametrize
 
 from bridge_cases import CLOSE, apart, exact
 from secateur.bridge import deciding
-from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
-from secateur.bridge.deciding import Site, decided, refusal
-from secateur.bridge.fast_conv2d import FastConv2d
+from secateur.bridge.accelerated_conv import AcceleratedConv
+from secateur.bridge.deciding import decided
 from secateur.bridge.timing import Comparison
+from secateur.bridge.trial import Site, Trial
 
 X = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -25,7 +25,7 @@ def conv():
 @pytest.mark.parametrize("faster", [True, False])
 def test_what_is_measured_decides(monkeypatch, faster):
     monkeypatch.setattr(deciding, "compare", lambda *_, **__: Comparison(10.0, 5.0, faster))
-    row, made = decided(Site("c", conv()), X, None, Asked(), measure=True)
+    row, made = decided(Site("c", conv()), X, None, Trial(measure=True))
     assert (row.before_us, row.after_us) == (10.0, 5.0)
     assert (made is not None) == faster == (row.algorithm is not None)
     assert ("not faster by more than noise" in row.reason) == (not faster)
@@ -44,58 +44,30 @@ def test_both_sides_of_the_measurement_compute_the_same(monkeypatch, kind, resid
 
     monkeypatch.setattr(deciding, "compare", compare)
     other = torch.randn(1, 8, 8, 8) if residual else None
-    decided(Site("c", conv(), kind, 0.2), X, other, Asked(), measure=True)
+    decided(Site("c", conv(), kind, 0.2), X, other, Trial(measure=True))
     assert seen[0] < CLOSE
 
 
 def test_an_error_on_the_layers_own_data_refuses(monkeypatch):
     monkeypatch.setattr(deciding, "OWN_DATA_MARGIN", 1e-9)
-    row, made = decided(Site("c", conv()), X, None, Asked(), measure=False)
+    row, made = decided(Site("c", conv()), X, None, Trial(measure=False))
     assert made is None
     assert "error above" in row.reason
 
 
 def test_a_wrong_kernel_is_refused(monkeypatch):
     monkeypatch.setattr(AcceleratedConv, "forward", lambda self, x, residual=None: torch.zeros(1, 8, 8, 8))
-    row, made = decided(Site("c", conv()), X, None, Asked(), measure=False)
+    row, made = decided(Site("c", conv()), X, None, Trial(measure=False))
     assert made is None
     assert row.error > 0.1
 
 
 def test_the_error_is_measured_on_part_of_a_large_layer(monkeypatch):
-    whole = decided(Site("c", conv()), X, None, Asked(), measure=False)[0].error
+    whole = decided(Site("c", conv()), X, None, Trial(measure=False))[0].error
     monkeypatch.setattr(deciding, "CHECKED_MACS", 4 * 8 * 9 * 8 * 3)
-    part = decided(Site("c", conv()), X, None, Asked(), measure=False)[0].error
+    part = decided(Site("c", conv()), X, None, Trial(measure=False))[0].error
     assert 0 < part < CLOSE
     assert part != whole
-
-
-class OwnWay(nn.Conv2d):
-    def forward(self, x):
-        return super().forward(x) + 1
-
-
-def watched():
-    layer = conv()
-    layer.register_forward_hook(lambda *_: None)
-    return layer
-
-
-@pytest.mark.parametrize(
-    ("layer", "reason"),
-    [
-        (OwnWay(4, 8, 3), "OwnWay computes in its own way"),
-        (FastConv2d(4, 8, 3), "FastConv2d computes in its own way"),
-        (watched(), "hooks"),
-        (conv().double(), "float64"),
-        (conv().to("meta"), "meta"),
-        (nn.Linear(2, 2), "only Conv1d and Conv2d"),
-        (conv(), ""),
-    ],
-)
-def test_refusal(layer, reason):
-    assert reason in refusal(layer)
-    assert bool(refusal(layer)) == bool(reason)
 
 
 def test_a_parametrized_layer_is_taken_as_it_is():
@@ -105,7 +77,7 @@ def test_a_parametrized_layer_is_taken_as_it_is():
 
     layer = conv()
     parametrize.register_parametrization(layer, "weight", Twice())
-    _, made = decided(Site("c", layer), X, None, Asked(), measure=False)
+    _, made = decided(Site("c", layer), X, None, Trial(measure=False))
     plain = conv()
     plain.weight.data *= 2
     assert apart(made(X), exact(copy.deepcopy(plain), X)) < CLOSE
@@ -113,6 +85,6 @@ def test_a_parametrized_layer_is_taken_as_it_is():
 
 @pytest.mark.parametrize(("x", "reason"), [(X.double(), "float64"), (X[:0], "empty")])
 def test_input_no_kernel_takes(x, reason):
-    row, made = decided(Site("c", conv()), x, None, Asked(), measure=False)
+    row, made = decided(Site("c", conv()), x, None, Trial(measure=False))
     assert made is None
     assert reason in row.reason

@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from bridge_cases import CLOSE, Residual, SmallNet, apart, exact, settled
-from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
+from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.graph_sites import replace_in_graph
 from secateur.bridge.tracing import traced
+from secateur.bridge.trial import Trial
 
 X = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
 
@@ -19,7 +20,7 @@ def rewritten(model, *inputs):
     """The graph and its rows, checked against float64."""
     with torch.no_grad():
         graph = traced(copy.deepcopy(model), inputs, model(*inputs))
-        rows = replace_in_graph(graph, inputs, Asked(), measure=False)
+        rows = replace_in_graph(graph, inputs, Trial(measure=False))
         expected = copy.deepcopy(model).double()(*(x.double() for x in inputs))
         assert apart(graph(*inputs), expected) < CLOSE
     return graph, rows

@@ -13,7 +13,7 @@ from torch import nn
 
 from bridge_cases import CLOSE, PAYS, apart, exact
 from kernel_cases import own_cache
-from secateur.bridge import kept
+from secateur.bridge import kept, trial
 from secateur.bridge.accelerate import accelerate
 from secateur.bridge.fast_conv2d import FastConv2d
 from secateur.kernels import choice
@@ -77,6 +77,7 @@ def glance(monkeypatch):
     monkeypatch.setattr(choice, "ROUNDS", 1)
     monkeypatch.setattr(choice, "FAST_CANDIDATES", 1)
     monkeypatch.setattr(kept, "against_torch", lambda *_: PAYS)
+    monkeypatch.setattr(trial, "compile_ahead", lambda *_, **__: 0)
 
 
 def drawn(word, kind=nn.Conv2d):

@@ -11,11 +11,12 @@ from torch import Tensor, fx, nn
 
 from secateur.bridge.accelerated_conv import Asked
 from secateur.bridge.acceleration import Acceleration, LayerReport
-from secateur.bridge.deciding import Site, decided
+from secateur.bridge.deciding import decided
 from secateur.bridge.folding import without_training
 from secateur.bridge.graph_sites import replace_in_graph
 from secateur.bridge.timing import compare
 from secateur.bridge.tracing import difference, traced
+from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, unwatched
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
 
@@ -50,6 +51,7 @@ def accelerate(
     accuracy: str = "default",
     threads: int | None = None,
     measure: bool = True,
+    watch: Callable[[Progress], None] = unwatched,
 ) -> Accelerated:
     """A copy of a model whose convolutions run on generated kernels where these are faster; the model stays as it is.
 
@@ -58,6 +60,8 @@ def accelerate(
     accuracy   bounds max|y - y64| / max|y64| of a layer on normal data: "strict" 3e-6, "default" 1.5e-5, "fast" 1e-4
     threads    of a kernel; None: as many as torch has (`torch.get_num_threads()`) when it is called
     measure    False: replace every layer that kernels can compute, faster or not
+    watch      sees how far it is, as `Progress(phase, done, total, name)`: the first time on a machine takes seconds a
+               layer, most of it to compile (on all cores) and to measure which algorithm is fastest there
 
     Where torch.fx can trace the model, batch norms are folded into convolutions (in float64), and a residual addition
     and a ReLU, ReLU6 or LeakyReLU become part of the convolution; else single convolutions are replaced, and the report
@@ -69,33 +73,32 @@ def accelerate(
     if threads is not None and threads < 1:
         raise KernelError(f"threads={threads} must be at least 1, or None for as many as torch has")
     inputs = (example,) if isinstance(example, Tensor) else tuple(example)
-    asked = Asked(accuracy, threads or 0)
-    with torch.inference_mode(False), torch.no_grad():
+    trial = Trial(Asked(accuracy, threads or 0), measure, watch)
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
         lone = isinstance(model, nn.Conv1d | nn.Conv2d)  # tracing looks into the outermost module
         plain = without_training(nn.Sequential(model) if lone else model)
         try:
             expected = plain(*inputs)
         except (TypeError, RuntimeError, ValueError) as error:
             raise KernelError(f"the model cannot be called with the example: {error}") from error
-        body, layers, notes = _replaced(plain, inputs, expected, (asked, measure))
+        body, layers, notes = _replaced(plain, inputs, expected, trial)
         report = Acceleration(accuracy, limit, threads or torch.get_num_threads(), tuple(layers), notes=tuple(notes))
         return _checked(Accelerated(body, report), plain, inputs, expected, measure=measure)
 
 
 def _replaced(
-    plain: nn.Module, inputs: tuple[Any, ...], expected: Any, how: tuple[Asked, bool]
+    plain: nn.Module, inputs: tuple[Any, ...], expected: Any, trial: Trial
 ) -> tuple[nn.Module, list[LayerReport], list[str]]:
     """A copy with layers replaced, the rows of the report, and notes."""
-    asked, measure = how
     graph = traced(without_training(plain), inputs, expected)
     if isinstance(graph, fx.GraphModule):
-        return graph, replace_in_graph(graph, inputs, asked, measure=measure), []
+        return graph, replace_in_graph(graph, inputs, trial), []
     body = without_training(plain)
-    rows = _replace_modules(body, inputs, replace(asked, keep_layout=True), measure=measure)
+    rows = _replace_modules(body, inputs, replace(trial, asked=replace(trial.asked, keep_layout=True)))
     return body, rows, [f"not traced, so single convolutions were replaced and nothing was folded or fused ({graph})"]
 
 
-def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], asked: Asked, *, measure: bool) -> list[LayerReport]:
+def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
     """Replace convolutions one by one, each decided with the input of its first call."""
     convs = {name: conv for name, conv in body.named_modules() if isinstance(conv, nn.Conv1d | nn.Conv2d)}
     first: dict[str, Tensor] = {}
@@ -105,13 +108,15 @@ def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], asked: Asked, *, 
     finally:
         for handle in handles:
             handle.remove()
+    compile_for([Call(Site(name, convs[name]), tuple(x.shape), x.dtype) for name, x in first.items()], trial)
     rows = []
     for name, conv in convs.items():
         if name not in first:
             rows.append(LayerReport(name, "", reason="it is not called as a module with the example"))
             continue
-        row, module = decided(Site(name, conv), first.pop(name), None, asked, measure=measure)
+        row, module = decided(Site(name, conv), first.pop(name), None, trial)
         rows.append(row)
+        trial.watch(Progress("measure", len(rows), len(convs), name))
         if module is not None:
             body.set_submodule(name, module)
     return rows

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from secateur.bridge import by_torch
 from secateur.bridge.conv_op import conv2d, transformed
 from secateur.bridge.fast_conv2d import laid_out_last
-from secateur.bridge.kept import KERNELS, Kept
+from secateur.bridge.kept import KERNELS, Kept, Request, request
 from secateur.bridge.layer import ConvLayer, plane, zeros_around
 
 Conv = nn.Conv1d | nn.Conv2d
@@ -30,7 +31,7 @@ class AcceleratedConv(nn.Module):
     """activation(conv(x) + bias + residual) for a layer with its own copy of the weights, without gradients for them.
 
     Takes what nn.Conv1d or nn.Conv2d takes. A kernel computes inputs of the size that `plan_for` was told; torch those
-    of other sizes and dtypes.
+    of other sizes and dtypes, and under autocast all, in its dtype.
     """
 
     bias: nn.Parameter | None
@@ -63,14 +64,22 @@ class AcceleratedConv(nn.Module):
         self.plan = replace(self.plan, sizes=((wide.shape[0], wide.shape[2], wide.shape[3]),))
         self.layer = self.plan.text()
 
+    def request(self, x: Tensor, *, residual: bool) -> Request:
+        """What it will ask of a kernel for an input like x, which may be without data."""
+        return request((self.layer, self.prepared(x).shape, 0, torch.get_num_threads(), residual), self.weight)
+
     def kept(self, x: Tensor, residual: Tensor | None) -> Kept:
         """The kernel that computes this input."""
         return KERNELS.find(self.prepared(x), self.weight, self.bias, residual, self.layer)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (n, c, h, w) or (n, c, w), with or without n, and a residual of the output's shape."""
-        other = None if residual is None else self.plane(residual.to(self.weight.dtype))
-        y = conv2d(self.prepared(x), self.weight, self.bias, other, self.layer)
+        other = None if residual is None else self.plane(residual)
+        if torch.is_autocast_enabled(x.device.type):
+            y = by_torch.convolved(self.prepared(x), self.weight, self.bias, other, self.plan)
+        else:
+            other = None if other is None else other.to(self.weight.dtype)
+            y = conv2d(self.prepared(x), self.weight, self.bias, other, self.layer)
         if self.keep_layout and not transformed() and not laid_out_last(x):
             y = y.contiguous()
         y = y.squeeze(2) if self.axes == 1 else y

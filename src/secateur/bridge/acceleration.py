@@ -20,6 +20,7 @@ class LayerReport:
     before_us, after_us   medians of PyTorch's layer and of this one, in turns; None where they were not measured
     error       max|y - y64| / max|y64| on the layer's own weights and the example, y64 in float64
     class_error the same on normal input and weights, which the class of accuracy bounds
+    measured    when the algorithm was chosen; `secateur.forget_choices` drops choices
     reason      why it is left to PyTorch
     """
 
@@ -31,6 +32,7 @@ class LayerReport:
     after_us: float | None = None
     error: float | None = None
     class_error: float | None = None
+    measured: str = ""
     reason: str = ""
 
 
@@ -73,6 +75,8 @@ class Acceleration:
             gain = self.before_us / self.after_us
             lines.append(f"whole model: {self.before_us:.0f} us before, {self.after_us:.0f} us after, {gain:.2f} x")
         lines.append(f"outputs differ by {self.difference:.1e} of the largest")
+        if times := sorted(layer.measured for layer in self.layers if layer.measured):
+            lines.append(f"algorithms were chosen by measurements from {times[0]} to {times[-1]}")
         return "\n".join([*lines, *self.notes])
 
 

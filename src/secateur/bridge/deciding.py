@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from secateur.bridge import by_torch
-from secateur.bridge.accelerated_conv import AcceleratedConv, Asked, Conv
+from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.acceleration import LayerReport
-from secateur.bridge.recognising import USUAL_SLOPE, hooked
-from secateur.bridge.timing import compare
+from secateur.bridge.timing import Comparison, compare
+from secateur.bridge.trial import Call, Site, Trial
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
 
@@ -23,42 +23,13 @@ OWN_DATA_MARGIN = 4.0
 """A class bounds the error on normal data; on a layer's own weights and the example it may be so many times larger."""
 
 
-@dataclass(frozen=True)
-class Site:
-    """A convolution as it is called in a model, and what can be done in the same call."""
-
-    name: str
-    conv: Conv
-    activation: str = "none"
-    slope: float = USUAL_SLOPE
-    fused: tuple[str, ...] = ()
-
-
-def refusal(conv: nn.Module) -> str:
-    """Why a convolution is left to torch whatever its input; empty where nothing speaks against it."""
-    kind = nn.Conv1d if isinstance(conv, nn.Conv1d) else nn.Conv2d
-    if not isinstance(conv, kind):
-        return "only Conv1d and Conv2d have kernels"
-    if type(conv).forward is not kind.forward or type(conv)._conv_forward is not kind._conv_forward:
-        return f"{type(conv).__name__} computes in its own way"
-    if hooked(conv):
-        return "it has hooks"
-    if conv.weight.dtype != torch.float32:
-        return f"its weights are {conv.weight.dtype}; kernels are for float32"
-    return "" if conv.weight.device.type == "cpu" else f"its weights are on {conv.weight.device}"
-
-
-def decided(
-    site: Site, x: Tensor, residual: Tensor | None, asked: Asked, *, measure: bool
-) -> tuple[LayerReport, AcceleratedConv | None]:
+def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> tuple[LayerReport, AcceleratedConv | None]:
     """What becomes of a layer with this input: its row of the report, and the module that replaces it or None."""
     report = LayerReport(site.name, f"{_sizes(x.shape)}, {_sizes(site.conv.weight.shape)}", fused=site.fused)
-    reason = refusal(site.conv)
-    if not reason and (x.dtype != torch.float32 or x.numel() == 0):
-        reason = "its input is empty" if x.numel() == 0 else f"its input is {x.dtype}; kernels are for float32"
+    reason = Call(site, tuple(x.shape), x.dtype).refusal()
     if reason:
         return replace(report, reason=reason), None
-    made = AcceleratedConv(site.conv, asked, activation=site.activation, slope=site.slope)
+    made = AcceleratedConv(site.conv, trial.asked, activation=site.activation, slope=site.slope)
     made.plan_for(x)
     try:
         kept = made.kept(x, residual)
@@ -68,16 +39,26 @@ def decided(
         return replace(report, reason=kept.reason), None
     chosen = kept.kernel.choice.chosen
     error = _error(made, x, residual)
-    report = replace(report, error=error, class_error=chosen.error)
-    limit = OWN_DATA_MARGIN * accuracy_limit(asked.accuracy)
+    report = replace(report, error=error, class_error=chosen.error, measured=kept.kernel.choice.measured)
+    limit = OWN_DATA_MARGIN * accuracy_limit(trial.asked.accuracy)
     if not error <= limit:
         return replace(report, reason=f"{chosen.algorithm} has an error above {limit:.1e} on its own data"), None
-    if measure:
-        measured = compare(_by_torch(site, x, residual), lambda: made(x, residual), seconds=LAYER_SECONDS)
+    if trial.measure:
+        measured = _compared(site, made, x, residual, trial)
         report = replace(report, before_us=measured.before_us, after_us=measured.after_us)
         if not measured.faster:
             return replace(report, reason=f"{chosen.algorithm} is not faster by more than noise"), None
     return replace(report, algorithm=chosen.algorithm), made
+
+
+def _compared(site: Site, made: AcceleratedConv, x: Tensor, residual: Tensor | None, trial: Trial) -> Comparison:
+    """Times of torch and of the kernel, measured once for layers that differ in the values of weights alone."""
+    tensors = [None if t is None else (t.shape, t.stride()) for t in (x, residual, site.conv.weight, site.conv.bias)]
+    alike = (made.layer, made.mode, *made.around, *tensors)
+    if alike not in trial.compared:
+        torchs = _by_torch(site, x, residual)
+        trial.compared[alike] = compare(torchs, lambda: made(x, residual), seconds=LAYER_SECONDS)
+    return trial.compared[alike]
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

@@ -9,21 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
+from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.acceleration import LayerReport
-from secateur.bridge.deciding import Site, decided, refusal
+from secateur.bridge.deciding import decided
 from secateur.bridge.folding import folded, plain
 from secateur.bridge.recognising import Chain, chains, foldable_norms
 from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, watched
+from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, refusal
 
 FUNCTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d)
 MODULES = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 Decision = tuple[LayerReport, AcceleratedConv | None]
 
 
-def replace_in_graph(
-    module: fx.GraphModule, inputs: tuple[Any, ...], asked: Asked, *, measure: bool
-) -> list[LayerReport]:
+def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
     """Change the graph in place; a row for every convolution."""
     norms = _fold(module)
     let_any_layout_pass(module)
@@ -31,7 +30,9 @@ def replace_in_graph(
     keep_layout_of_outputs(module, seen)
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - an overload torch forgot
     taken = _taken(module, seen)
-    decider = _Decider(module, taken, norms, (asked, measure))
+    sites = {chain: _site(module, chain, norms) for chain in taken}
+    compile_for([_call(chain, site, seen) for chain, site in sites.items() if chain.conv in seen], trial)
+    decider = _Decider(module, sites, trial)
     decider.run(*inputs)
     for chain in taken:
         _, made = decider.decisions[chain.conv]
@@ -97,18 +98,33 @@ def _alike(chain: Chain, seen: dict[fx.Node, Seen]) -> bool:
     return first is not None and second is not None and (first.shape, first.dtype) == (second.shape, second.dtype)
 
 
+def _site(module: fx.GraphModule, chain: Chain, norms: set[fx.Node]) -> Site:
+    """With a convolution of torch's own, whose weight is evaluated once."""
+    name = str(chain.conv.target)
+    conv = module.get_submodule(name)
+    assert isinstance(conv, nn.Conv1d | nn.Conv2d)
+    if not refusal(conv):
+        conv = plain(conv, conv.weight, conv.bias)
+    fused = (*(["batch norm"] if chain.conv in norms else []), *chain.fused)
+    return Site(name, conv, chain.kind, chain.slope, fused)
+
+
+def _call(chain: Chain, site: Site, seen: dict[fx.Node, Seen]) -> Call:
+    source = chain.conv.args[0]
+    assert isinstance(source, fx.Node)
+    return Call(site, seen[source].shape, seen[source].dtype, chain.residual is not None)
+
+
 class _Decider(fx.Interpreter):
     """Runs the graph by torch and decides every chain when its last node has run, with the real tensors."""
 
-    def __init__(
-        self, module: fx.GraphModule, taken: list[Chain], norms: set[fx.Node], how: tuple[Asked, bool]
-    ) -> None:
+    def __init__(self, module: fx.GraphModule, sites: dict[Chain, Site], trial: Trial) -> None:
         super().__init__(module)
         self.decisions: dict[fx.Node, Decision] = {}
-        self._norms, self._how = norms, how
-        self._last = {chain.nodes[-1]: chain for chain in taken}
-        self._needed = {node: node.args[0] for node in (chain.conv for chain in taken)}
-        self._needed |= {chain.addition: chain.residual for chain in taken if chain.addition}
+        self._sites, self._trial = sites, trial
+        self._last = {chain.nodes[-1]: chain for chain in sites}
+        self._needed = {node: node.args[0] for node in (chain.conv for chain in sites)}
+        self._needed |= {chain.addition: chain.residual for chain in sites if chain.addition}
         self._kept: dict[fx.Node, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -119,22 +135,13 @@ class _Decider(fx.Interpreter):
         if (chain := self._last.get(n)) is not None:
             x = self._kept.pop(chain.conv)
             residual = self._kept.pop(chain.addition) if chain.addition else None
-            self.decisions[chain.conv] = self._decided(chain, x, residual)
+            site = self._sites[chain]
+            report, made = decided(site, x, residual, self._trial)
+            if made is None:
+                report = replace(report, fused=tuple(what for what in site.fused if what == "batch norm"))
+            self.decisions[chain.conv] = report, made
+            self._trial.watch(Progress("measure", len(self.decisions), len(self._sites), site.name))
         return value
-
-    def _decided(self, chain: Chain, x: Tensor, residual: Tensor | None) -> Decision:
-        name = str(chain.conv.target)
-        conv = self.module.get_submodule(name)
-        assert isinstance(conv, nn.Conv1d | nn.Conv2d)
-        if not refusal(conv):
-            conv = plain(conv, conv.weight, conv.bias)
-        fused = (*(["batch norm"] if chain.conv in self._norms else []), *chain.fused)
-        asked, measure = self._how
-        site = Site(name, conv, chain.kind, chain.slope, fused)
-        report, made = decided(site, x, residual, asked, measure=measure)
-        if made is None:
-            report = replace(report, fused=("batch norm",) if chain.conv in self._norms else ())
-        return report, made
 
 
 def _rewrite(module: fx.GraphModule, chain: Chain, made: AcceleratedConv) -> None:

@@ -21,6 +21,7 @@ from secateur.bridge.layer import ConvLayer
 from secateur.errors import KernelError
 from secateur.kernels.conv import Conv2dKernel, ConvOptions
 from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.shape import ConvShape
 
 SHAPES = 8
 """A weight has kernels for at most so many shapes of input; others are left to torch. Each holds packed weights."""
@@ -28,6 +29,7 @@ NOTED = 4 * SHAPES
 """For at most so many shapes it is remembered what computes them."""
 Key = tuple[str, torch.Size, int, int, bool]
 """Text of the layer, shape of the input, identity of the bias, threads, whether there is a residual."""
+Request = tuple[ConvShape, Epilogue, ConvOptions]
 Stamp = tuple[int, int, int, int]
 """Memory and version of weight and bias."""
 
@@ -138,14 +140,20 @@ def exchanged(weight: Tensor, groups: int) -> Tensor:
     return split.reshape(groups * channels, k // groups, *taps).flip(2, 3)
 
 
+def request(key: Key, weight: Tensor) -> Request:
+    """What is asked of a kernel; KernelError where tensors do not fit together."""
+    layer = ConvLayer.read(key[0])
+    shape = layer.shape(tuple(key[1]), tuple(weight.shape))
+    epilogue = Epilogue(layer.activation, key[4], layer.slope)
+    return shape, epilogue, ConvOptions(layer.accuracy, layer.threads or key[3])
+
+
 def _new(key: Key, weight: Tensor, bias: Tensor | None, origin: tuple[Stamp, tuple[object, ...]]) -> Kept:
     layer = ConvLayer.read(key[0])
     size = key[1][0], key[1][2], key[1][3]
     if layer.sizes and size not in layer.sizes:
         return Kept(None, (), f"kernels are for {' and '.join(map(str, layer.sizes))} alone", *origin)
-    shape = layer.shape(tuple(key[1]), tuple(weight.shape))
-    epilogue = Epilogue(layer.activation, key[4], layer.slope)
-    options = ConvOptions(layer.accuracy, layer.threads or key[3])
+    shape, epilogue, options = request(key, weight)
     try:
         kernel = Conv2dKernel(shape, *_arrays(layer, weight, bias), epilogue=epilogue, options=options)
     except KernelError as error:
