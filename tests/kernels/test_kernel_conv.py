@@ -14,6 +14,7 @@ from secateur.kernels import choice as choices
 from secateur.kernels.accuracy import ACCURACY, accuracy_limit, expected_error, measured_error, sample_shape
 from secateur.kernels.algorithms import Tiling
 from secateur.kernels.choice import Candidate, Choice, choose, forget_choices, tilings
+from secateur.kernels.choice import _ranked as ranked
 from secateur.kernels.conv import Conv2dKernel, ConvOptions, compile_ahead
 from secateur.kernels.cost import best_blocking, blockings, cycles
 from secateur.kernels.epilogue import Epilogue
@@ -68,6 +69,24 @@ def test_what_a_layer_needs_is_compiled_ahead(tmp_path, monkeypatch):
     kernel = Conv2dKernel(SHAPE, layer.weight, epilogue=request[1], options=options)
     assert compiled == []
     assert kernel.choice.chosen.error is not None
+
+
+def test_a_looser_class_also_tries_what_won_in_a_stricter_one(monkeypatch):
+    """Its own few candidates by estimate may leave it out; here its estimate ranks the other way round."""
+
+    def timed(_, found):
+        return [replace(one, microseconds=2.0 if one.outputs is None else 1.0) for one in found]
+
+    forget_choices()
+    monkeypatch.setattr(choices, "FAST_CANDIDATES", 1)
+    monkeypatch.setattr(choices, "_timed", timed)
+    monkeypatch.setattr(choices, "_ranked", lambda given, limit: ranked(given, limit)[:: 1 if limit < 1e-5 else -1])
+    alone = {one.algorithm for one in choose(setting(), "fast").candidates}
+    forget_choices()
+    winner = choose(setting(), "strict").chosen.algorithm
+    assert winner not in alone
+    assert alone | {winner} == {one.algorithm for one in choose(setting(), "fast").candidates}
+    forget_choices()
 
 
 def test_a_choice_as_a_file():
