@@ -125,19 +125,19 @@ def _stamp(weight: Tensor, bias: Tensor | None) -> Stamp:
 
 
 def _arrays(layer: ConvLayer, weight: Tensor, bias: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
-    weight = exchanged(weight.detach(), layer.groups) if layer.transposed else weight
-    return _array(weight), None if bias is None else _array(bias)
+    weights = exchanged(_array(weight), layer.groups) if layer.transposed else _array(weight)
+    return weights, None if bias is None else _array(bias)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def exchanged(weight: Tensor, groups: int) -> Tensor:
+def exchanged(weight: np.ndarray, groups: int) -> np.ndarray:
     """The weight (k, c / groups, r, s) of a layer as that of its adjoint, (c, k / groups, r, s)."""
     k, channels, *taps = weight.shape
-    split = weight.reshape(groups, k // groups, channels, *taps).transpose(1, 2)
-    return split.reshape(groups * channels, k // groups, *taps).flip(2, 3)
+    split = weight.reshape(groups, k // groups, channels, *taps).swapaxes(1, 2)[..., ::-1, ::-1]
+    return np.ascontiguousarray(split).reshape(groups * channels, k // groups, *taps)
 
 
 def request(key: Key, weight: Tensor) -> Request:
