@@ -1,17 +1,30 @@
-"""What the tests of the bridge share: float64 oracles, small networks."""
+"""What the tests of the bridge share: float64 oracles, small networks, kernels chosen at a glance."""
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
+from secateur.bridge import kept, trial
 from secateur.bridge.gradient_choice import Verdict
+from secateur.kernels import choice
 
 CLOSE = 3e-5
 """max|y - y64| / max|y64| of a layer in class "default" on small random layers."""
 
 PAYS = Verdict(2.0, 1.0, True, 0.5, "in a test")
 """A kernel is faster than torch for the gradient of an input."""
+
+
+@pytest.fixture(autouse=True)
+def glance(monkeypatch):
+    """Where imported: kernels are chosen at a glance instead of a measurement, gradients of inputs are computed by
+    kernels wherever these can, and nothing is compiled ahead: processes start slowly."""
+    monkeypatch.setattr(choice, "ROUNDS", 1)
+    monkeypatch.setattr(choice, "FAST_CANDIDATES", 1)
+    monkeypatch.setattr(kept, "against_torch", lambda *_: PAYS)
+    monkeypatch.setattr(trial, "compile_ahead", lambda *_, **__: 0)
 
 
 def apart(found: torch.Tensor, expected: torch.Tensor) -> float:

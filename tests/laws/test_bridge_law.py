@@ -11,14 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from bridge_cases import CLOSE, PAYS, apart, exact
+from bridge_cases import CLOSE, apart, exact, glance
 from kernel_cases import own_cache
-from secateur.bridge import kept, trial
 from secateur.bridge.accelerate import accelerate
 from secateur.bridge.fast_conv2d import FastConv2d
-from secateur.kernels import choice
 
-__all__ = ["own_cache"]
+__all__ = ["glance", "own_cache"]
 
 WORDS = {
     "3x3": ((16, 16, 3), {"padding": 1}, (1, 16, 9, 9)),
@@ -70,14 +68,6 @@ LAYOUTS = {
     "one image of many": lambda x: torch.cat([x, x])[1:],
     "expanded": lambda x: x[:, :1].expand(x.shape),
 }
-
-
-@pytest.fixture(autouse=True)
-def glance(monkeypatch):
-    monkeypatch.setattr(choice, "ROUNDS", 1)
-    monkeypatch.setattr(choice, "FAST_CANDIDATES", 1)
-    monkeypatch.setattr(kept, "against_torch", lambda *_: PAYS)
-    monkeypatch.setattr(trial, "compile_ahead", lambda *_, **__: 0)
 
 
 def drawn(word, kind=nn.Conv2d):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from secateur.ir.text_table import text_table
+
 HEADER = ("layer", "shape", "algorithm", "with", "PyTorch us", "here us", "gain", "error", "why left to PyTorch")
-RIGHT = (4, 5, 6, 7)
+RIGHT = HEADER[4:8]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Acceleration:
         head = f"{self.replaced} of {len(self.layers)} convolutions replaced, accuracy {self.accuracy!r}"
         lines = [f"{head} (error of a layer at most {self.limit:.1e}), {self.threads} threads"]
         if self.layers:
-            lines += _table([HEADER, *map(_cells, self.layers)])
+            lines.append(text_table(HEADER, map(_cells, self.layers), right=RIGHT))
         if self.before_us is not None and self.after_us is not None:
             gain = self.before_us / self.after_us
             lines.append(f"whole model: {self.before_us:.0f} us before, {self.after_us:.0f} us after, {gain:.2f} x")
@@ -86,15 +87,3 @@ def _cells(layer: LayerReport) -> tuple[str, ...]:
     error = "-" if layer.error is None else f"{layer.error:.1e}"
     fused = ", ".join(layer.fused) or "-"
     return (layer.name, layer.shape, layer.algorithm or "-", fused, *times, gain, error, layer.reason)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-
-    def line(row: tuple[str, ...]) -> str:
-        pairs = enumerate(zip(row, widths, strict=True))
-        return "  ".join(
-            cell.rjust(width) if at in RIGHT else cell.ljust(width) for at, (cell, width) in pairs
-        ).rstrip()
-
-    return [line(rows[0]), "  ".join("-" * width for width in widths), *map(line, rows[1:])]

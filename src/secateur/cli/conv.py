@@ -11,13 +11,13 @@ import typer
 
 from secateur.cli.output import AsJSON, check_writable, note, show_result, write_file
 from secateur.errors import AlgorithmError, DataError
+from secateur.ir.text_table import text_table
 from secateur.maths.bilinear import MATRICES, Bilinear
 from secateur.maths.choosing import Wish, compared
 from secateur.maths.convolution import Extent, convolution
 from secateur.maths.exact_matrix import ExactMatrix
 from secateur.maths.float_error import FORMATS, FloatError
 from secateur.reporting.algorithms import algorithms_page
-from secateur.reporting.table import text_table
 
 MOST_COLUMNS = 16
 """A wider matrix is told by its size: it is read in a file, not in a terminal."""

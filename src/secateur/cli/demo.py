@@ -13,8 +13,8 @@ import typer
 from secateur.cli.exits import CHECK_FAILED
 from secateur.cli.output import AsJSON, check_writable, note, output_folder, show_result, write_file
 from secateur.errors import TargetError
+from secateur.ir.text_table import text_table
 from secateur.reporting.progress import duration, progress_on
-from secateur.reporting.table import text_table
 
 if TYPE_CHECKING:
     from secateur.cli.demo_line import DemoResult, Recipe

@@ -15,8 +15,8 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.count import count
 from secateur.ir.describe import Difference, TensorRow, describe, difference
 from secateur.ir.ops.sizes import show as show_shape
+from secateur.ir.text_table import text_table
 from secateur.reporting.measurement import UNITS
-from secateur.reporting.table import text_table
 
 COLUMNS = (
     "tensor",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.errors import PlanError
+from secateur.ir.text_table import aligned
 
 PLAN_VERSION = 1
 METHODS = ("threshold",)
@@ -156,7 +157,8 @@ class Plan:
 
     def __str__(self) -> str:
         header = ("tensor", "kind", "shape", "weights", "MACs", "prune", "why kept")
-        return _table([header, *(_row_to_text(row) for row in self.tensors)])
+        lines = aligned([header, *(_row_to_text(row) for row in self.tensors)], right=(3, 4))
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
 def near(name: object, known: Any) -> str:
@@ -224,16 +226,3 @@ def _row_to_text(row: TensorPlan) -> tuple[str, ...]:
     shape = "x".join(map(str, row.shape)) or "scalar"
     tied = f" (tied: {', '.join(row.tied)})" if row.tied else ""
     return (row.name + tied, row.kind, shape, f"{row.size:,}", f"{row.macs:,}" if row.reuse else "-", rule, row.reason)
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    numeric = (3, 4)
-    lines = [
-        "  ".join(
-            cell.rjust(w) if c in numeric else cell.ljust(w)
-            for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -1,6 +1,6 @@
 """Tables line up."""
 
-from secateur.reporting.table import text_table
+from secateur.ir.text_table import text_table
 
 
 def test_columns_line_up_and_numbers_go_right():
