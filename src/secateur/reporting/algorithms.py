@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.float_error import FloatError
 from secateur.reporting.charts.axes import Axis
 from secateur.reporting.charts.scatter import Dot, scatter_chart
+from secateur.reporting.templating import filled
 
 Measured = tuple[Bilinear, FloatError]
 
@@ -22,11 +21,13 @@ def algorithms_page(measured: Sequence[Measured]) -> str:
     chart = scatter_chart(
         title, dots, "products a tile", Axis(f"largest error, {error.dtype}", "{:.2g}".format, log=True)
     )
-    templates = Environment(
-        loader=PackageLoader("secateur.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return templates.get_template("algorithms.html").render(
-        title=title, dtype=error.dtype, how=_capital(error.how), chart=chart, rows=[_row(*pair) for pair in measured]
+    return filled(
+        "algorithms.html",
+        title=title,
+        dtype=error.dtype,
+        how=_capital(error.how),
+        chart=chart,
+        rows=[_row(*pair) for pair in measured],
     )
 
 

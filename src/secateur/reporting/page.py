@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from itertools import groupby
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from secateur.ir.describe import TensorRow
@@ -15,6 +14,7 @@ from secateur.reporting.charts.lines import Band, Line, line_chart
 from secateur.reporting.charts.sizes import bytes_chart
 from secateur.reporting.facts import Facts, Training, WeightHistogram
 from secateur.reporting.measurement import UNITS
+from secateur.reporting.templating import filled
 
 STREAMS = ("positions", "values", "framing")
 MOST_ROWS = 40
@@ -23,10 +23,9 @@ MOST_ROWS = 40
 
 def render(facts: Facts) -> str:
     """The page as text."""
-    templates = Environment(
-        loader=PackageLoader("secateur.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return templates.get_template("report.html").render(
+    return filled(
+        "report.html",
+        title=facts.title,
         facts=facts,
         percent=UNITS["fraction"],
         count=UNITS["weights"],
