@@ -16,18 +16,17 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-import secateur as sct
 from methods import METHODS
-from mnist_data import Mnist, error, load_mnist, mean_loss
-from mnist_run import Run, fresh, train, weights_of
-from mnist_table import markdown
+from mnist_data import load_mnist
 from networks import NETWORKS
-from record import HERE, RESULTS, record
+from pruning_result import finished, measure
+from pruning_run import Run
+from pruning_table import markdown
+from record import HERE, record
 
 RUNS = HERE.parent / ".runs" / "mnist"
 
@@ -46,13 +45,13 @@ def main() -> None:
             list(pool.map(lambda run: _in_own_process(run, options), missing))
     elif missing:
         torch.set_num_threads(1)
-        record(name, **measure(missing[0], fresh(missing[0]), load_mnist(options.data), search=options.search))
+        record(name, **measure(missing[0], fresh(missing[0]), load_mnist(options.data), RUNS, search=options.search))
 
 
-def finished(name: str) -> list[dict[str, Any]]:
-    """The lines of results/<name>.jsonl."""
-    path = RESULTS / f"{name}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def fresh(run: Run) -> nn.Module:
+    """The run's network with the initial weights of its seed."""
+    torch.manual_seed(run.seed)
+    return NETWORKS[run.network]()
 
 
 def wanted(options: argparse.Namespace) -> Iterator[Run]:
@@ -74,40 +73,6 @@ def wanted(options: argparse.Namespace) -> Iterator[Run]:
                 learning_rate=options.learning_rate,
                 options=extra,
             )
-
-
-def measure(run: Run, model: nn.Module, data: Mnist, *, search: bool) -> dict[str, Any]:
-    """Train and report; sizes in three units that are never mixed."""
-    RUNS.mkdir(parents=True, exist_ok=True)
-    seen = train(run, model, data, RUNS)
-    weights = weights_of(model)
-    size, nonzeros = sum(w.numel() for w in weights.values()), sum(int(w.count_nonzero()) for w in weights.values())
-    result = {
-        **run.asdict(),
-        "validation_error": round(seen["validation"][-1], 2),
-        "validation_loss": round(mean_loss(model, data.validation), 4),
-        "validation_hardened": round(seen["validation_hardened"], 2),
-        "density_before_hardening": seen["densities"],
-        "density_reached": nonzeros / size,
-        "densities": {name: round(float(w.count_nonzero()) / w.numel(), 5) for name, w in weights.items()},
-        "seconds": round(seen["seconds"]),
-    }
-    if search:
-        return result
-    tested = {"test_error": round(error(model, data.test), 2), "sparsity_x": round(size / nonzeros, 1)}
-    return {
-        **result,
-        **tested,
-        **sizes(model, data.train.images[:1], RUNS / f"{run.name}.secat"),
-        "secateur": sct.__version__,
-    }
-
-
-def sizes(model: nn.Module, example: Tensor, path: Path) -> dict[str, int]:
-    """Bytes of the file with float16 values, which stays at `path`; parameters left once dead units are gone."""
-    artifact = sct.pack(model, example, values="float16")
-    artifact.save(path)
-    return {"file_bytes": path.stat().st_size, "parameters_left": artifact.meta["parameters"][1]}
 
 
 def _in_own_process(run: Run, options: argparse.Namespace) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import torch
 
-from bench_mnist import finished, measure
-from mnist_data import error, load_mnist
-from mnist_run import Run
+from bench_mnist import RUNS
+from image_data import error
+from mnist_data import load_mnist
 from networks import published_mnistnet
+from pruning_result import finished, measure
+from pruning_run import Run
 from record import record
 
 
@@ -51,7 +53,7 @@ def main() -> None:
         if run not in done:
             model = published_mnistnet(options.weights)
             published = round(error(model, data.test), 2)
-            record("mnistnet", published_test_error=published, **measure(run, model, data, search=False))
+            record("mnistnet", published_test_error=published, **measure(run, model, data, RUNS, search=False))
 
 
 if __name__ == "__main__":

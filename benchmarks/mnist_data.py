@@ -8,64 +8,23 @@ from __future__ import annotations
 import gzip
 import math
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from image_data import Images, Split, split_off
+
 MEAN, STD = 0.1307, 0.3081
 """Of MNIST's training pixels in 0..1; used for Fashion-MNIST too, so that one network file fits both."""
 VALIDATION = 5_000
-SPLIT_SEED = 1
 
 
-@dataclass(frozen=True)
-class Split:
-    """images: float32 (n, 1, 28, 28), normalised; labels: int64 (n,)."""
-
-    images: Tensor
-    labels: Tensor
-
-
-@dataclass(frozen=True)
-class Mnist:
-    """55,000 images to train on, 5,000 to select by, 10,000 that are read once, at the end."""
-
-    train: Split
-    validation: Split
-    test: Split
-
-
-def load_mnist(folder: Path) -> Mnist:
-    """The four IDX files of a folder, plain or .gz; the same split whatever the run's seed."""
-    images, labels = _pair(folder, "train")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    kept, held = order[:-VALIDATION], order[-VALIDATION:]
-    return Mnist(Split(images[kept], labels[kept]), Split(images[held], labels[held]), Split(*_pair(folder, "t10k")))
-
-
-class Batches:
-    """Shuffled full batches of a split, channels-last, one pass a call of `epoch`; shifted by at most one pixel if
-    wanted. Everything random comes from the generator, so that its state is all there is to resume."""
-
-    def __init__(self, split: Split, size: int, generator: torch.Generator, *, shifted: bool) -> None:
-        self.split, self.size, self.generator, self.shifted = split, size, generator, shifted
-
-    def __len__(self) -> int:
-        return len(self.split.labels) // self.size
-
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images, labels) of every full batch."""
-        order = torch.randperm(len(self.split.labels), generator=self.generator)
-        for start in range(0, len(self) * self.size, self.size):
-            chosen = order[start : start + self.size]
-            images = self.split.images[chosen]
-            if self.shifted:
-                images = shift(images, self.generator)
-            yield images.contiguous(memory_format=torch.channels_last), self.split.labels[chosen]
+def load_mnist(folder: Path) -> Images:
+    """The four IDX files of a folder, plain or .gz: 55,000 + 5,000 + 10,000 images."""
+    train, validation = split_off(*_pair(folder, "train"), VALIDATION)
+    return Images(train, validation, Split(*_pair(folder, "t10k")), shift)
 
 
 def shift(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -77,27 +36,6 @@ def shift(images: Tensor, generator: torch.Generator) -> Tensor:
     offsets = torch.tensor([[y * (width + 2) + x] for y in range(3) for x in range(3)])
     drawn = torch.randint(9, (n,), generator=generator)
     return padded.gather(1, (origin + offsets)[drawn]).reshape(images.shape)
-
-
-@torch.no_grad()
-def error(model: torch.nn.Module, split: Split) -> float:
-    """Per cent of a split that the model gets wrong, in evaluation mode and float32."""
-    model.eval()
-    wrong = 0
-    for start in range(0, len(split.labels), 1000):
-        images = split.images[start : start + 1000].contiguous(memory_format=torch.channels_last)
-        wrong += int((model(images).argmax(1) != split.labels[start : start + 1000]).sum())
-    model.train()
-    return 100 * wrong / len(split.labels)
-
-
-@torch.no_grad()
-def mean_loss(model: torch.nn.Module, split: Split) -> float:
-    """Mean cross-entropy of a split in nats: tells models apart where 5,000 images' errors are too coarse."""
-    model.eval()
-    loss = float(torch.nn.functional.cross_entropy(model(split.images), split.labels))
-    model.train()
-    return loss
 
 
 def _pair(folder: Path, part: str) -> tuple[Tensor, Tensor]:

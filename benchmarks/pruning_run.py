@@ -1,4 +1,4 @@
-"""One run of the MNIST benchmark: prune, harden, fine-tune, measure. Interrupted, it goes on after the last epoch."""
+"""One run of a pruning benchmark: prune, harden, fine-tune, measure. Interrupted, it goes on after the last epoch."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from image_data import Batches, Images, error
 from methods import METHODS, Method
-from mnist_data import Batches, Mnist, error
-from networks import NETWORKS
 
 BATCH = 128
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is run. precision "bfloat16" runs the forward pass under autocast; errors are always those in float32.
-    learning_rate is Adam's at the start of either phase."""
+    """What is run. shift: training images are augmented. precision "bfloat16" runs the forward pass under autocast;
+    errors are always those in float32. learning_rate is Adam's at the start of either phase."""
 
     method: str
     network: str
@@ -54,13 +53,7 @@ class Run:
         return cls(**{item.name: line[item.name] for item in fields(cls) if item.name in line})
 
 
-def fresh(run: Run) -> nn.Module:
-    """The run's network with the initial weights of its seed."""
-    torch.manual_seed(run.seed)
-    return NETWORKS[run.network]()
-
-
-def train(run: Run, model: nn.Module, data: Mnist, folder: Path) -> dict[str, Any]:
+def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, Any]:
     """Make the model pruned, fine-tuned and plain, in place; returns what was seen on the way. The test images are not
     touched. A run that was trained before, in a search for instance, is loaded."""
     trained = folder / f"{run.name}.pt"
@@ -69,7 +62,7 @@ def train(run: Run, model: nn.Module, data: Mnist, folder: Path) -> dict[str, An
         model.load_state_dict(kept["model"])
         return kept["seen"]
     model.to(memory_format=torch.channels_last)
-    batches = Batches(data.train, BATCH, torch.Generator().manual_seed(run.seed), shifted=run.shift)
+    batches = Batches(data, BATCH, torch.Generator().manual_seed(run.seed), augmented=run.shift)
     steps = run.prune_epochs * len(batches)
     method = METHODS[run.method](model, data.train.images[:2], run.density, steps, **run.options)
     seen: dict[str, Any] = {"seconds": 0.0, "validation": []}
@@ -88,7 +81,7 @@ def train(run: Run, model: nn.Module, data: Mnist, folder: Path) -> dict[str, An
         train_epoch(run, epoch, model, method, batches, optimizer)
         seen["validation"].append(error(model, data.validation))
         seen["seconds"] += time.perf_counter() - start
-        _save(checkpoint, {"epoch": epoch + 1, "seen": seen, **_state(model, method, batches, optimizer)})
+        save_whole(checkpoint, {"epoch": epoch + 1, "seen": seen, **_state(model, method, batches, optimizer)})
     method.strip()
     torch.save({"model": model.state_dict(), "seen": seen}, trained)
     checkpoint.unlink()
@@ -133,7 +126,8 @@ def _state(model: nn.Module, method: Method, batches: Batches, optimizer: torch.
     }
 
 
-def _save(path: Path, state: dict[str, Any]) -> None:
+def save_whole(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint beside its place, then put it there: a reader finds the old one or the new one."""
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)

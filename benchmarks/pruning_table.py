@@ -1,4 +1,4 @@
-"""The results of the MNIST benchmark as a Markdown table: mean and deviation over the seeds."""
+"""The results of pruning benchmarks as a Markdown table: mean and deviation over the seeds."""
 
 from __future__ import annotations
 

@@ -1,0 +1,107 @@
+"""Error against weights left on CIFAR-10: self-pruning and magnitude pruning from the same float network, resumable.
+
+    python benchmarks/bench_cifar.py --data DIR --network lenet5_cifar --float-epochs 30 --epochs 20+10
+    python benchmarks/bench_cifar.py --summary
+
+DIR holds cifar10_train_jpeg.npz and cifar10_test_jpeg.npz. One float network a seed is trained first and kept in
+.runs/cifar; every method starts from it with the same batches, optimizer and epochs. Runs that are in
+results/cifar.jsonl are skipped; an interrupted one goes on after its last epoch. Nothing is chosen by the test images:
+they are read when a run is over.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cifar_data import load_cifar
+from cifar_networks import CIFAR_NETWORKS
+from float_training import float_network
+from image_data import Images, error
+from methods import METHODS
+from pruning_result import finished, measure
+from pruning_run import Run
+from pruning_table import markdown
+from record import HERE, record
+
+RUNS = HERE.parent / ".runs" / "cifar"
+
+
+def main() -> None:
+    """Run what is asked for and not there yet, or print the table."""
+    options = _arguments()
+    name = "cifar_search" if options.search else "cifar"
+    if options.summary:
+        print(markdown(finished(name)))
+        return
+    torch.set_num_threads(1)
+    done = [Run.of(line) for line in finished(name)]
+    data = load_cifar(options.data)
+    for run in wanted(options):
+        if run not in done:
+            model = _float_model(run, data, options.float_epochs)
+            dense = {"float_epochs": options.float_epochs, "float_validation_error": error(model, data.validation)}
+            if not options.search:
+                dense["float_test_error"] = error(model, data.test)
+            record(
+                name,
+                **{key: round(value, 2) for key, value in dense.items()},
+                **measure(run, model, data, RUNS, search=options.search),
+            )
+
+
+def wanted(options: argparse.Namespace) -> list[Run]:
+    """Seed by seed and density by density, so that an interrupted benchmark still compares methods."""
+    prune, finetune = map(int, options.epochs.split("+"))
+    return [
+        Run(
+            method=method,
+            network=options.network,
+            density=density,
+            shift=True,
+            seed=seed,
+            prune_epochs=prune,
+            finetune_epochs=finetune,
+            precision="bfloat16",
+            learning_rate=options.learning_rate,
+        )
+        for seed in options.seeds
+        for density in options.densities
+        for method in options.methods
+    ]
+
+
+def _float_model(run: Run, data: Images, epochs: int) -> nn.Module:
+    build, lr = CIFAR_NETWORKS[run.network]
+    torch.manual_seed(run.seed)
+    model = build()
+    RUNS.mkdir(parents=True, exist_ok=True)
+    float_network(
+        model, data, RUNS / f"{run.network}-float-{epochs}-{run.seed}.pt", epochs=epochs, lr=lr, seed=run.seed
+    )
+    return model
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the two archives")
+    parser.add_argument("--network", choices=CIFAR_NETWORKS, default="lenet5_cifar")
+    parser.add_argument("--densities", type=float, nargs="+", default=[0.05, 0.1, 0.2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["self_pruning", "magnitude_masked"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--float-epochs", type=int, default=30)
+    parser.add_argument("--epochs", default="20+10", help="pruning+finetuning")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's, at the start of either phase")
+    parser.add_argument("--search", action="store_true", help="validation only, into results/cifar_search.jsonl")
+    parser.add_argument("--summary", action="store_true", help="print the table of all results")
+    options = parser.parse_args()
+    if not options.summary and options.data is None:
+        parser.error("--data is missing: the folder that holds cifar10_train_jpeg.npz")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What a run of a pruning benchmark reached: errors, densities, three sizes; and the lines that are there already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+import secateur as sct
+from image_data import Images, error, mean_loss
+from pruning_run import Run, train, weights_of
+from record import RESULTS
+
+
+def finished(name: str) -> list[dict[str, Any]]:
+    """The lines of results/<name>.jsonl."""
+    path = RESULTS / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def measure(run: Run, model: nn.Module, data: Images, folder: Path, *, search: bool) -> dict[str, Any]:
+    """Train and report; sizes in three units that are never mixed. folder keeps checkpoints and the finished file.
+
+    search  validation only, no file
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = train(run, model, data, folder)
+    weights = weights_of(model)
+    size, nonzeros = sum(w.numel() for w in weights.values()), sum(int(w.count_nonzero()) for w in weights.values())
+    result = {
+        **run.asdict(),
+        "validation_error": round(seen["validation"][-1], 2),
+        "validation_loss": round(mean_loss(model, data.validation), 4),
+        "validation_hardened": round(seen["validation_hardened"], 2),
+        "density_before_hardening": seen["densities"],
+        "density_reached": nonzeros / size,
+        "densities": {name: round(float(w.count_nonzero()) / w.numel(), 5) for name, w in weights.items()},
+        "seconds": round(seen["seconds"]),
+    }
+    if search:
+        return result
+    tested = {"test_error": round(error(model, data.test), 2), "sparsity_x": round(size / nonzeros, 1)}
+    return {
+        **result,
+        **tested,
+        **sizes(model, data.train.images[:1], folder / f"{run.name}.secat"),
+        "secateur": sct.__version__,
+    }
+
+
+def sizes(model: nn.Module, example: Tensor, path: Path) -> dict[str, int]:
+    """Bytes of the file with float16 values, which stays at `path`; parameters left once dead units are gone."""
+    artifact = sct.pack(model, example, values="float16")
+    artifact.save(path)
+    return {"file_bytes": path.stat().st_size, "parameters_left": artifact.meta["parameters"][1]}
