@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     from secateur.nn.restore import restore_ as restore_
     from secateur.nn.strip import strip_ as strip_
     from secateur.reporting.facts import Training as Training
-    from secateur.reporting.facts import WeightHistogram as WeightHistogram
+    from secateur.reporting.layers import LayerRow as LayerRow
+    from secateur.reporting.layers import layer_rows as layer_rows
     from secateur.reporting.measurement import Change as Change
     from secateur.reporting.measurement import Measurement as Measurement
     from secateur.reporting.report import Report as Report
     from secateur.reporting.report import report as report
+    from secateur.reporting.weight_histogram import WeightHistogram as WeightHistogram
     from secateur.train.budget import Budget as Budget
     from secateur.train.fit import Schedule as Schedule
     from secateur.train.fit import fit as fit
@@ -82,7 +84,9 @@ PUBLIC = {
     "prepare_": "secateur.nn.prepare",
     "strip_": "secateur.nn.strip",
     "Training": "secateur.reporting.facts",
-    "WeightHistogram": "secateur.reporting.facts",
+    "WeightHistogram": "secateur.reporting.weight_histogram",
+    "LayerRow": "secateur.reporting.layers",
+    "layer_rows": "secateur.reporting.layers",
     "Change": "secateur.reporting.measurement",
     "Measurement": "secateur.reporting.measurement",
     "Report": "secateur.reporting.report",

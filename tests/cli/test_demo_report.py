@@ -25,7 +25,9 @@ def test_the_page_shows_the_whole_course(demo_result):
     assert [epoch.phase for epoch in made.training.epochs] == ["dense", "prune", "prune", "finetune"]
     assert made.training.epochs[0].density == 1.0
     assert np.isclose(made.training.epochs[-1].density, 0.1)
-    assert [histogram.name for histogram in made.histograms] == [row.name for row in demo_result.plan.pruned]
+    assert [row.name for row in made.layers] == list(demo_result.plan.names())
+    assert [row.name for row in made.layers if row.histogram] == [row.name for row in demo_result.plan.pruned]
+    assert sum(row.bytes_after for row in made.layers) + made.header_bytes == len(demo_result.packed.to_bytes())
     page = made.to_html()
     assert "It took a while." in page
     assert len(page.encode()) < 1_000_000

@@ -1,12 +1,11 @@
-"""The facts of a report: densities weighted by size, histograms that lose no weight."""
+"""The facts of a report: densities weighted by size."""
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 from sample_report import sample_artifact, sample_report
 
-from secateur.reporting.facts import Training, WeightHistogram
+from secateur.reporting.facts import Training
 
 
 @dataclass
@@ -26,18 +25,13 @@ def test_density_of_all_tensors_is_weighted_by_their_size():
     assert [epoch.phase for epoch in training.epochs] == ["prune", "finetune"]
 
 
-def test_histograms_count_every_weight_once_in_bins_that_hold_the_edges():
-    rng = np.random.default_rng(0)
-    series = {"before": rng.normal(size=(50, 3)), "after": np.array([-9.0, 0.0, 0.0, 2.5])}
-    histogram = WeightHistogram.of("w", series, 11.0, bins=21)
-    assert (histogram.edges[0], histogram.edges[-1], len(histogram.edges)) == (-11.0, 11.0, 22)
-    assert {name: sum(counts) for name, counts in histogram.series.items()} == {"before": 150, "after": 4}
-    assert histogram.series["after"][10] == 2  # the middle bin lies round zero
-
-
-def test_a_histogram_of_nothing_has_bins():
-    histogram = WeightHistogram.of("w", {"all": np.zeros(4)}, 0.0, bins=3)
-    assert histogram.series["all"] == (0, 4, 0)
+def test_what_a_record_may_lack_is_taken_where_it_has_it():
+    (without,) = Training.of([Record()], {"a": 300, "b": 100}, "accuracy").epochs
+    assert (without.multipliers, without.costs, without.terms) == ({}, {}, {})
+    record = Record()
+    record.multipliers, record.costs, record.terms = {"macs": 0.5}, {"macs": (9.0, 8.0)}, {"task": 0.4, "budget": 0.1}
+    (epoch,) = Training.of([record], {"a": 300, "b": 100}, "accuracy").epochs
+    assert (epoch.multipliers, epoch.costs, epoch.terms) == (record.multipliers, record.costs, record.terms)
 
 
 def test_file_bytes_are_those_of_the_file():

@@ -60,6 +60,20 @@ def test_change(before, after, unit, name, text):
     assert str(Change(measured(before, unit, name), measured(after, unit, name))) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "text"), [(0.25, "fraction", "-25.00 points"), (0.25, "1", "-0.25"), (9, "seconds", "+8.5")]
+)
+def test_change_of_a_score_is_a_difference(value, unit, text):
+    scores = [Measurement("error", number, unit, "somewhere", higher_is_better=False) for number in (0.5, value)]
+    assert str(Change(*scores)) == text
+
+
+def test_what_is_a_score():
+    assert measured(0.5, "fraction", "accuracy").is_score
+    assert Measurement("loss", 0.5, "1", "somewhere", higher_is_better=False).is_score
+    assert not measured(0.5, "fraction", "density").is_score
+
+
 def test_apples_and_pears_are_refused():
     with pytest.raises(DataError, match="no before and after of one thing"):
         Change(measured(1, "bytes"), measured(1, "weights"))

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 import numpy as np
 from sample_report import HOSTILE, sample_report
 
-from secateur.reporting.facts import Epoch, Training, WeightHistogram
+from secateur.reporting.facts import Epoch, Training
 from secateur.reporting.page import MOST_ROWS, render
+from secateur.reporting.weight_histogram import WeightHistogram
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -75,7 +76,7 @@ def test_shows_what_was_measured_and_how():
 
 
 def test_sections_without_facts_are_left_out():
-    facts = dataclasses.replace(sample_report(), training=None, histograms=(), summary=(), dead_units=(), notes=())
+    facts = dataclasses.replace(sample_report(), training=None, layers=(), summary=(), dead_units=(), notes=())
     outline = Outline(render(facts))
     words = " ".join(outline.words)
     assert outline.seen.count("svg") == 1
@@ -87,10 +88,11 @@ def test_a_deep_network_does_not_flood_the_page():
     report = sample_report()
     names = [f"layer{index}.weight" for index in range(100)]
     epochs = [Epoch("prune", 1.0, 0.5, 0.5, dict.fromkeys(names, 0.5), dict.fromkeys(names, 0.1))] * 30
-    histograms = [WeightHistogram.of(name, {"all": np.ones(10)}, 0.5) for name in names]
+    layer, histogram = report.layers[0], WeightHistogram.of("w", {"all": np.ones(10)}, 0.5)
+    layers = [dataclasses.replace(layer, name=n, histogram=dataclasses.replace(histogram, name=n)) for n in names]
     tensors = [dataclasses.replace(report.tensors[0], name=name) for name in names]
     facts = dataclasses.replace(
-        report, training=Training("accuracy", tuple(epochs)), histograms=tuple(histograms), tensors=tuple(tensors)
+        report, training=Training("accuracy", tuple(epochs)), layers=tuple(layers), tensors=tuple(tensors)
     )
     page = render(facts)
     assert len(page.encode()) < 1_000_000

@@ -18,7 +18,11 @@ def test_json_twin_holds_everything_the_page_shows(tmp_path):
     assert data["secateur_report"] == 1
     assert data["summary"][0]["after"] == {
         "name": "accuracy", "value": 0.895, "unit": "fraction", "how": "1,000 images & more",
+        "higher_is_better": None,
     }  # fmt: skip
+    assert data["training"]["epochs"][2]["costs"] == {"density": [0.5, 0.45]}
+    assert [row["fate"] for row in data["layers"]] == ["pruned", "kept", "skipped"]
+    assert data["layers"][1]["threshold"] is None
     assert data["training"]["epochs"][-1]["loss"] is None  # NaN is not JSON
     assert data["tensors"][0]["file"]["values_code"] == made.tensors[0].file.values_code
     assert [row["name"] for row in data["tensors"]] == [row.name for row in describe(sample_artifact())]
@@ -42,6 +46,6 @@ def test_dead_units_name_their_tensors():
 
 def test_an_artifact_alone_is_enough():
     made = report(sample_artifact(), title="bare")
-    assert (made.summary, made.training, made.histograms) == ((), None, ())
+    assert (made.summary, made.training, made.layers) == ((), None, ())
     assert "bare" in made.to_html()
     assert json.loads(made.to_json())["title"] == "bare"

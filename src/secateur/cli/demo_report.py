@@ -7,9 +7,11 @@ from collections.abc import Callable
 from secateur.cli.demo_line import VALUES, DemoResult
 from secateur.ir.artifact import Artifact
 from secateur.ir.count import Count, count
-from secateur.reporting.facts import Training, WeightHistogram
+from secateur.reporting.facts import Training
+from secateur.reporting.layers import layer_rows
 from secateur.reporting.measurement import Change, Measurement
 from secateur.reporting.report import Report, report
+from secateur.reporting.weight_histogram import WeightHistogram
 
 VALIDATION = "accuracy on 1,000 validation images"
 
@@ -74,7 +76,7 @@ def demo_report(result: DemoResult, took: str) -> Report:
         title="LeNet-5 on Fashion-MNIST, self-pruned",
         summary=summary(result),
         training=Training(course.score, (*result.epochs, *course.epochs), course.unit),
-        histograms=histograms,
+        layers=layer_rows(result.plan, result.packed, fitted.hardening, histograms),
         notes=notes,
     )
 

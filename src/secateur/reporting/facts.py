@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from secateur.ir.describe import TensorRow
+from secateur.reporting.layers import LayerRow
 from secateur.reporting.measurement import Change
 
 
 class EpochRecord(Protocol):
-    """What a training loop notes after an epoch; `fit`'s Record is one."""
+    """What a training loop notes after an epoch; `fit`'s Record is one. It may also have `multipliers`, `costs` and
+    `terms`, as an Epoch has them."""
 
     @property
     def phase(self) -> str: ...
@@ -29,8 +29,14 @@ class EpochRecord(Protocol):
 
 @dataclass(frozen=True)
 class Epoch:
-    """The state after an epoch. density is that of all pruned tensors together, densities and thresholds are by tensor
-    (a threshold in units of the weight)."""
+    """The state after an epoch.
+
+    density, densities  fraction of the weights that stays: of all pruned tensors together, and by tensor
+    thresholds          by tensor, in units of the weight
+    multipliers         by wish of the target: how hard the budget presses
+    costs               by wish: the expected cost, and the moving reference it should be at by now, in the wish's unit
+    terms               what the loss is the sum of, each a mean over the epoch: task, budget, distillation
+    """
 
     phase: str
     loss: float
@@ -38,6 +44,13 @@ class Epoch:
     density: float
     densities: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    multipliers: Mapping[str, float] = field(default_factory=dict)
+    costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+
+OPTIONAL = ("multipliers", "costs", "terms")
+"""What a record of an epoch may lack."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +72,10 @@ class Training:
         for record in records:
             total = sum(sizes[name] for name in record.density)
             density = sum(share * sizes[name] for name, share in record.density.items()) / total if total else 1.0
-            row = Epoch(record.phase, record.loss, record.score, density, dict(record.density), dict(record.thresholds))
-            epochs.append(row)
+            more: dict[str, Any] = {name: dict(getattr(record, name, {})) for name in OPTIONAL}
+            by_tensor = dict(record.density), dict(record.thresholds)
+            epochs.append(Epoch(record.phase, record.loss, record.score, density, *by_tensor, **more))
         return cls(score, tuple(epochs), unit)
-
-
-@dataclass(frozen=True)
-class WeightHistogram:
-    """Weights of one tensor in bins: edges has one element more than the counts of each series. threshold is the edge
-    of the dead zone, in units of the weight."""
-
-    name: str
-    edges: tuple[float, ...]
-    series: Mapping[str, tuple[int, ...]]
-    threshold: float
-
-    @classmethod
-    def of(cls, name: str, series: Mapping[str, np.ndarray], threshold: float, bins: int = 81) -> WeightHistogram:
-        """Count the elements of every array in the same symmetric bins; an odd number of bins has one round zero."""
-        reach = max([threshold, *(float(np.abs(array).max(initial=0.0)) for array in series.values())])
-        edges = np.linspace(-reach or -1.0, reach or 1.0, bins + 1)
-        counts = {label: tuple(np.histogram(array, edges)[0].tolist()) for label, array in series.items()}
-        return cls(name, tuple(edges.tolist()), counts, threshold)
 
 
 @dataclass(frozen=True)
@@ -97,6 +92,8 @@ class Facts:
     """Everything a report shows.
 
     summary       before and after
+    layers        what became of every tensor of the model
+    tensors       what is in the file
     header_bytes  of the file, what no tensor accounts for
     environment   what it was measured with
     """
@@ -104,7 +101,7 @@ class Facts:
     title: str
     summary: tuple[Change, ...]
     training: Training | None
-    histograms: tuple[WeightHistogram, ...]
+    layers: tuple[LayerRow, ...]
     tensors: tuple[TensorRow, ...]
     header_bytes: int
     dead_units: tuple[DeadUnits, ...]

@@ -34,8 +34,8 @@ UNITS: dict[str, Callable[[float], str]] = {
 }
 """Unit -> how a person reads it; "1" is a number without one."""
 
-QUALITIES = ("accuracy", "agreement")
-"""Fractions that are compared by their difference, not by their ratio."""
+QUALITIES = ("accuracy", "agreement", "cosine")
+"""Names of measurements of which more is known to be better."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,24 @@ class Measurement:
     value  in `unit`; NaN where there is nothing to measure
     unit   one of UNITS; a fraction lies between 0 and 1 and is shown in per cent
     how    on what and with what: split, number of samples, machine, version
+    higher_is_better  of a score: whether a larger one is a better model; None for sizes and costs, and for QUALITIES,
+                      which speak for themselves
     """
 
     name: str
     value: float
     unit: str
     how: str
+    higher_is_better: bool | None = None
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise DataError(f"a measurement has no unit {self.unit!r}: use one of {', '.join(UNITS)}")
+
+    @property
+    def is_score(self) -> bool:
+        """Whether it says how good a model is."""
+        return self.name in QUALITIES or self.higher_is_better is not None
 
     def __str__(self) -> str:
         return UNITS[self.unit](self.value) if math.isfinite(self.value) else "-"
@@ -76,14 +84,14 @@ class Change:
             )
 
     def __str__(self) -> str:
-        """Percentage points for a quality, a difference for a plain number, else how many times smaller."""
+        """Percentage points for a score, a difference for a plain number, else how many times smaller."""
         before, after = self.before.value, self.after.value
         if not (math.isfinite(before) and math.isfinite(after)):
             return "-"
-        if self.before.unit == "1":
-            return f"{after - before:+.4g}"
-        if self.before.name in QUALITIES:
+        if self.before.is_score and self.before.unit == "fraction":
             return f"{100 * (after - before):+.2f} points"
+        if self.before.is_score or self.before.unit == "1":
+            return f"{after - before:+.4g}"
         if before == after:
             return "same"
         if not (before and after):

@@ -12,9 +12,10 @@ from secateur.reporting.charts.axes import COLOURS, Axis
 from secateur.reporting.charts.histogram import histogram_chart
 from secateur.reporting.charts.lines import Band, Line, line_chart
 from secateur.reporting.charts.sizes import bytes_chart
-from secateur.reporting.facts import Facts, Training, WeightHistogram
+from secateur.reporting.facts import Facts, Training
 from secateur.reporting.measurement import UNITS
 from secateur.reporting.templating import filled
+from secateur.reporting.weight_histogram import WeightHistogram
 
 STREAMS = ("positions", "values", "framing")
 MOST_ROWS = 40
@@ -23,6 +24,7 @@ MOST_ROWS = 40
 
 def render(facts: Facts) -> str:
     """The page as text."""
+    histograms = [row.histogram for row in facts.layers if row.histogram]
     return filled(
         "report.html",
         title=facts.title,
@@ -30,7 +32,8 @@ def render(facts: Facts) -> str:
         percent=UNITS["fraction"],
         count=UNITS["weights"],
         course=_course(facts.training) if facts.training else [],
-        histograms=[(row, _histogram(row)) for row in facts.histograms[:MOST_ROWS]],
+        histograms=[(row, _histogram(row)) for row in histograms[:MOST_ROWS]],
+        histograms_taken=len(histograms),
         bytes_chart=_bytes(facts),
         most_rows=MOST_ROWS,
     )

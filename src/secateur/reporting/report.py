@@ -17,7 +17,8 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.describe import describe
 from secateur.ir.storage import write_whole
 from secateur.reporting.environment import environment
-from secateur.reporting.facts import DeadUnits, Facts, Training, WeightHistogram
+from secateur.reporting.facts import DeadUnits, Facts, Training
+from secateur.reporting.layers import LayerRow
 from secateur.reporting.measurement import Change
 from secateur.reporting.page import render
 
@@ -52,19 +53,20 @@ def report(
     title: str,
     summary: Sequence[Change] = (),
     training: Training | None = None,
-    histograms: Sequence[WeightHistogram] = (),
+    layers: Sequence[LayerRow] = (),
     notes: Sequence[str] = (),
 ) -> Report:
     """A Report on an artifact: what is in it comes from itself, what it cost in accuracy from `summary` and `training`.
 
-    notes  sentences shown below the summary: how it was made, what could not be handled
+    layers  what became of every tensor of the model, as `layer_rows` tells it
+    notes   sentences shown below the summary: how it was made, what could not be handled
     """
     sizes = artifact.bytes_by_stream()
     return Report(
         title=title,
         summary=tuple(summary),
         training=training,
-        histograms=tuple(histograms),
+        layers=tuple(layers),
         tensors=describe(artifact),
         header_bytes=sizes.total - sum(row.total for row in sizes.tensors.values()),
         dead_units=dead_units(artifact),
