@@ -1,5 +1,5 @@
-"""pack(): from a torch module to an Artifact: stripped, traced, norms folded, dead units removed, values rounded
-once."""
+"""pack(): from a torch module to an Artifact: stripped, traced, norms folded, biases pushed on, dead units removed,
+values rounded once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from secateur.ir.fold import fold_batch_norm
 from secateur.ir.formats import Dense, Sparse, from_dense
 from secateur.ir.graph import Graph
 from secateur.ir.naming import is_made
+from secateur.ir.push_biases import push_biases
 from secateur.ir.records import Fold
+from secateur.ir.sort_units import sort_units
 from secateur.ir.strict_json import JSON
 from secateur.ir.target import VALUE_BITS
 from secateur.ir.verify import verify
@@ -35,12 +37,15 @@ STATISTICS = ("running_mean", "running_var")
 COUNTER = "num_batches_tracked"  # of a batch norm; nothing computes with it in evaluation
 
 
-def pack(model: nn.Module, example: Example, *, values: str = "float32") -> Artifact:
+def pack(model: nn.Module, example: Example, *, values: str = "float32", sort: bool = False) -> Artifact:
     """The model, in evaluation mode, as an Artifact; the model itself is left as it is.
 
     example  what the model is called with, a tensor or a tuple of tensors, batch first
     values   how the model's tensors are stored, "float32" or "float16"; rounded once, after folding, and the largest
              relative change stands in `meta["rounding"]`. Numbers and masks from the model's code stay float32.
+    sort     put the units of each layer (channels, neurons) in the order that is cheapest to code (`ir.sort_units`):
+             the file becomes smaller by about n log2(n / e) bits for n units; `restore_` then gives a model that computes
+             the same, its units in that order
 
     A model the graph cannot express becomes a weights-only Artifact, with a SecateurWarning and the reason in
     `meta["weights_only"]`. ArtifactError for a model that is still soft, holds NaN or infinity, or values that float16
@@ -56,17 +61,20 @@ def pack(model: nn.Module, example: Example, *, values: str = "float32") -> Arti
         traced = trace(plain, example)
     except GraphError as error:
         return _weights_only(state, str(error).removesuffix(f". {INSTEAD}"), values)
-    return _with_graph(state, traced, values)
+    return _with_graph(state, traced, values, sort=sort)
 
 
-def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str) -> Artifact:
+def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str, *, sort: bool) -> Artifact:
     graph, tensors, folds, reasons = fold_batch_norm(traced.graph, traced.constants)
     rounding = _Rounding(values)
+    whole = {name: rounding(name, array) for name, array in push_biases(graph, tensors).items()}
+    before = _parameters(whole)
+    smaller, tensors, removal = remove_dead_units(graph, whole)
     tensors = {name: rounding(name, array) for name, array in tensors.items()}
-    before = _parameters(tensors)
-    graph, tensors, removal = remove_dead_units(graph, tensors)
-    tensors = {name: rounding(name, array) for name, array in tensors.items()}
-    graph = _with_usual_names(graph)
+    groups = removal.groups
+    if sort:
+        tensors, groups = sort_units(graph, whole, smaller, tensors, removal)
+    graph = _with_usual_names(smaller)
     verify(graph)
     meta = {
         "secateur": __version__,
@@ -81,7 +89,7 @@ def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str) -> Art
         ),
     }
     stored = {name: rounding.stored(name, array) for name, array in tensors.items()}
-    return Artifact(graph, stored, meta, removal.groups, removal.axes, folds)
+    return Artifact(graph, stored, meta, groups, removal.axes, folds)
 
 
 def _weights_only(state: Mapping[str, Tensor], reason: str, values: str) -> Artifact:

@@ -154,6 +154,22 @@ class Decoder:
         self.take(point, 1)
         return point
 
+    def bit(self, models: Models, index: int) -> int:
+        """The next decision of the model at `index`, which learns from it."""
+        zero = models.zeros[index]
+        bound = self._range // (zero + models.ones[index]) * zero
+        bit = int(self._code >= bound)
+        if bit:
+            self._code -= bound
+            self._range -= bound
+        else:
+            self._range = bound
+        models.learn(index, bit)
+        while self._range < RENEW_BELOW:
+            self._code = self._code << 8 | self._next()
+            self._range <<= 8
+        return bit
+
     def misses(self, models: Models, index: int, most: int) -> int:
         """How many zeros stand before the next one. More than `most` is an error."""
         zero, one, span, code = models.zeros[index], models.ones[index], self._range, self._code

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.ascending import decode_ascending, encode_ascending
 from secateur.ir.coding.floats import decode_floats, encode_floats
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader, varint
@@ -115,4 +116,5 @@ VALUE_CODES = (
     ValueCode("planes", _encode_planes, _decode_planes),
     ValueCode("steps", _encode_steps, _decode_steps),
     ValueCode("bits", _encode_bits, _decode_bits),
+    ValueCode("ascending", encode_ascending, decode_ascending),
 )

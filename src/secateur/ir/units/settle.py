@@ -120,7 +120,7 @@ class _Settling:
             live = gone & self.live[output].any(axis=0)
             if live.any():
                 constant, _ = _constant_columns(layer, values, len(columns))
-                added = _column_sums(self.flow.constants[layer.weight][:, live]) @ constant[live]
+                added = column_sums(self.flow.constants[layer.weight][:, live]) @ constant[live]
                 added[~(self.needed & ~going)[self.roots[layer.rows]]] = 0  # rows that go take up nothing
                 if added.any():
                     self.biases[output] = self.biases[output] + added
@@ -156,17 +156,18 @@ def _constant_columns(layer: Layer, values: Values, columns: int) -> tuple[np.nd
     largest = np.maximum(np.abs(low), np.abs(high))
     constant = (low + high) / 2
     uneven = high - low > ROUNDING * largest
-    padded = (largest > 0) & _is_padded(layer)
+    padded = (largest > 0) & is_padded(layer)
     why = np.where(uneven, 2, np.where(padded, 1, 0))
     return np.where(uneven | padded, np.nan, constant), why
 
 
-def _is_padded(layer: Layer) -> bool:
+def is_padded(layer: Layer) -> bool:
+    """Whether a layer reads zeros beside its input."""
     padding = layer.node.attributes.get("padding", ())
     assert isinstance(padding, tuple)
     return any(padding)
 
 
-def _column_sums(weight: np.ndarray) -> Float64[np.ndarray, "rows columns"]:
+def column_sums(weight: np.ndarray) -> Float64[np.ndarray, "rows columns"]:
     """What a layer adds up for a column that is one everywhere: the sum of its taps."""
     return weight.reshape(*weight.shape[:2], -1).sum(axis=2, dtype=np.float64)
