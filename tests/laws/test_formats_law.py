@@ -25,6 +25,7 @@ TAKES = {  # value code -> the dtypes it is for
     "planes": ("float16", "float32", "int64"),
     "steps": ("int64",),
     "bits": ("bool",),
+    "ascending": ("float16", "float32"),
 }
 shapes = st.lists(st.integers(0, 6), max_size=5).map(tuple) | st.sampled_from([(1, 90), (90, 1), (90,), (40, 40), ()])
 seeds = st.integers(0, 2**32 - 1)

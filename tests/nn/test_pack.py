@@ -98,6 +98,30 @@ def test_the_line_from_torch_to_a_file_and_back(name, density, values):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_sorted_units_compute_the_same_in_fewer_bytes(name):
+    model, example = pruned(name, 0.4)
+    plain = pack(model, example, values="float16")
+    ordered = pack(model, example, values="float16", sort=True)
+    artifact = Artifact.from_bytes(ordered.to_bytes())
+    assert check(artifact, model, example).relative_difference < 2e-2
+    again, _ = network(name)
+    restore_(again, artifact)
+    assert check(artifact, again, example).relative_difference < 1e-5
+    assert len(ordered.to_bytes()) <= len(plain.to_bytes())
+    kept = {key: sorted(array.flatten().tolist()) for key, array in plain.constants.items()}
+    assert kept == {key: sorted(array.flatten().tolist()) for key, array in ordered.constants.items()}
+
+
+def test_biases_without_activation_are_pushed_on():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3))
+    artifact = pack(model, torch.zeros(1, 1, 8, 8))
+    assert not artifact.tensors["0.bias"].nonzeros
+    assert artifact.tensors["3.bias"].nonzeros == 3
+    assert check(artifact, model, torch.randn(5, 1, 8, 8)).relative_difference < 1e-5
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_packing_leaves_the_model_and_the_random_state_alone(name):
     model, example = pruned(name, 0.3)
     model.train()

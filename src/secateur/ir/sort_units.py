@@ -26,10 +26,14 @@ Tiling = tuple[int, int]
 
 
 def sort_units(
-    graph: Graph, constants: Mapping[str, np.ndarray], smaller: Graph, tensors: Mapping[str, np.ndarray], removal: Removal
+    graph: Graph,
+    constants: Mapping[str, np.ndarray],
+    smaller: Graph,
+    tensors: Mapping[str, np.ndarray],
+    removal: Removal,
 ) -> tuple[dict[str, np.ndarray], tuple[UnitGroup, ...]]:
-    """What `remove_dead_units(graph, constants)` gave (smaller, tensors, removal), the units of every layer in ascending
-    order of bias, then of non-zero weights: its tensors, and its unit groups, in which the units kept come first.
+    """What `remove_dead_units(graph, constants)` gave (smaller, tensors, removal), with the units of every layer in
+    ascending order of bias, then of non-zero weights: its tensors, and its unit groups, whose kept units come first.
 
     Units that cannot change places stay where they are: those that something unknown looks at, and those whose outputs
     are cut up or joined with others, where the place of a unit says who reads it.

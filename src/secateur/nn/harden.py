@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.nn.measure import packed_bytes
+from secateur.nn.structure import structured
 from secateur.nn.transform import Transformed, transforms_of
 
 
@@ -46,14 +47,19 @@ class Hardening:
 
 
 @torch.no_grad()
-def harden_(model: nn.Module, target: Target | None = None) -> Hardening:
+def harden_(model: nn.Module, target: Target | None = None, *, structure: float = 0.0) -> Hardening:
     """Replace every soft gate by an exact mask, in place; the kept weights keep their values.
 
     One common factor on all learned thresholds meets the target: the weights with the largest |w| / alpha stay. A
     target's density is met to the weight (ties by index, first in the plan's order stay); macs and packed_bytes are
     upper limits: the largest number of weights that satisfies them stays, or, if a density is also named, TargetError
     when they do not allow it. Without a target every weight above its own learned threshold stays.
+
+    structure  exponent of the company that a weight has in its row and column (`nn.structure`): above 0, each tensor
+               keeps as many weights as without, but they lie in fewer rows and columns, which take fewer bytes
     """
+    if not 0 <= structure < math.inf:
+        raise TargetError(f"structure is an exponent, 0 or above, not {structure}")
     sites = transforms_of(model)
     if not sites:
         raise PlanError("this model is not prepared: call prepare_(model, plan) first")
@@ -62,17 +68,30 @@ def harden_(model: nn.Module, target: Target | None = None) -> Hardening:
     scores = [site.transform.prune.score(site.original) for site in sites]
     if not all(torch.isfinite(score).all() for score in scores):
         raise TargetError("a weight or threshold is NaN or infinite: training diverged before hardening")
-    flat = torch.cat([score.flatten() for score in scores])
-    if target is None:
-        keep = int((flat > 1).sum())
-    else:
-        order = flat.sort(descending=True, stable=True).indices
-        keep = _largest_within(model, sites, target, lambda count: _split(_top(order, count), sites))
-    masks = _split(_top(flat.sort(descending=True, stable=True).indices, keep), sites)
+    choice = _Choice(sites, scores, structure)
+    keep = int((choice.flat > 1).sum()) if target is None else _largest_within(model, sites, target, choice.masks)
+    masks = choice.masks(keep)
     rows = tuple(_row(site, mask, score) for site, mask, score in zip(sites, masks, scores, strict=True))
     for site, mask in zip(sites, masks, strict=True):
         site.transform.prune.harden(mask)
-    return Hardening(_factor(flat, keep), rows)
+    return Hardening(_factor(choice.flat, keep), rows)
+
+
+class _Choice:
+    """Which weights stay, given how many."""
+
+    def __init__(self, sites: tuple[Transformed, ...], scores: list[Tensor], structure: float) -> None:
+        self.sites, self.scores, self.structure = sites, scores, structure
+        self.flat = torch.cat([score.flatten() for score in scores])
+        self.order = self.flat.sort(descending=True, stable=True).indices
+
+    def masks(self, keep: int) -> list[Tensor]:
+        """One mask a site, `keep` weights altogether."""
+        masks = _split(_top(self.order, keep), self.sites)
+        if not self.structure:
+            return masks
+        pairs = zip(self.scores, masks, strict=True)
+        return [structured(score, int(mask.sum()), self.structure) for score, mask in pairs]
 
 
 def _top(order: Tensor, keep: int) -> Tensor:

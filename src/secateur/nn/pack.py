@@ -44,8 +44,8 @@ def pack(model: nn.Module, example: Example, *, values: str = "float32", sort: b
     values   how the model's tensors are stored, "float32" or "float16"; rounded once, after folding, and the largest
              relative change stands in `meta["rounding"]`. Numbers and masks from the model's code stay float32.
     sort     put the units of each layer (channels, neurons) in the order that is cheapest to code (`ir.sort_units`):
-             the file becomes smaller by about n log2(n / e) bits for n units; `restore_` then gives a model that computes
-             the same, its units in that order
+             the file becomes smaller by about log2(n!) bits for n units, and `restore_` gives a model that computes the
+             same, with its units in that order and those that were removed as the last ones
 
     A model the graph cannot express becomes a weights-only Artifact, with a SecateurWarning and the reason in
     `meta["weights_only"]`. ArtifactError for a model that is still soft, holds NaN or infinity, or values that float16

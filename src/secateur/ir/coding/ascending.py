@@ -1,8 +1,9 @@
 """Floating-point values in ascending order, as in biases of sorted units: coded by their differences.
 
 The bits of a float, read as an integer and turned round for negative numbers, are in the order of the values. The
-differences of these integers are sent as their length in bits, by an adaptive tree, the bit below the highest by a model
-a length, and the rest as it is (P. Elias, "Universal codeword sets and representations of the integers", 1975, gamma).
+differences of these integers are sent as their length in bits, by an adaptive tree, the bit below the highest by one
+model a length, and the rest as it is: the gamma code of P. Elias, "Universal codeword sets and representations of the
+integers", IEEE Trans. Inf. Theory 21 (1975), with probabilities learned.
 """
 
 from __future__ import annotations

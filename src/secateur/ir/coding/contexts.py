@@ -30,7 +30,7 @@ CELLS_A_NONZERO = 16  # bounds the work: no more cells on the line than this tim
 
 def encode_contexts(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | None:
     """The stream, or None where the tensor is beyond what plain Python does in a second."""
-    rows, columns = _matrix(shape)
+    rows, columns = matrix_shape(shape)
     if not 0 < positions.size <= MOST_NONZEROS or rows + columns > MOST_LINES:
         return None
     row_of, column_of = np.divmod(positions, columns)
@@ -58,7 +58,7 @@ def encode_contexts(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | No
 
 def decode_contexts(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndarray:
     """The positions, int64. ArtifactError on any stream that `encode_contexts` does not write."""
-    rows, columns = _matrix(shape)
+    rows, columns = matrix_shape(shape)
     if not 0 < nonzeros <= MOST_NONZEROS or not affordable(_work_us(rows + columns, nonzeros), len(stream)):
         raise ArtifactError(f"damaged artifact: {nonzeros} non-zeros of {rows} x {columns} are not coded with contexts")
     decoder = Decoder(stream)
@@ -112,7 +112,7 @@ def _work_us(lines: int, nonzeros: int) -> int:
     return lines + 4 * nonzeros
 
 
-def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
     """A tensor as a matrix: the first axis (outputs) by all others; a vector is one row."""
     return (1, prod(shape)) if len(shape) < 2 else (shape[0], prod(shape[1:]))
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.clusters import decode_clusters, encode_clusters
 from secateur.ir.coding.contexts import decode_contexts, encode_contexts
 from secateur.ir.coding.gaps import decode_adaptive_gaps, decode_gaps, encode_adaptive_gaps, encode_gaps
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
@@ -101,4 +102,5 @@ POSITION_CODES = (
     PositionCode("gaps", encode_gaps, decode_gaps),
     PositionCode("mask", _encode_mask, _decode_mask),
     PositionCode("adaptive_gaps", encode_adaptive_gaps, decode_adaptive_gaps),
+    PositionCode("clusters", encode_clusters, decode_clusters),
 )

@@ -46,8 +46,12 @@ class Models:
         counts = ones if bit else zeros
         counts[index] += 2
         if zeros[index] + ones[index] > TOTAL_LIMIT:
-            zeros[index] = zeros[index] >> 1 | 1
-            ones[index] = ones[index] >> 1 | 1
+            self.halve(index)
+
+    def halve(self, index: int) -> None:
+        """Forget half of the events, so that counts stay within TOTAL_LIMIT."""
+        self.zeros[index] = self.zeros[index] >> 1 | 1
+        self.ones[index] = self.ones[index] >> 1 | 1
 
 
 class Encoder:
@@ -156,15 +160,18 @@ class Decoder:
 
     def bit(self, models: Models, index: int) -> int:
         """The next decision of the model at `index`, which learns from it."""
-        zero = models.zeros[index]
-        bound = self._range // (zero + models.ones[index]) * zero
+        zero, one = models.zeros[index], models.ones[index]
+        bound = self._range // (zero + one) * zero
         bit = int(self._code >= bound)
         if bit:
             self._code -= bound
             self._range -= bound
+            models.ones[index] = one + 2
         else:
             self._range = bound
-        models.learn(index, bit)
+            models.zeros[index] = zero + 2
+        if zero + one >= TOTAL_LIMIT - 1:
+            models.halve(index)
         while self._range < RENEW_BELOW:
             self._code = self._code << 8 | self._next()
             self._range <<= 8

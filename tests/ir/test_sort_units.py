@@ -1,0 +1,129 @@
+"""Units in ascending order of bias: the same function, kept units first, nothing moved whose place has a meaning."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from random_networks import Net, assert_close, check_valid, networks, outputs_of
+
+from secateur.ir import sort_units as module
+from secateur.ir.dead_units import remove_dead_units
+from secateur.ir.records import restore_units
+from secateur.ir.sort_units import sort_units
+
+
+def check(net: Net) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The law: same outputs, and restored to the original shapes still; gives the tensors before and after."""
+    graph = net.graph(net.nodes[-1].output)
+    smaller, tensors, removal = remove_dead_units(graph, net.constants)
+    found, groups = sort_units(graph, net.constants, smaller, tensors, removal)
+    check_valid(smaller, found)
+    assert_close(outputs_of(smaller, tensors), outputs_of(smaller, found))
+    restored = restore_units(found, groups, removal.axes)
+    assert {name: array.shape for name, array in restored.items() if name not in removal.made_biases} == {
+        name: array.shape for name, array in net.constants.items()
+    }
+    if not removal.made_biases:
+        assert_close(outputs_of(graph, net.constants), outputs_of(graph, restored))
+    for before, after in zip(removal.groups, groups, strict=True):
+        assert before.size == after.size
+        assert before.kept.sum() == after.kept.sum()
+    return tensors, found
+
+
+@settings(max_examples=70, deadline=None)
+@given(networks())
+def test_a_sorted_network_computes_the_same(net: Net):
+    check(net)
+
+
+def perceptron() -> Net:
+    net = Net(-1, 6, sparsity=0.1, seed=3)
+    x = net.add("relu", net.linear("x", "first", 9))
+    net.linear(net.add("relu", net.linear(x, "second", 7)), "third", 4)
+    return net
+
+
+def test_biases_ascend_and_the_outputs_stay_where_they_are():
+    net = perceptron()
+    before, after = check(net)
+    for layer in ("first", "second"):
+        assert (np.diff(after[f"{layer}.bias"]) >= 0).all()
+        assert not np.array_equal(before[f"{layer}.bias"], after[f"{layer}.bias"])
+    np.testing.assert_array_equal(before["third.bias"], after["third.bias"])
+
+
+def test_kept_units_come_first():
+    net = perceptron()
+    net.constants["first.weight"][[0, 4]] = 0
+    graph = net.graph(net.nodes[-1].output)
+    smaller, tensors, removal = remove_dead_units(graph, net.constants)
+    _, groups = sort_units(graph, net.constants, smaller, tensors, removal)
+    assert not removal.groups[0].kept[0]
+    assert all((np.diff(group.kept.astype(int)) <= 0).all() for group in groups)
+
+
+def test_channels_move_with_their_pixels():
+    net = Net(-1, 2, 4, 4)
+    net.linear(net.flatten(net.conv("x", "conv", 5, 3)), "linear", 3)
+    before, after = check(net)
+    order = np.argsort(before["conv.bias"])
+    np.testing.assert_array_equal(after["conv.weight"], before["conv.weight"][order])
+    pixels = before["linear.weight"].reshape(3, 5, 4)[:, order].reshape(3, 20)
+    np.testing.assert_array_equal(after["linear.weight"], pixels)
+
+
+def test_branches_of_a_sum_move_together():
+    net = Net(-1, 3)
+    left, right = net.linear("x", "left", 6), net.linear("x", "right", 6)
+    net.linear(net.add("relu", net.add("add", left, right)), "last", 2)
+    before, after = check(net)
+    order = np.argsort(before["left.bias"])
+    np.testing.assert_array_equal(after["right.bias"], before["right.bias"][order])
+    np.testing.assert_array_equal(after["last.weight"], before["last.weight"][:, order])
+
+
+def test_without_biases_units_with_few_weights_come_first():
+    net = Net(-1, 5)
+    net.linear(net.add("relu", net.linear("x", "first", 4, bias=False)), "last", 2, bias=False)
+    net.constants["first.weight"][1, 1:] = 0
+    before, after = check(net)
+    np.testing.assert_array_equal(after["first.weight"][0], before["first.weight"][1])
+
+
+def sliced() -> Net:
+    net = Net(-1, 4)
+    x = net.linear("x", "first", 6)
+    net.linear(net.add("slice", x, axis=1, start=0, stop=3, step=1), "last", 2)
+    return net
+
+
+def joined() -> Net:
+    net = Net(-1, 4)
+    parts = [net.linear("x", name, 3) for name in ("first", "second")]
+    net.linear(net.add("concat", *parts, axis=1), "last", 2)
+    return net
+
+
+def mixed() -> Net:
+    net = Net(-1, 4)
+    net.add("softmax", net.linear("x", "first", 6), axis=1)
+    return net
+
+
+@pytest.mark.parametrize("build", [sliced, joined, mixed])
+def test_units_whose_place_says_who_reads_them_stay(build):
+    before, after = check(build())
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array)
+
+
+def test_a_column_that_does_not_follow_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    """The law can fail: rows alone change places."""
+    right = module._places
+    monkeypatch.setattr(
+        module, "_places", lambda order, axes: {k: v for k, v in (right(order, axes) or {}).items() if k[1] == 0}
+    )
+    with pytest.raises(AssertionError):
+        check(perceptron())
