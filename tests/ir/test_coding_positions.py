@@ -24,7 +24,8 @@ def frame(name: str, nonzeros: int, stream: bytes) -> bytes:
         (np.zeros((30, 30), dtype=np.bool_), "all"),
         (np.ones((30, 30), dtype=np.bool_), "all"),
         (np.zeros((0, 3), dtype=np.bool_), "all"),
-        (pruned(100, 100, 300), "contexts"),
+        (pruned(20, 30, 100), "contexts"),
+        (pruned(100, 100, 300), "clusters"),
         (pruned(1000, 1000, 220_000, even=True), "mask"),
         (np.arange(4_000_000).reshape(2000, 2000) % 19 == 0, "gaps"),
     ],
@@ -37,7 +38,7 @@ def test_the_smallest_code_is_taken(mask: np.ndarray, code: str):
 
 
 def test_the_order_of_codes_is_part_of_the_format():
-    assert CODES == ["all", "contexts", "gaps", "mask", "adaptive_gaps"]
+    assert CODES == ["all", "contexts", "gaps", "mask", "adaptive_gaps", "clusters"]
 
 
 def test_large_even_masks_cost_about_their_entropy():

@@ -21,13 +21,14 @@ RNG = np.random.default_rng(0)
     [
         (RNG.standard_normal(1000).astype(np.float16), "floats", 1800),
         (RNG.standard_normal(300_000).astype(np.float16), "planes", 520_000),
+        (np.sort(RNG.standard_normal(1000)).astype(np.float16), "ascending", 800),
         (np.tile(RNG.standard_normal(50), 200).astype(np.float32), "planes", 600),
         (np.arange(512), "steps", 150),
         (RNG.integers(0, 200, 500), "planes", 700),
         (RNG.random(800) < 0.5, "bits", 120),
         (np.zeros(0, dtype=np.float32), "none", 0),
     ],
-    ids=["few", "many", "repeated", "index", "integers", "bool", "none"],
+    ids=["few", "many", "sorted", "repeated", "index", "integers", "bool", "none"],
 )
 def test_the_smallest_code_is_taken(values: np.ndarray, code: str, most: int):
     stream = encode_values(values)
@@ -37,7 +38,7 @@ def test_the_smallest_code_is_taken(values: np.ndarray, code: str, most: int):
 
 
 def test_the_order_of_codes_is_part_of_the_format():
-    assert CODES == ["floats", "planes", "steps", "bits"]
+    assert CODES == ["floats", "planes", "steps", "bits", "ascending"]
 
 
 @pytest.mark.parametrize("size", [1, 9, 10, 11, 20, 35])
