@@ -45,11 +45,13 @@ def masks(draw: st.DrawFn) -> np.ndarray:
 
 @st.composite
 def arrays(draw: st.DrawFn, dtype: str) -> np.ndarray:
-    """Noise of any scale, odd numbers, or one number throughout."""
+    """Noise of any scale, sorted or not, odd numbers, or one number throughout."""
     mask = draw(masks())
     rng = np.random.default_rng(draw(seeds))
     array = rng.standard_normal(mask.shape) * draw(st.sampled_from([1e-6, 0.05, 1.0, 1000.0]))
-    kind = draw(st.sampled_from(["noise", "odd", "constant"]))
+    kind = draw(st.sampled_from(["noise", "sorted", "odd", "constant"]))
+    if kind == "sorted":
+        array = np.sort(array, axis=None).reshape(mask.shape)
     if kind == "odd":
         array = rng.choice(ODD, mask.shape)
     if kind == "constant":
