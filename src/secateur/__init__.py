@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from secateur.nn.prepare import prepare_ as prepare_
     from secateur.nn.restore import restore_ as restore_
     from secateur.nn.strip import strip_ as strip_
+    from secateur.reporting.comparison import Comparison as Comparison
+    from secateur.reporting.comparison import compare as compare
     from secateur.reporting.facts import Training as Training
     from secateur.reporting.layers import LayerRow as LayerRow
     from secateur.reporting.layers import layer_rows as layer_rows
@@ -83,6 +85,8 @@ PUBLIC = {
     "plan": "secateur.nn.planning",
     "prepare_": "secateur.nn.prepare",
     "strip_": "secateur.nn.strip",
+    "Comparison": "secateur.reporting.comparison",
+    "compare": "secateur.reporting.comparison",
     "Training": "secateur.reporting.facts",
     "WeightHistogram": "secateur.reporting.weight_histogram",
     "LayerRow": "secateur.reporting.layers",

@@ -13,6 +13,7 @@ from secateur.cli.demo import demo
 from secateur.cli.exits import Verbs
 from secateur.cli.pack import pack
 from secateur.cli.plan import plan
+from secateur.cli.report import report
 from secateur.cli.run import run
 from secateur.cli.show import show
 
@@ -24,7 +25,7 @@ app = typer.Typer(
     help="Cut what a neural network does not need, and keep what it knows.",
     epilog="Exit status: 0 done, 1 a check failed, 2 wrong usage or input.",
 )
-for verb in (demo, plan, pack, show, run, check, conv):
+for verb in (demo, plan, pack, show, run, check, report, conv):
     app.command()(verb)
 
 

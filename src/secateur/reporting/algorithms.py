@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.float_error import FloatError
 from secateur.reporting.charts.axes import Axis
-from secateur.reporting.charts.scatter import Dot, scatter_chart
+from secateur.reporting.charts.scatter import Across, Dot, scatter_chart
 from secateur.reporting.templating import filled
 
 Measured = tuple[Bilinear, FloatError]
@@ -19,7 +19,7 @@ def algorithms_page(measured: Sequence[Measured]) -> str:
     title = f"{first.name}: products against error"
     dots = [Dot(_short(one), one.products, loss.largest, _is_best(one, loss, measured)) for one, loss in measured]
     chart = scatter_chart(
-        title, dots, "products a tile", Axis(f"largest error, {error.dtype}", "{:.2g}".format, log=True)
+        title, dots, Across("products a tile"), Axis(f"largest error, {error.dtype}", "{:.2g}".format, log=True)
     )
     return filled(
         "algorithms.html",

@@ -65,6 +65,11 @@ class Measurement:
         """Whether it says how good a model is."""
         return self.name in QUALITIES or self.higher_is_better is not None
 
+    @property
+    def is_higher_better(self) -> bool:
+        """Of a score: whether more is better."""
+        return self.name in QUALITIES if self.higher_is_better is None else self.higher_is_better
+
     def __str__(self) -> str:
         return UNITS[self.unit](self.value) if math.isfinite(self.value) else "-"
 

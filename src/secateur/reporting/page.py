@@ -2,102 +2,104 @@
 
 from __future__ import annotations
 
-import math
-from itertools import groupby
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from secateur.ir.describe import TensorRow
-from secateur.reporting.charts.axes import COLOURS, Axis
 from secateur.reporting.charts.histogram import histogram_chart
-from secateur.reporting.charts.lines import Band, Line, line_chart
-from secateur.reporting.charts.sizes import bytes_chart
-from secateur.reporting.facts import Facts, Training
+from secateur.reporting.charts.sizes import bytes_chart, file_chart
+from secateur.reporting.course import Picture, course, tensor_charts
+from secateur.reporting.facts import Facts
+from secateur.reporting.layers import FATES, LayerRow
 from secateur.reporting.measurement import UNITS
+from secateur.reporting.names import told_apart
+from secateur.reporting.numbers import brief, short
 from secateur.reporting.templating import filled
-from secateur.reporting.weight_histogram import WeightHistogram
 
 STREAMS = ("positions", "values", "framing")
-MOST_ROWS = 40
-"""Tensors a chart of bars or a list of histograms shows; a page of thousands would no longer be read."""
+MOST_ROWS = 1000
+"""Rows of a table."""
+MOST_DETAILED = 150
+"""Tensors shown one by one; beyond, the table and the JSON twin have them."""
+MOST_BARS = 40
+"""Tensors in a chart of bars."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One tensor with its pictures, and where on the page it is."""
+
+    anchor: str
+    row: LayerRow
+    pictures: tuple[Picture, ...]
 
 
 def render(facts: Facts) -> str:
     """The page as text."""
-    histograms = [row.histogram for row in facts.layers if row.histogram]
+    detailable = _detailable(facts)
+    rows = enumerate(_largest(detailable, MOST_DETAILED), 1)
+    details = [Detail(f"tensor{n}", row, tuple(_pictures(facts, row))) for n, row in rows]
+    layers, tensors = _largest(facts.layers, MOST_ROWS), _largest_tensors(facts.tensors, MOST_ROWS)
     return filled(
         "report.html",
         title=facts.title,
         facts=facts,
+        course=course(facts.training) if facts.training else None,
+        layers=layers,
+        fates=[(fate, Counter(row.fate for row in facts.layers)[fate]) for fate in FATES],
+        anchors={detail.row.name: detail.anchor for detail in details},
+        details=details,
+        detailable=len(detailable),
+        tensors=tensors,
+        file_chart=_whole_file(facts),
+        bytes_chart=_bytes(facts),
+        bars=min(MOST_BARS, len(facts.tensors)),
         percent=UNITS["fraction"],
         count=UNITS["weights"],
-        course=_course(facts.training) if facts.training else [],
-        histograms=[(row, _histogram(row)) for row in histograms[:MOST_ROWS]],
-        histograms_taken=len(histograms),
-        bytes_chart=_bytes(facts),
-        most_rows=MOST_ROWS,
+        short=short,
+        brief=brief,
     )
 
 
-def _course(training: Training) -> list[tuple[str, str, Markup]]:
-    """(heading, note, chart) for what changed over the epochs; a chart without a finite value is left out."""
-    epochs, bands = training.epochs, _bands(training)
-    names, note = _shown_tensors(training)
-    write = _percent if training.unit == "fraction" else _short
-    densities = [Line("together", [e.density for e in epochs])]
-    densities += [Line(n, [e.densities.get(n, math.nan) for e in epochs], i) for i, n in enumerate(names, 1)]
-    thresholds = [Line(n, [e.thresholds.get(n, math.nan) for e in epochs], i) for i, n in enumerate(names, 1)]
-    charts = [
-        (_capital(training.score), "", [Line("score", [e.score for e in epochs])], Axis("score", write)),
-        ("Loss", "", [Line("loss", [e.loss for e in epochs])], Axis("mean loss", _short, log=True)),
-        ("Density by tensor", note, densities, Axis("weights left", _percent, log=True)),
-        ("Learned thresholds", note, thresholds, Axis("threshold, units of the weight", _short, log=True)),
-    ]
-    drawn = [(heading, note, line_chart(heading, lines, axis, bands)) for heading, note, lines, axis in charts]
-    return [chart for chart in drawn if chart[2]]
+def _detailable(facts: Facts) -> list[LayerRow]:
+    """The tensors there is something to draw of."""
+    epochs = facts.training.epochs if facts.training else ()
+    traced = {name for epoch in epochs for name in (*epoch.densities, *epoch.thresholds)}
+    return [row for row in facts.layers if row.histogram is not None or row.name in traced]
 
 
-def _shown_tensors(training: Training) -> tuple[list[str], str]:
-    """The tensors a chart of lines can hold, those that lost most first, and a sentence where it cannot hold all."""
-    last: dict[str, float] = {}
-    for epoch in training.epochs:
-        last |= epoch.densities
-    most = COLOURS - 1
-    names = sorted(last, key=last.__getitem__)[:most]
-    shown = [name for name in last if name in names]
-    return shown, f"The {most} sparsest of {len(last)} tensors." if len(last) > most else ""
+def _pictures(facts: Facts, row: LayerRow) -> list[Picture]:
+    pictures = []
+    if taken := row.histogram:
+        chart = histogram_chart(f"Weights of {row.name}", taken.edges, taken.series, taken.threshold)
+        pictures.append(Picture("Weights", "", chart))
+    return pictures + (tensor_charts(facts.training, row.name) if facts.training else [])
 
 
-def _bands(training: Training) -> list[Band]:
-    bands, first = [], 1
-    for phase, epochs in groupby(training.epochs, key=lambda epoch: epoch.phase):
-        last = first + sum(1 for _ in epochs) - 1
-        bands.append(Band(phase, first, last))
-        first = last + 1
-    return bands
+def _largest(rows: Sequence[LayerRow], most: int) -> list[LayerRow]:
+    """The rows with the most weights, in their own order."""
+    kept = sorted(range(len(rows)), key=lambda n: -rows[n].weights)[:most]
+    return [rows[n] for n in sorted(kept)]
 
 
-def _histogram(row: WeightHistogram) -> Markup:
-    return histogram_chart(f"Weights of {row.name}", row.edges, row.series, row.threshold)
+def _largest_tensors(rows: Sequence[TensorRow], most: int) -> list[TensorRow]:
+    kept = sorted(range(len(rows)), key=lambda n: -rows[n].float32_bytes)[:most]
+    return [rows[n] for n in sorted(kept)]
+
+
+def _whole_file(facts: Facts) -> Markup:
+    parts = {stream: sum(getattr(row.file, stream) for row in facts.tensors) for stream in STREAMS}
+    return file_chart("The whole file", {**parts, "header": facts.header_bytes})
 
 
 def _bytes(facts: Facts) -> Markup:
-    largest = sorted(facts.tensors, key=lambda row: -row.float32_bytes)[:MOST_ROWS]
-    chosen = [(row.name, row.float32_bytes, _by_stream(row)) for row in facts.tensors if row in largest]
+    rows = _largest_tensors(facts.tensors, MOST_BARS)
+    names = told_apart([row.name for row in rows])
+    chosen = [
+        (name, row.float32_bytes, {s: getattr(row.file, s) for s in STREAMS})
+        for name, row in zip(names, rows, strict=True)
+    ]
     return bytes_chart("Bytes by tensor", chosen, STREAMS)
-
-
-def _by_stream(row: TensorRow) -> dict[str, int]:
-    return {stream: getattr(row.file, stream) for stream in STREAMS}
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.3g} %"

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from secateur.errors import DataError
 from secateur.ir.artifact import Artifact
 from secateur.ir.describe import describe
-from secateur.ir.storage import write_whole
 from secateur.reporting.environment import environment
 from secateur.reporting.facts import DeadUnits, Facts, Training
 from secateur.reporting.layers import LayerRow
 from secateur.reporting.measurement import Change
 from secateur.reporting.page import render
+from secateur.reporting.reading import json_object, made_from
+from secateur.reporting.saving import json_text, save
 
-REPORT_VERSION = 1
+KIND, REPORT_VERSION = "secateur_report", 1
+MOST_BYTES = 1 << 26
+"""A report of 300 layers over 120 epochs has about 7 million."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,36 @@ class Report(Facts):
 
     def to_json(self) -> str:
         """Everything the page shows, as JSON text; numbers that are not finite are null."""
-        data = {"secateur_report": REPORT_VERSION, **dataclasses.asdict(self)}
-        return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+        return json_text(KIND, REPORT_VERSION, self)
 
     def to_html(self) -> str:
-        """One page that needs nothing beside itself: no network, no script."""
+        """One page that needs nothing beside itself: no network."""
         return render(self)
 
     def save(self, path: str | Path) -> None:
-        """Write report.html or report.json, by the ending of the path. DataError for another ending or folder."""
-        writers = {".html": self.to_html, ".json": self.to_json}
-        suffix = Path(path).suffix.lower()
-        if suffix not in writers:
-            raise DataError(f"a report is .html or .json, not {Path(path).name!r}")
-        write_whole(path, writers[suffix]().encode())
+        """Write report.html or report.json, by the ending of the path. DataError for another ending; ArtifactError
+        where nothing can be written."""
+        save(self, path)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, what: str = "report") -> Report:
+        """The Report that `to_json` wrote, with NaN for null; DataError naming `what` for anything else."""
+        data = json_object(text.encode(errors="surrogatepass") if isinstance(text, str) else text, what)
+        if (version := data.pop(KIND, None)) != REPORT_VERSION:
+            raise DataError(f"{what} is no report of version {REPORT_VERSION}: {KIND!r} is {version!r}")
+        return made_from(cls, data, what)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Report:
+        """The Report in a JSON twin on disk; DataError where there is none."""
+        try:
+            with open(path, "rb") as file:
+                data = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}") from None
+        if len(data) > MOST_BYTES:
+            raise DataError(f"{path} has more than {MOST_BYTES:,} bytes: that is no report")
+        return cls.from_json(data, str(path))
 
 
 def report(
@@ -84,11 +99,3 @@ def dead_units(artifact: Artifact) -> tuple[DeadUnits, ...]:
         if removed:
             found.append(DeadUnits(tuple(named), group.size, removed))
     return tuple(found)
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+
+from secateur.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,11 @@ class WeightHistogram:
     edges: tuple[float, ...]
     series: Mapping[str, tuple[int, ...]]
     threshold: float
+
+    def __post_init__(self) -> None:
+        ascending = all(a < b for a, b in pairwise(self.edges))
+        if len(self.edges) < 2 or not ascending or any(len(n) + 1 != len(self.edges) for n in self.series.values()):
+            raise DataError(f"the bins of {self.name} need ascending edges, one more than each series has counts")
 
     @classmethod
     def of(cls, name: str, series: Mapping[str, np.ndarray], threshold: float, bins: int = 81) -> WeightHistogram:

@@ -6,8 +6,26 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from secateur.reporting.charts.axes import COLOURS, WIDTH
+from secateur.reporting.charts.axes import COLOURS, LETTER, WIDTH
 from secateur.reporting.charts.svg import Scale, drawing, element, group
+from secateur.reporting.names import cut
+
+
+def file_chart(title: str, parts: Mapping[str, int]) -> Markup:
+    """One bar, the whole file, divided into its parts; each with its bytes and share below it."""
+    whole = sum(parts.values())
+    across = Scale(0, max(1, whole), 0.0, WIDTH)
+    shapes, done, x = [], 0, 0.0
+    for index, (name, size) in enumerate(parts.items()):
+        style = f"fill s{index % COLOURS}"
+        start, done = across(done), done + size
+        shapes.append(element("rect", x=start, y=4.0, width=across(done) - start, height=22.0, class_=style))
+        text = f"{name} {size:,} B, {100 * size / max(1, whole):.1f} %"
+        sample = element("rect", x=x, y=39.0, width=10.0, height=10.0, class_=style)
+        shapes.append(group(sample, element("text", text, x=x + 15, y=48.0)))
+        x += 36 + LETTER * len(text)
+    words = "; ".join(f"{name}: {size:,} bytes" for name, size in parts.items())
+    return drawing(WIDTH, 58.0, *shapes, title=title, description=words)
 
 
 def bytes_chart(title: str, rows: Sequence[tuple[str, int, Mapping[str, int]]], streams: Sequence[str]) -> Markup:
@@ -33,7 +51,7 @@ def _byte_row(
 ) -> list[Markup]:
     before, after = scales
     shapes = [
-        element("text", _shortened(name), x=182.0, y=y + 4, class_="end"),
+        element("text", cut(name, 26), x=182.0, y=y + 4, class_="end"),
         element("rect", x=before.start, y=y - 7, width=before(size) - before.start, height=14.0, class_="before"),
         element("text", f"{size:,}", x=before(size) + 5, y=y + 4),
     ]
@@ -53,7 +71,3 @@ def _stream_legend(streams: Sequence[str], y: float) -> list[Markup]:
         shapes.append(group(sample, element("text", stream, x=x + 14, y=y)))
         x += 26 + 7.0 * len(stream)
     return shapes
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 26 else f"...{name[-23:]}"

@@ -12,7 +12,7 @@ Attribute = str | float
 
 def element(tag: str, *children: str, **attributes: Attribute) -> Markup:
     """One element; text and attribute values are escaped. `class_` means class, other underscores mean hyphens."""
-    written = "".join(f' {_name(key)}="{escape(_number(value))}"' for key, value in attributes.items())
+    written = "".join(f' {_name(key)}="{escape(number(value))}"' for key, value in attributes.items())
     inside = Markup("").join(children)
     return Markup(f"<{tag}{written}>{inside}</{tag}>") if inside else Markup(f"<{tag}{written}/>")
 
@@ -25,8 +25,13 @@ def group(*children: str, **attributes: Attribute) -> Markup:
 def drawing(width: float, height: float, *children: str, title: str, description: str) -> Markup:
     """A whole picture that scales with the page; title and description are what a screen reader says."""
     names = (element("title", title), element("desc", description))
-    view = f"0 0 {_number(width)} {_number(height)}"
+    view = f"0 0 {number(width)} {number(height)}"
     return element("svg", *names, *children, viewBox=view, role="img", aria_label=f"{title}. {description}")
+
+
+def number(value: Attribute) -> str:
+    """A position in hundredths at most, without zeros at its end; text as it is."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def path(points: list[tuple[float, float]]) -> str:
@@ -34,7 +39,7 @@ def path(points: list[tuple[float, float]]) -> str:
     parts, pen = [], "M"
     for x, y in points:
         if math.isfinite(x) and math.isfinite(y):
-            parts.append(f"{pen}{_number(x)} {_number(y)}")
+            parts.append(f"{pen}{number(x)} {number(y)}")
             pen = "L"
         else:
             pen = "M"
@@ -90,10 +95,6 @@ def _log_ticks(low: float, high: float, about: int) -> list[float]:
         if len(found) <= about + 2:
             return found
     return found[:: math.ceil(len(found) / about)]
-
-
-def _number(value: Attribute) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
 def _name(key: str) -> str:
