@@ -1,6 +1,7 @@
 """An artifact and a report in which every section has something to show, and names try to break out of the page."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,3 +64,43 @@ def sample_report(name="fc1.weight", title="A network"):
         layers=sample_layers(name),
         notes=[f"A note on {title}."],
     )
+
+
+def deep_report(layers, epochs):
+    """A run of many pruned tensors with long names, each with its bias, over many epochs: nothing is round."""
+    made, rng = sample_report(), np.random.default_rng(0)
+    names = [f"encoder.layer.{n // 2}.{('attention.self.query', 'output.dense')[n % 2]}.weight" for n in range(layers)]
+    rows, tensors = [], []
+    for name in names:
+        weights, density, threshold = (
+            int(rng.integers(50_000, 3_000_000)),
+            rng.uniform(0.01, 0.4),
+            rng.uniform(0.01, 0.1),
+        )
+        before = rng.normal(size=500) * 0.05
+        series = {"trained, dense": before, "after self-pruning": before + rng.laplace(size=500) * 0.01}
+        row = replace(
+            made.layers[0], name=name, shape=(768, weights // 768), threshold=threshold, weights=weights,
+            nonzeros=int(density * weights), moved=int(rng.integers(100)), bytes_before=4 * weights,
+            bytes_after=int(2.7 * density * weights), macs_before=128 * weights,
+            macs_after=int(128 * density * weights), histogram=WeightHistogram.of(name, series, threshold),
+        )  # fmt: skip
+        bias = name.replace("weight", "bias")
+        rows += [row, replace(made.layers[2], name=bias, reason="Linear.bias has no pruning rule")]
+        held = replace(made.tensors[0], name=name, nonzeros=row.nonzeros, density=density, float32_bytes=4 * weights)
+        tensors += [held, replace(made.tensors[1], name=bias)]
+    course = [_deep_epoch(rows[::2], done / epochs) for done in range(epochs)]
+    training = Training("cosine to the dense embeddings, 500 passages", tuple(course))
+    return replace(made, title="A deep network", layers=tuple(rows), tensors=tuple(tensors), training=training)
+
+
+def _deep_epoch(rows, done):
+    densities = {row.name: row.density**done for row in rows}
+    mean = float(np.mean(list(densities.values())))
+    return Epoch(
+        "prune" if done < 0.7 else "finetune", 0.3 + 0.5 * math.exp(-9 * done), 0.9 - 0.1 * done, mean, densities,
+        {row.name: row.threshold * (0.1 + done) for row in rows},
+        {"density": 0.3 * done, "packed_bytes": 0.1 * done},
+        {"density": (mean, 0.9 * mean), "packed_bytes": (1e8 * mean, 9e7 * mean)},
+        {"task": 0.3 + 0.5 * math.exp(-9 * done), "budget": 0.1 * done * (1 - done), "distillation": 0.2 * done},
+    )  # fmt: skip

@@ -18,6 +18,6 @@ def test_page():
         assert f"{error.largest:.2g}" in page
     assert "F(4,3): products against error" in page
     assert f"N{str(SAMPLE)[1:]}" in page
-    assert page.count('r="4.5"') == 2, "0, 1, 2, 3, 4 is worse than 0, 1, -1, 2, -2 at as many products"
+    assert page.count('class="fill s1 best"') == 2, "0, 1, 2, 3, 4 is worse than 0, 1, -1, 2, -2 at as many products"
     assert not re.search(r"(src|href)=|@import|url\(", page)
     assert "--paper" in page, "the style is in the page"

@@ -1,7 +1,7 @@
 import pytest
 from jinja2 import UndefinedError
 
-from secateur.reporting.templating import filled
+from secateur.reporting.templating import _at_dots, filled
 
 
 def test_values_are_escaped_and_none_may_be_missing():
@@ -10,3 +10,7 @@ def test_values_are_escaped_and_none_may_be_missing():
     assert "<style>" in page
     with pytest.raises(UndefinedError):
         filled("algorithms.html", title="no rows")
+
+
+def test_dotted_names_break_after_their_dots_and_stay_escaped():
+    assert str(_at_dots("a.<b>.c")) == "a.<wbr>&lt;b&gt;.<wbr>c"

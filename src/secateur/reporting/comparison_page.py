@@ -24,7 +24,7 @@ def render(title: str, runs: Sequence[Run]) -> str:
     """The page as text; every run is judged by the same measure."""
     score = runs[0].score.after
     turned = score.unit == "fraction" and score.is_higher_better
-    measure = f"100 % − {score.name}" if turned else score.name
+    measure = f"100 % \N{MINUS SIGN} {score.name}" if turned else score.name
     axis = Axis(measure, percent if score.unit == "fraction" else short)
     return filled(
         "comparison.html",

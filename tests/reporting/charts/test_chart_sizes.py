@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from secateur.reporting.charts.sizes import bytes_chart
+from secateur.reporting.charts.sizes import bytes_chart, file_chart
 
 
 def test_bars_are_in_proportion():
@@ -26,3 +26,12 @@ def test_bars_are_in_proportion():
 def test_no_rows_and_zero_bytes_are_drawn():
     ElementTree.fromstring(bytes_chart("Bytes", [], []))
     ElementTree.fromstring(bytes_chart("Bytes", [("empty", 0, {})], []))
+
+
+def test_the_whole_file_is_one_bar_of_its_parts():
+    parsed = ElementTree.fromstring(file_chart("File", {"positions": 100, "values": 300, "header": 0}))
+    widths = [float(node.get("width")) for node in parsed.iter("rect") if node.get("height") == "22"]
+    assert widths == pytest.approx([190, 570, 0])
+    texts = [node.text for node in parsed.iter("text")]
+    assert texts == ["positions 100 B, 25.0 %", "values 300 B, 75.0 %", "header 0 B, 0.0 %"]
+    ElementTree.fromstring(file_chart("File", {"header": 0}))

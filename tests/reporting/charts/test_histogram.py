@@ -1,5 +1,6 @@
 """Histograms: every bin that holds a weight is visible, and both edges of the threshold."""
 
+import re
 from xml.etree import ElementTree
 
 from secateur.reporting.charts.histogram import histogram_chart
@@ -8,10 +9,13 @@ from secateur.reporting.charts.histogram import histogram_chart
 def test_bars_edges_and_words():
     series = {"trained": (1, 1000, 0, 3), "after": (0, 5, 2, 0)}
     parsed = ElementTree.fromstring(histogram_chart("Weights", (-2, -1, 0, 1, 2), series, 0.5))
-    after = next(node for node in parsed.iter("g") if node.get("class") == "fill s1")
-    bars = list(after.iter("rect"))
-    assert len(bars) == 2
-    assert all(float(bar.get("height")) > 0 and float(bar.get("width")) > 0 for bar in bars)
+    bars = next(node.get("d") for node in parsed.iter("path") if node.get("class") == "fill s1")
+    heights = list(map(float, re.findall(r"V([\d.]+)", bars)))
+    floor = float(re.match(r"M[\d.]+ ([\d.]+)", bars)[1])
+    assert heights[0] == heights[3] == heights[4] == floor  # two bins without a weight, and the way back
+    assert heights[1] < heights[2] < floor
+    outline = next(node.get("d") for node in parsed.iter("path") if node.get("class") == "line thin s0")
+    assert float(re.findall(r"V([\d.]+)", outline)[0]) < floor, "a bin with one weight is seen"
     marks = [float(node.get("x1")) for node in parsed.iter("line") if node.get("class") == "mark"]
     centre = (marks[0] + marks[1]) / 2
     assert len(marks) == 3  # two edges and the legend's sample
@@ -22,3 +26,11 @@ def test_bars_edges_and_words():
 def test_an_empty_histogram_is_still_a_picture():
     parsed = ElementTree.fromstring(histogram_chart("Weights", (-1, 0, 1), {"trained": (0, 0)}, 0.5))
     assert parsed.get("role") == "img"
+
+
+def test_a_long_legend_takes_a_second_row():
+    drawn = histogram_chart("Weights", (-1, 0, 1), {"one": (1, 1), "a very long name of a series" * 2: (1, 1)}, 0.5)
+    texts = {node.text: node for node in ElementTree.fromstring(drawn).iter("text")}
+    one, threshold = texts["one"], texts["threshold ±0.5"]
+    assert float(threshold.get("y")) > float(one.get("y"))
+    assert float(threshold.get("x")) == float(one.get("x"))
