@@ -128,7 +128,12 @@ def test_readme_command_lines_run(tmp_path, monkeypatch):
     np.save("x.npy", np.ones((2, 4), np.float32))
     for name, seed in (("before", 0), ("after", 1)):
         torch.manual_seed(seed)
-        pack(nn.Linear(4, 2), torch.zeros(1, 4)).save(f"{name}.secat")
+        artifact = pack(nn.Linear(4, 2), torch.zeros(1, 4))
+        artifact.save(f"{name}.secat")
+        Path(f"run{seed + 1}").mkdir()
+        scores = [secateur.Measurement("accuracy", 0.9 - seed / 10, "fraction", "somewhere") for _ in range(2)]
+        report = secateur.report(artifact, title=name, summary=[secateur.Change(*scores)])
+        report.save(f"run{seed + 1}/report.json")
     assert {words[0] for words in commands()} == set(VERBS)
     for words in commands():
         if words[0] != "demo":

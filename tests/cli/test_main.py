@@ -1,4 +1,4 @@
-"""The command itself: help, version, exit statuses, and that a machine without torch can show, run and check."""
+"""The command: help, version, exit statuses, and that a machine without torch can show, run, check and report."""
 
 import json
 import subprocess
@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+import secateur as sct
 from secateur import __version__
 from secateur.cli.main import app
+from secateur.reporting.report import report
 
 
 def command(*arguments, prelude=""):
@@ -48,7 +50,7 @@ def test_every_verb_speaks_json_and_explains_itself(secateur, verb):
 WITHOUT_TORCH = "sys.modules['torch'] = None  # what an import finds where torch is not installed"
 
 
-def test_show_run_and_check_need_no_torch(packed, tmp_path):
+def test_show_run_check_and_report_need_no_torch(packed, tmp_path):
     import numpy as np
 
     np.save(tmp_path / "x.npy", np.zeros((1, 4), np.float32))
@@ -56,6 +58,10 @@ def test_show_run_and_check_need_no_torch(packed, tmp_path):
     assert json.loads(command("check", packed, "--json", prelude=WITHOUT_TORCH).stdout)["passed"] is True
     ran = command("run", packed, tmp_path / "x.npy", "-o", tmp_path / "y.npy", prelude=WITHOUT_TORCH)
     assert (ran.returncode, ran.stderr) == (0, "")
+    report(sct.Artifact.load(packed), title="A run").save(tmp_path / "report.json")
+    ran = command("report", tmp_path, "-o", tmp_path / "report.html", prelude=WITHOUT_TORCH)
+    assert ran.returncode == 0
+    assert ran.stdout.startswith("A run\n")
 
 
 def test_verbs_that_need_torch_say_how_to_get_it(packed, task_name, tmp_path):
