@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from secateur.train.budget import Budget as Budget
     from secateur.train.fit import Schedule as Schedule
     from secateur.train.fit import fit as fit
+    from secateur.train.one_shot import OneShot as OneShot
+    from secateur.train.one_shot import one_shot_ as one_shot_
     from secateur.train.task import Task as Task
     from secateur.train.task import accuracy as accuracy
     from secateur.train.task import score as score
@@ -98,6 +100,8 @@ PUBLIC = {
     "Budget": "secateur.train.budget",
     "Schedule": "secateur.train.fit",
     "fit": "secateur.train.fit",
+    "OneShot": "secateur.train.one_shot",
+    "one_shot_": "secateur.train.one_shot",
     "Task": "secateur.train.task",
     "Artifact": "secateur.ir.artifact",
     "interpret": "secateur.ir.execute",

@@ -60,21 +60,44 @@ def harden_(model: nn.Module, target: Target | None = None, *, structure: float 
     """
     if not 0 <= structure < math.inf:
         raise TargetError(f"structure is an exponent, 0 or above, not {structure}")
+    sites = soft_sites(model)
+    scores = [site.transform.prune.score(site.original) for site in sites]
+    if not all(torch.isfinite(score).all() for score in scores):
+        raise TargetError("a weight or threshold is NaN or infinite: training diverged before hardening")
+    masks, factor = masks_by_score(model, sites, scores, target, structure)
+    return harden_under(sites, masks, factor)
+
+
+def soft_sites(model: nn.Module) -> tuple[Transformed, ...]:
+    """The transformed weights of a prepared model that is not hardened yet; PlanError for any other."""
     sites = transforms_of(model)
     if not sites:
         raise PlanError("this model is not prepared: call prepare_(model, plan) first")
     if any(site.transform.is_hard for site in sites):
         raise PlanError("this model is already hardened")
-    scores = [site.transform.prune.score(site.original) for site in sites]
-    if not all(torch.isfinite(score).all() for score in scores):
-        raise TargetError("a weight or threshold is NaN or infinite: training diverged before hardening")
+    return sites
+
+
+def masks_by_score(
+    model: nn.Module,
+    sites: tuple[Transformed, ...],
+    scores: list[Tensor],
+    target: Target | None,
+    structure: float = 0.0,
+) -> tuple[list[Tensor], float]:
+    """The mask of every site that keeps the largest scores of all sites and meets the target, and the smallest score
+    that stays. Without a target every score above 1 stays. structure: as in `harden_`."""
     choice = _Choice(sites, scores, structure)
     keep = int((choice.flat > 1).sum()) if target is None else _largest_within(model, sites, target, choice.masks)
-    masks = choice.masks(keep)
-    rows = tuple(_row(site, mask, score) for site, mask, score in zip(sites, masks, scores, strict=True))
+    return choice.masks(keep), float(choice.flat[choice.order[keep - 1]]) if keep else math.inf
+
+
+def harden_under(sites: tuple[Transformed, ...], masks: list[Tensor], factor: float) -> Hardening:
+    """Fix the masks, in place. factor is what a weight's score |w| / alpha had to exceed to stay."""
+    rows = tuple(_row(site, mask) for site, mask in zip(sites, masks, strict=True))
     for site, mask in zip(sites, masks, strict=True):
         site.transform.prune.harden(mask)
-    return Hardening(_factor(choice.flat, keep), rows)
+    return Hardening(factor, rows)
 
 
 class _Choice:
@@ -105,16 +128,10 @@ def _split(mask: Tensor, sites: tuple[Transformed, ...]) -> list[Tensor]:
     return [part.reshape(site.original.shape).to(site.original.device) for part, site in zip(parts, sites, strict=True)]
 
 
-def _factor(flat: Tensor, keep: int) -> float:
-    """The score of the last weight that stays: the common factor on the thresholds."""
-    if keep == 0:
-        return math.inf
-    return float(flat.topk(keep).values[-1])
-
-
-def _row(site: Transformed, mask: Tensor, score: Tensor) -> HardenedTensor:
+def _row(site: Transformed, mask: Tensor) -> HardenedTensor:
     threshold = float(site.transform.prune.alpha().mean())
-    return HardenedTensor(site.name, mask.numel(), int(mask.sum()), threshold, int((mask != (score > 1)).sum()))
+    learned = site.transform.prune.score(site.original) > 1
+    return HardenedTensor(site.name, mask.numel(), int(mask.sum()), threshold, int((mask != learned).sum()))
 
 
 def _largest_within(

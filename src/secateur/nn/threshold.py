@@ -80,6 +80,12 @@ class ThresholdPrune(nn.Module):
         return w.detach().float().abs() / self.alpha()
 
     @torch.no_grad()
+    def set_threshold(self, alpha: float) -> None:
+        """One threshold for the whole tensor, in units of the weight, in place of what was learned or begun with."""
+        units = (alpha / self.std.double()).clamp_min(1e-30)
+        self.alpha_raw.copy_(torch.where(units > 30, units, units.expm1().log()))
+
+    @torch.no_grad()
     def harden(self, mask: Tensor) -> None:
         """From now on exactly the weights under the mask stay, with the values they have."""
         self.mask = mask

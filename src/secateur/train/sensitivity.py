@@ -1,0 +1,105 @@
+"""How much a network's output changes when one layer alone is cut: measured, layer by layer, on a few inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secateur.errors import DataError
+from secateur.nn.layer_inputs import Inputs, call
+from secateur.nn.transform import Transformed, transforms_of
+
+DENSITIES = (0.0, 0.03, 0.1, 0.2, 0.35, 0.6)
+"""Shares of a layer's weights that stay where the change is measured; at 1 it is 0."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Numbers of weights that stay in one layer, ascending from 0 to all of them, and the change of the network's
+    output measured there."""
+
+    kept: np.ndarray
+    change: np.ndarray
+
+
+def squared_change(output: Tensor, dense: Tensor) -> tuple[float, float]:
+    """sum |y - y0|^2, and sum |y0|^2 to relate it to."""
+    return float((output - dense).double().square().sum()), float(dense.double().square().sum())
+
+
+def divergence(output: Tensor, dense: Tensor) -> tuple[float, float]:
+    """Sum over the samples of the Kullback-Leibler divergence of the class probabilities (softmax over dimension 1)
+    from the dense model's, in nats; and the number of samples."""
+    logs, wanted = F.log_softmax(output.double(), 1), F.log_softmax(dense.double(), 1)
+    return float(F.kl_div(logs, wanted, reduction="sum", log_target=True)), float(len(output))
+
+
+CHANGES = {"error": squared_change, "kl": divergence}
+"""Name -> (change, scale) of one output on one batch; both are summed over batches, and the ratio is the change."""
+
+
+def curves(
+    model: nn.Module,
+    orders: Sequence[np.ndarray],
+    batches: Sequence[Inputs],
+    change: str,
+    told: Callable[[int, int, str], None],
+) -> list[Curve]:
+    """One Curve for every site of a hardened model whose masks are all True; the masks are restored.
+
+    orders  by site the place of every weight: with k weights those of places 0 to k - 1 stay
+    told    hears how many layers of how many are done, and which comes next
+    """
+    sites = transforms_of(model)
+    dense = [_outputs(model, inputs, number) for number, inputs in enumerate(batches)]
+    found = []
+    for done, (site, order) in enumerate(zip(sites, orders, strict=True)):
+        told(done, len(sites), site.name)
+        kept = sorted({round(density * order.size) for density in DENSITIES} - {order.size})
+        values = [_with_only(model, site, order < count, batches, dense, CHANGES[change]) for count in kept]
+        found.append(Curve(np.array([*kept, order.size], np.float64), np.array([*values, 0.0])))
+    told(len(sites), len(sites), "")
+    return found
+
+
+def _with_only(
+    model: nn.Module,
+    site: Transformed,
+    mask: np.ndarray,
+    batches: Sequence[Inputs],
+    dense: list[list[Tensor]],
+    change: Callable[[Tensor, Tensor], tuple[float, float]],
+) -> float:
+    stage = site.transform.prune
+    whole, sums = stage.mask, np.zeros((len(dense[0]), 2))
+    stage.mask = torch.from_numpy(mask).to(site.original.device)
+    try:
+        for number, (inputs, wanted) in enumerate(zip(batches, dense, strict=True)):
+            found = _outputs(model, inputs, number)
+            sums += [change(output, before) for output, before in zip(found, wanted, strict=True)]
+    finally:
+        stage.mask = whole
+    return float(np.mean(sums[:, 0] / np.maximum(sums[:, 1], np.finfo(np.float64).tiny)))
+
+
+def _outputs(model: nn.Module, inputs: Inputs, number: int) -> list[Tensor]:
+    found = list(_tensors(call(model, inputs, number)))
+    if not found:
+        raise DataError("the model's output holds no floating-point tensor: nothing tells how much cutting changes it")
+    for output in found:
+        if not torch.isfinite(output).all():
+            raise DataError(f"calibration batch {number}: the model's output holds NaN or infinity")
+    return found
+
+
+def _tensors(output: Any) -> Sequence[Tensor]:
+    if isinstance(output, Tensor):
+        return [output] if output.is_floating_point() else []
+    parts = output.values() if isinstance(output, dict) else output if isinstance(output, tuple | list) else []
+    return [tensor for part in parts for tensor in _tensors(part)]

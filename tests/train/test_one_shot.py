@@ -1,0 +1,271 @@
+"""train.one_shot: exact targets, usable models, nothing half done, everything that fell back named."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from zoo import ResidualNet
+
+from prepared import EXAMPLE, Tied, prepared, small_net
+from secateur.errors import DataError, PlanError, TargetError
+from secateur.ir.execute import interpret
+from secateur.ir.plan import Prune
+from secateur.ir.target import Target
+from secateur.nn.check import check
+from secateur.nn.harden import Hardening, harden_
+from secateur.nn.measure import packed_bytes
+from secateur.nn.pack import pack
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
+from secateur.nn.strip import strip_
+from secateur.nn.transform import transforms_of
+from secateur.train.one_shot import ALLOCATIONS, OneShotStep, one_shot_
+
+TOTAL = 36 + 576 + 48
+BATCHES = [torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+
+
+def nonzeros(model):
+    return sum(int((site.transform(site.original) != 0).sum()) for site in transforms_of(model))
+
+
+def state(model):
+    return {key: tensor.clone() for key, tensor in model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize("density", [0.001, 0.1, 0.333, 1.0])
+@pytest.mark.parametrize("batches", [None, BATCHES])
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_density_is_exact_to_the_weight(density, batches, granularity):
+    model = prepared(Prune(granularity=granularity))
+    result = one_shot_(model, Target(density=density), batches=batches)
+    assert isinstance(result, Hardening)
+    assert nonzeros(model) == max(1, round(density * TOTAL))
+    assert result.density == pytest.approx(nonzeros(model) / TOTAL)
+    assert [row.name for row in result.tensors] == [layer.name for layer in result.layers]
+    assert result.samples == (36 if batches else 0)
+
+
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("limit", [{"macs": 900}, {"packed_bytes": 1200, "values": "float16"}])
+def test_limits_are_kept_by_every_allocation(allocation, limit):
+    model, target = prepared(), Target(**limit)
+    one_shot_(model, target, batches=BATCHES, allocation=allocation)
+    sites = transforms_of(model)
+    masks = {site.name: site.transform.prune.mask for site in sites}
+    macs = sum(site.transform.row.reuse * int(masks[site.name].sum()) for site in sites)
+    if target.macs is not None:
+        assert 700 < macs <= target.macs
+    else:
+        assert 1000 < packed_bytes(model, masks, "float16") <= 1200
+
+
+def test_magnitude_alone_is_harden_with_equal_thresholds():
+    ours, theirs = prepared(), prepared()
+    one_shot_(ours, Target(density=0.2), allocation="magnitude")
+    for site in transforms_of(theirs):
+        site.transform.prune.set_threshold(0.1)
+    harden_(theirs, Target(density=0.2))
+    for a, b in zip(transforms_of(ours), transforms_of(theirs), strict=True):
+        assert torch.equal(a.transform.prune.mask, b.transform.prune.mask)
+
+
+@pytest.mark.parametrize("allocation", [a for a in ALLOCATIONS if a != "measured"])
+def test_without_data_thresholds_carry_the_allocation_and_values_stay(allocation):
+    model = prepared()
+    weights = [site.original.detach().clone() for site in transforms_of(model)]
+    result = one_shot_(model, Target(density=0.3), allocation=allocation)
+    assert result.factor == 1
+    assert result.allocation == allocation
+    for site, row, w in zip(transforms_of(model), result.tensors, weights, strict=True):
+        assert torch.equal(site.original, w)
+        assert torch.equal(site.transform.prune.mask, w.abs() > site.transform.prune.alpha())
+        assert row.moved == 0
+        assert row.threshold == pytest.approx(site.transform.prune.alpha().item())
+
+
+def test_repair_brings_the_output_nearer_and_no_layer_away():
+    x = torch.cat(BATCHES)
+    dense = small_net().eval()
+    cut, repaired = prepared(), prepared()
+    result = one_shot_(repaired, Target(density=0.3), batches=BATCHES)
+    one_shot_(cut, Target(density=0.3))
+    lost, left = ((model.eval()(x) - dense(x)).square().sum() for model in (cut, repaired))
+    assert left < lost / 2
+    assert result.fallbacks == {}
+    for layer in result.layers:
+        assert layer.score == "|w| x input"
+        assert 0 <= layer.after <= layer.before
+
+
+def test_the_same_batches_give_the_same_model_and_labels_do_not_count():
+    made = []
+    for batches in (BATCHES, iter([(x, torch.zeros(len(x))) for x in BATCHES]), [[x, "a label"] for x in BATCHES]):
+        model = prepared()
+        one_shot_(model, Target(density=0.3), batches=batches)
+        made.append(state(model))
+    assert same(made[0], made[1])
+    assert same(made[0], made[2])
+
+
+def test_the_order_of_the_batches_decides_nothing():
+    masks = []
+    for batches in (BATCHES, BATCHES[::-1]):
+        model = prepared()
+        one_shot_(model, Target(density=0.3), batches=batches)
+        masks.append([site.transform.prune.mask for site in transforms_of(model)])
+        masks[-1].append(strip_(model)(EXAMPLE))
+    for a, b in zip(*masks, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("batches", [None, [torch.randn(8, 3, 8, 8)]])
+def test_strip_pack_and_check_take_the_result(batches):
+    torch.manual_seed(0)
+    model = ResidualNet()
+    x = torch.randn(4, 3, 8, 8)
+    prepare_(model, plan(model, x, prune=Prune()))
+    one_shot_(model, Target(density=0.4), batches=batches)
+    artifact = pack(model, x)
+    assert check(artifact, model, x).relative_difference < 1e-4
+    wanted = strip_(model).eval()(x)
+    torch.testing.assert_close(torch.from_numpy(interpret(artifact, x.numpy())), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_modes_and_gradients_stay_and_progress_is_told():
+    model, steps = prepared(), []
+    model[1].eval()
+    modes = [module.training for module in model.modules()]
+    one_shot_(model, Target(density=0.3), batches=BATCHES, change="kl", watch=steps.append)
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert [(s.phase, s.done) for s in steps] == [(phase, done) for phase in ("measure", "repair") for done in range(4)]
+    assert steps[0] == OneShotStep("measure", 0, 3, "0.weight")
+
+
+def test_what_cannot_be_seen_is_named_and_cut_all_the_same():
+    torch.manual_seed(0)
+    model = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    x = torch.randn(6, 3, 8)
+    prepare_(model, plan(model, x, prune=Prune()))
+    before = model.self_attn.parametrizations.in_proj_weight.original.clone()
+    result = one_shot_(model, Target(density=0.5), batches=[x])
+    assert set(result.fallbacks) == {"self_attn.in_proj_weight", "self_attn.out_proj.weight"}
+    row = next(layer for layer in result.layers if layer.name == "self_attn.in_proj_weight")
+    assert (row.score, row.after) == ("|w|", None)
+    assert row.reason
+    assert torch.equal(model.self_attn.parametrizations.in_proj_weight.original, before)
+    assert result.density == pytest.approx(0.5, abs=0.01)
+
+
+def test_tied_weights_stay_tied():
+    torch.manual_seed(0)
+    model = Tied()
+    ids = torch.arange(7).reshape(1, 7)
+    prepare_(model, plan(model, ids, prune=Prune()))
+    result = one_shot_(model, Target(density=0.5), batches=[ids])
+    assert len(result.fallbacks) == 1
+    assert torch.equal(model.embed.weight, model.head.weight)
+    assert int((model.head.weight != 0).sum()) == 14
+
+
+@pytest.mark.parametrize("phase", ["measure", "repair"])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError])
+def test_an_interruption_leaves_the_model_as_it_was(phase, raised):
+    model = prepared()
+    before, copied = state(model), copy.deepcopy(model)
+
+    def watch(step):
+        if step.phase == phase and step.done == 2:
+            raise raised
+
+    with pytest.raises(raised):
+        one_shot_(model, Target(density=0.3), batches=BATCHES, watch=watch)
+    assert same(state(model), before)
+    assert not any(site.transform.is_hard for site in transforms_of(model))
+    one_shot_(model, Target(density=0.3), batches=BATCHES)
+    one_shot_(copied, Target(density=0.3), batches=BATCHES)
+    assert same(state(model), state(copied))
+
+
+def test_an_interruption_while_taking_over_takes_everything_over():
+    model, clean = prepared(), prepared()
+    load, interrupted = model.load_state_dict, []
+
+    def interrupt(given):
+        if not interrupted:
+            interrupted.append(1)
+            load({key: given[key] for key in list(given)[:2]}, strict=False)
+            raise KeyboardInterrupt
+        return load(given)
+
+    model.load_state_dict = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        one_shot_(model, Target(density=0.3), batches=BATCHES)
+    one_shot_(clean, Target(density=0.3), batches=BATCHES)
+    assert same(state(model), state(clean))
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([], "no calibration batch"),
+        ([BATCHES[0], torch.zeros(0, 1, 8, 8)], "batch 1 is empty"),
+        ([BATCHES[0] / 0], "batch 0 holds NaN or infinity"),
+        (["words"], "batch 0 is a"),
+        ([{"x": BATCHES[0]}], "batch 0 is a"),
+        ([BATCHES[0], torch.zeros(4, 3, 8, 8)], "fails on calibration batch 1"),
+        ([1e38 * BATCHES[0]], "NaN or infinity"),
+    ],
+)
+def test_bad_batches_are_named_and_leave_the_model_alone(batches, message):
+    model = prepared()
+    before = state(model)
+    with pytest.raises(DataError, match=message):
+        one_shot_(model, Target(density=0.3), batches=batches)
+    assert same(state(model), before)
+
+
+def test_wrong_wishes():
+    with pytest.raises(PlanError, match="not prepared"):
+        one_shot_(small_net(), Target(density=0.3))
+    with pytest.raises(PlanError, match="expected one of magnitude"):
+        one_shot_(prepared(), Target(density=0.3), allocation="lump")
+    with pytest.raises(PlanError, match="expected one of error"):
+        one_shot_(prepared(), Target(density=0.3), batches=BATCHES, change="loss")
+    with pytest.raises(PlanError, match="needs batches"):
+        one_shot_(prepared(), Target(density=0.3), allocation="measured")
+    with pytest.raises(TargetError, match="give a Target"):
+        one_shot_(prepared(), 0.3)
+    with pytest.raises(TargetError, match="limit is 20"):
+        one_shot_(prepared(), Target(packed_bytes=20), batches=BATCHES)
+    model = prepared()
+    transforms_of(model)[0].original.data[0] = float("inf")
+    with pytest.raises(TargetError, match=r"0\.weight holds NaN"):
+        one_shot_(model, Target(density=0.3))
+    one_shot_(hardened := prepared(), Target(density=0.3))
+    with pytest.raises(PlanError, match="already hardened"):
+        one_shot_(hardened, Target(density=0.3))
+
+
+def test_a_model_of_two_inputs_takes_them_as_a_tuple():
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = nn.Linear(4, 3), nn.Linear(5, 3)
+
+        def forward(self, a, b):
+            return self.left(a) + self.right(b)
+
+    torch.manual_seed(0)
+    model = Sum()
+    x = torch.randn(9, 4), torch.randn(9, 5)
+    prepare_(model, plan(model, x, prune=Prune()))
+    result = one_shot_(model, Target(density=0.5), batches=[(x, None)])
+    assert result.samples == 9
+    assert all(layer.after is not None for layer in result.layers)
