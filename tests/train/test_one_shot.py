@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from torch import nn
-from zoo import ResidualNet
 
 from prepared import EXAMPLE, Tied, prepared, small_net
 from secateur.errors import DataError, PlanError, TargetError
@@ -127,7 +126,16 @@ def test_the_order_of_the_batches_decides_nothing():
 @pytest.mark.parametrize("batches", [None, [torch.randn(8, 3, 8, 8)]])
 def test_strip_pack_and_check_take_the_result(batches):
     torch.manual_seed(0)
-    model = ResidualNet()
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 5),
+    )
     x = torch.randn(4, 3, 8, 8)
     prepare_(model, plan(model, x, prune=Prune()))
     one_shot_(model, Target(density=0.4), batches=batches)
