@@ -51,7 +51,12 @@ def measure(run: Run, model: nn.Module, data: Images, folder: Path, *, search: b
 
 
 def sizes(model: nn.Module, example: Tensor, path: Path) -> dict[str, int]:
-    """Bytes of the file with float16 values, which stays at `path`; parameters left once dead units are gone."""
-    artifact = sct.pack(model, example, values="float16")
+    """Bytes of the file with float16 values, its units in the model's order and sorted, of which the second stays at
+    `path`; parameters left once dead units are gone."""
+    plain, artifact = (sct.pack(model, example, values="float16", sort=sort) for sort in (False, True))
     artifact.save(path)
-    return {"file_bytes": path.stat().st_size, "parameters_left": artifact.meta["parameters"][1]}
+    return {
+        "file_bytes": len(plain.to_bytes()),
+        "file_bytes_sorted": path.stat().st_size,
+        "parameters_left": artifact.meta["parameters"][1],
+    }

@@ -40,6 +40,14 @@ def test_even_masks_cost_what_their_density_asks(nonzeros: int):
     assert len(coded(mask)) <= 1.01 * entropy_bytes(mask) + 4
 
 
+def test_large_even_masks_are_left_to_zstd():
+    even = pruned(400, 400, 66_000, even=True)
+    assert encode_contexts(np.flatnonzero(even), even.shape) is None
+    assert len(CODES["mask"].encode(np.flatnonzero(even), even.shape) or b"") < 1.01 * entropy_bytes(even)
+    uneven = pruned(400, 400, 66_000)
+    assert encode_contexts(np.flatnonzero(uneven), uneven.shape) is not None
+
+
 def test_empty_rows_and_columns_cost_a_map():
     mask = np.zeros((400, 400), dtype=np.bool_)
     mask[::4, ::4] = pruned(100, 100, 1000, even=True)

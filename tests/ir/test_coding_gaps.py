@@ -49,6 +49,13 @@ def test_even_masks_cost_about_their_entropy():
     assert len(stream) < 1.1 * entropy_bytes(mask)
 
 
+def test_large_even_masks_are_left_to_zstd():
+    even = pruned(400, 400, 66_000, even=True)
+    assert encode_adaptive_gaps(np.flatnonzero(even), even.shape) is None
+    pairs = np.repeat(pruned(400, 200, 33_000, even=True), 2, axis=1)
+    assert encode_adaptive_gaps(np.flatnonzero(pairs), pairs.shape) is not None
+
+
 @pytest.mark.parametrize(("encode", "decode"), BOTH)
 def test_other_numbers_than_announced_are_refused(encode, decode):
     stream = encode(np.array([3, 400, 999]), (1000,))

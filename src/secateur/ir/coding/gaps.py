@@ -11,6 +11,7 @@ from math import prod
 import numpy as np
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.contexts import is_for_masks
 from secateur.ir.coding.range_coder import DECISIONS_A_US, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader, varint
@@ -32,10 +33,11 @@ def decode_gaps(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.ndar
     return _positions(np.frombuffer(unsqueeze(reader.rest(), count), dtype=np.uint8), shape, nonzeros)
 
 
-def encode_adaptive_gaps(positions: np.ndarray, _shape: tuple[int, ...]) -> bytes | None:
-    """How many escapes, and all gap bytes as symbols of one adaptive tree; None where there are too many."""
+def encode_adaptive_gaps(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | None:
+    """How many escapes, and all gap bytes as symbols of one adaptive tree; None where there are too many, or where
+    their histogram says no more than their number."""
     gaps = _gap_bytes(positions)
-    if gaps.size > MOST_GAPS:
+    if gaps.size > MOST_GAPS or (is_for_masks(prod(shape), positions.size) and _is_geometric(gaps, prod(shape))):
         return None
     encoder = Encoder()
     encoder.symbols(Models(1 << GAP_BITS), GAP_BITS, gaps.tolist())
@@ -64,6 +66,14 @@ def _gap_bytes(positions: np.ndarray) -> np.ndarray:
     found = np.full(positions.size + int(runs.sum()), ESCAPE, dtype=np.uint8)
     found[np.cumsum(runs + 1) - 1] = gaps % ESCAPE
     return found
+
+
+def _is_geometric(gaps: np.ndarray, size: int) -> bool:
+    """Whether gaps cost what those of even non-zeros would, but for one per cent."""
+    shares = np.bincount(gaps)[np.unique(gaps)] / gaps.size
+    density = gaps.size / size
+    even = -(density * np.log2(density) + (1 - density) * np.log2(1 - density)) / density if density < 1 else 0.0
+    return bool(-(shares * np.log2(shares)).sum() > 0.99 * even)
 
 
 def _announced(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> tuple[Reader, int]:
