@@ -11,6 +11,7 @@ from sample_artifacts import entropy_bytes, pruned
 from secateur.errors import ArtifactError
 from secateur.ir.coding import clusters
 from secateur.ir.coding.clusters import decode_clusters, encode_clusters
+from secateur.ir.coding.images import Image
 from secateur.ir.coding.positions import POSITION_CODES
 
 CODES = {code.name: code for code in POSITION_CODES}
@@ -76,7 +77,7 @@ def test_even_masks_cost_little_more_than_their_density_asks():
 def test_blind_to_neighbours_the_gain_is_gone(monkeypatch: pytest.MonkeyPatch):
     """The oracle of the tests above can fail."""
     mask = smeared(150, 12, 0.01, 0.3)
-    monkeypatch.setattr(clusters, "_best_image", lambda positions, shape: (0, 0))
+    monkeypatch.setattr(clusters, "best_image", lambda positions, shape: Image())
     assert len(coded(mask)) > 0.95 * others(mask)
 
 

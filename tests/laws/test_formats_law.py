@@ -26,6 +26,7 @@ TAKES = {  # value code -> the dtypes it is for
     "steps": ("int64",),
     "bits": ("bool",),
     "ascending": ("float16", "float32"),
+    "signs": ("float16", "float32"),
 }
 shapes = st.lists(st.integers(0, 6), max_size=5).map(tuple) | st.sampled_from([(1, 90), (90, 1), (90,), (40, 40), ()])
 seeds = st.integers(0, 2**32 - 1)
@@ -72,10 +73,11 @@ def check_positions(code: PositionCode, mask: np.ndarray) -> bool:
 
 
 def check_values(code: ValueCode, values: np.ndarray) -> bool:
-    stream = code.encode(values)
+    where = ((np.arange(values.size) * 2, (2, values.size)),) if code.placed else ()
+    stream = code.encode(values, *where)
     if stream is None:
         return False
-    assert same_bits(code.decode(stream, values.dtype.name, values.size), values)
+    assert same_bits(code.decode(stream, values.dtype.name, values.size, *where), values)
     return True
 
 

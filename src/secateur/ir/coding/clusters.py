@@ -17,15 +17,14 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
-from math import prod
 from typing import Protocol
 
 import numpy as np
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.contexts import matrix_shape
+from secateur.ir.coding.images import ABOVE, LEFT, Image, best_image, matrix_shape
 from secateur.ir.coding.range_coder import INTERVAL_LIMIT, Decoder, Encoder, Models, affordable
-from secateur.ir.coding.varint import Bytes, Reader, varint
+from secateur.ir.coding.varint import Bytes, Reader
 
 MOST_NONZEROS = 20_000  # a fifth of a second of plain Python
 MOST_ELEMENTS = 5_000_000
@@ -33,8 +32,6 @@ MOST_COLUMNS = 50_000  # a row of them is a list in memory
 COUNT = 16  # what a non-zero adds to its column's length on the line
 PRIORS = (4, 8, 16, 32, 64, 128)  # what every column has from the beginning
 MANY = 2  # times the mean: where a column counts as one with many non-zeros
-SIDES = range(2, 33)  # of images that a linear layer may read
-LEFT, ABOVE = 1, 2
 ONE_BITS = 16
 ONE = 1 << ONE_BITS  # the probability one
 FINE_BITS = 30  # in which powers are taken
@@ -44,42 +41,23 @@ FINE_BITS = 30  # in which powers are taken
 class _Rule:
     """What a stream says before its decisions.
 
-    side, block  columns lie in images of `side` to a line, `block` altogether; side 0: they lie in none
-    prior        of the line; an index of PRIORS
-    bits         of the largest number of clusters that begin in one row
+    prior  of the line; an index of PRIORS
+    bits   of the largest number of clusters that begin in one row
     """
 
-    side: int
-    block: int
+    image: Image
     prior: int
     bits: int
 
     def to_bytes(self) -> bytes:
-        return bytes([self.prior, self.bits]) + varint(self.side) + (varint(self.block) if self.side else b"")
+        return bytes([self.prior, self.bits]) + self.image.to_bytes()
 
     @classmethod
     def read(cls, reader: Reader, columns: int) -> _Rule:
         prior, bits = reader.take(2)
-        side = reader.varint()
-        block = reader.varint() if side else 0
-        if (
-            prior >= len(PRIORS)
-            or bits > columns.bit_length()
-            or not (side == block == 0 or 1 < side <= block <= columns)
-        ):
+        if prior >= len(PRIORS) or bits > columns.bit_length():
             raise ArtifactError("damaged artifact: the clusters of a tensor do not fit it")
-        return cls(side, block, prior, bits)
-
-    def neighbours(self, column: int) -> list[tuple[int, int]]:
-        """(what it will find there, column) of those after this one that read pixels beside or below its own."""
-        if not self.side:
-            return []
-        inside = column % self.block
-        beside = inside + 1 < self.block and (inside + 1) % self.side
-        below = inside + self.side < self.block
-        if beside:
-            return [(LEFT, column + 1), (ABOVE, column + self.side)] if below else [(LEFT, column + 1)]
-        return [(ABOVE, column + self.side)] if below else []
+        return cls(Image.read(reader, columns), prior, bits)
 
 
 def encode_clusters(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | None:
@@ -89,8 +67,8 @@ def encode_clusters(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | No
         return None
     row_of, column_of = np.divmod(positions, columns)
     prior = _best_prior(row_of, column_of, columns)
-    images = {(0, 0), _best_image(positions, shape)}
-    best = min((_encoded(row_of, column_of, (rows, columns), prior, image) for image in sorted(images)), key=len)
+    images = {Image(), best_image(positions, shape)}
+    best = min((_encoded(row_of, column_of, (rows, columns), prior, image) for image in images), key=len)
     return best if affordable(_work_us(rows, columns, positions.size), len(best)) else None
 
 
@@ -112,18 +90,15 @@ def decode_clusters(stream: Bytes, shape: tuple[int, ...], nonzeros: int) -> np.
     return np.array(found, dtype=np.int64)
 
 
-def _encoded(
-    row_of: np.ndarray, column_of: np.ndarray, size: tuple[int, int], prior: int, image: tuple[int, int]
-) -> bytes:
+def _encoded(row_of: np.ndarray, column_of: np.ndarray, size: tuple[int, int], prior: int, image: Image) -> bytes:
     rows = size[0]
     ends = np.searchsorted(row_of, np.arange(rows + 1)).tolist()
     chosen = [set(column_of[ends[row] : ends[row + 1]].tolist()) for row in range(rows)]
-    rule = _Rule(*image, prior, 0)
     cold = []
     for row in chosen:
-        hot = {neighbour for column in row for _, neighbour in rule.neighbours(column)}
+        hot = {neighbour for column in row for _, neighbour in image.after(column)}
         cold.append(sorted(row - hot, reverse=True))
-    rule = _Rule(*image, prior, max(map(len, cold)).bit_length())
+    rule = _Rule(image, prior, max(map(len, cold)).bit_length())
     port = _Writer(chosen, cold)
     for _ in _walk(port, size, rule, len(row_of)):
         pass
@@ -223,7 +198,7 @@ def _walk(port: _Port, size: tuple[int, int], rule: _Rule, nonzeros: int) -> Ite
         if not cold:
             yield []
             continue
-        line = _Row(port, rule, lengths)
+        line = _Row(port, rule.image, lengths)
         found = line.found
         while cold or line.waiting:
             if total + cold + len(found) > nonzeros:
@@ -251,8 +226,8 @@ class _Row:
     waiting  hot columns that are not decided, ascending; reasons: why each is hot; heat: their length on the line
     """
 
-    def __init__(self, port: _Port, rule: _Rule, lengths: list[int]) -> None:
-        self.port, self.rule, self.lengths = port, rule, lengths
+    def __init__(self, port: _Port, image: Image, lengths: list[int]) -> None:
+        self.port, self.image, self.lengths = port, image, lengths
         self.ends = list(accumulate(lengths, initial=0))
         self.place, self.heat = 0, 0
         self.waiting: list[int] = []
@@ -263,7 +238,7 @@ class _Row:
         """A non-zero; what is beside and below it is hot."""
         self.found.append(column)
         self.place = column + 1
-        for reason, neighbour in self.rule.neighbours(column):
+        for reason, neighbour in self.image.after(column):
             if neighbour >= len(self.lengths):
                 continue
             if neighbour not in self.reasons:
@@ -335,21 +310,3 @@ def _best_prior(row_of: np.ndarray, column_of: np.ndarray, columns: int) -> int:
         np.log2(COUNT * rows_before + prior * columns).sum() - np.log2(COUNT * before + prior).sum() for prior in PRIORS
     ]
     return int(np.argmin(costs))
-
-
-def _best_image(positions: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Side and block of the images that columns lie in: a convolution's kernel, or whichever square that a linear layer
-    may have been made to read shows the most non-zeros one below the other; (0, 0) for none."""
-    if len(shape) > 2:
-        return (shape[-1], prod(shape[2:])) if shape[-1] > 1 else (0, 0)
-    rows, columns = matrix_shape(shape)
-    expected = positions.size**2 / (rows * columns)
-    best, most = (0, 0), 2 * expected**0.5
-    for side in SIDES:
-        if columns % side**2:
-            continue
-        below = positions[positions % side**2 < side * (side - 1)] + side
-        excess = np.isin(below, positions).sum() - expected * (side - 1) / side
-        if excess > most:
-            best, most = (side, side**2), excess
-    return best

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate, pairwise
-from math import log2, prod
+from math import log2
 
 import numpy as np
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.images import matrix_shape
 from secateur.ir.coding.range_coder import INTERVAL_LIMIT, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.varint import Bytes
 
@@ -119,11 +120,6 @@ def is_for_masks(size: int, nonzeros: int) -> bool:
 
 def _work_us(lines: int, nonzeros: int) -> int:
     return lines + 4 * nonzeros
-
-
-def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """A tensor as a matrix: the first axis (outputs) by all others; a vector is one row."""
-    return (1, prod(shape)) if len(shape) < 2 else (shape[0], prod(shape[1:]))
 
 
 def _send_weights(encoder: Encoder, counts: np.ndarray) -> list[int]:

@@ -75,7 +75,11 @@ def encode_tensor(tensor: Dense | Sparse) -> Streams:
     form = FORMS.index((type(tensor), tensor.dtype))
     if isinstance(tensor, Dense):
         return Streams(form, b"", encode_values(np.ascontiguousarray(tensor.array).reshape(-1)))
-    return Streams(form, encode_positions(tensor.positions, tensor.shape), encode_values(tensor.values))
+    return Streams(
+        form,
+        encode_positions(tensor.positions, tensor.shape),
+        encode_values(tensor.values, (tensor.positions, tensor.shape)),
+    )
 
 
 def split_record(record: Bytes) -> Streams:
@@ -94,4 +98,4 @@ def decode_tensor(streams: Streams, shape: tuple[int, ...]) -> Dense | Sparse:
     if form is Dense:
         return Dense(decode_values(streams.values, dtype, prod(shape)).reshape(shape))
     positions = decode_positions(streams.positions, shape)
-    return Sparse(shape, positions, decode_values(streams.values, dtype, positions.size))
+    return Sparse(shape, positions, decode_values(streams.values, dtype, positions.size, (positions, shape)))

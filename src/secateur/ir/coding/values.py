@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from secateur.errors import ArtifactError
 from secateur.ir.coding.ascending import decode_ascending, encode_ascending
 from secateur.ir.coding.floats import decode_floats, encode_floats
+from secateur.ir.coding.signs import Where, decode_signs, encode_signs
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader, varint
 
@@ -22,29 +23,38 @@ BLOCK_VALUES = 1 << 20  # values whose bytes are put into planes together; bound
 
 @dataclass(frozen=True)
 class ValueCode:
-    """encode(values) -> bytes, or None where the code does not apply; decode(bytes, dtype, count) -> values."""
+    """encode(values) -> bytes, or None where the code does not apply; decode(bytes, dtype, count) -> values.
+
+    placed  both also take, as their last argument, where the values lie; so the code is for Sparse alone
+    """
 
     name: str
-    encode: Callable[[np.ndarray], bytes | None]
-    decode: Callable[[Bytes, str, int], np.ndarray]
+    encode: Callable[..., bytes | None]
+    decode: Callable[..., np.ndarray]
+    placed: bool = False
 
 
-def encode_values(values: Shaped[np.ndarray, " count"]) -> bytes:
-    """The smallest stream for these values: float32, float16, int64 or bool."""
+def encode_values(values: Shaped[np.ndarray, " count"], where: Where | None = None) -> bytes:
+    """The smallest stream for these values: float32, float16, int64 or bool; those of a Sparse lie somewhere."""
     if not values.size:
         return b""
-    streams = [(index, code.encode(values)) for index, code in enumerate(VALUE_CODES)]
+    codes = [(index, code) for index, code in enumerate(VALUE_CODES) if where or not code.placed]
+    streams = [(index, code.encode(values, where) if code.placed else code.encode(values)) for index, code in codes]
     index, stream = min(((i, s) for i, s in streams if s is not None), key=lambda choice: len(choice[1]))
     return bytes([index]) + stream
 
 
-def decode_values(stream: Bytes, dtype: str, count: int) -> Shaped[np.ndarray, " count"]:
+def decode_values(stream: Bytes, dtype: str, count: int, where: Where | None = None) -> Shaped[np.ndarray, " count"]:
     """The values bit for bit; ArtifactError where the bytes do not hold `count` values of this dtype."""
     if not count:
         Reader(stream).end()
         return np.empty(0, dtype=dtype)
     code, reader = _code(stream)
-    return code.decode(reader.rest(), dtype, count)
+    if not code.placed:
+        return code.decode(reader.rest(), dtype, count)
+    if where is None:
+        raise ArtifactError(f"damaged artifact: the values of a dense tensor are not coded as {code.name}")
+    return code.decode(reader.rest(), dtype, count, where)
 
 
 def value_code(stream: Bytes) -> str:
@@ -117,4 +127,5 @@ VALUE_CODES = (
     ValueCode("steps", _encode_steps, _decode_steps),
     ValueCode("bits", _encode_bits, _decode_bits),
     ValueCode("ascending", encode_ascending, decode_ascending),
+    ValueCode("signs", encode_signs, decode_signs, placed=True),
 )
