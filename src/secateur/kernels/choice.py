@@ -16,7 +16,7 @@ from secateur.kernels.algorithms import Tiling, catalogue
 from secateur.kernels.build import CodeUnit, emitters
 from secateur.kernels.cost import best_blocking, blockings, cycles
 from secateur.kernels.epilogue import Epilogue
-from secateur.kernels.fast import Blocking, blocks_of
+from secateur.kernels.fast import Blocking, blocks_of, has_fast
 from secateur.kernels.machine import machine_name
 from secateur.kernels.memory import aligned
 from secateur.kernels.object_cache import drop_objects, read_object, write_object
@@ -126,7 +126,7 @@ def forced(setting: Setting, name: str, accuracy: str) -> Choice:
 def tilings(setting: Setting) -> list[Tiling]:
     """The fast algorithms that compute the layer, those with tiles far beyond the output left out."""
     shape = setting.shape
-    if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.groups != 1:
+    if not has_fast(shape):
         return []
     most = shape.out_height + 1, shape.out_width + 1
     return [one for one in catalogue(shape.taps) if one.outputs[0] <= most[0] and one.outputs[1] <= most[1]]

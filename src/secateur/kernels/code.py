@@ -231,10 +231,10 @@ class Function:
         self.module.declare(f"declare void @{name}({value.type}, ptr, i32, {mask.type})")
         self.do(f"call void @{name}({value.type} {value.text}, ptr {address.text}, i32 4, {mask.type} {mask.text})")
 
-    def prefetch(self, address: Value, level: int) -> None:
-        """Ask for the cache line of an address that is read soon, into the cache of level 1 or 2."""
+    def prefetch(self, address: Value, level: int, *, write: bool = False) -> None:
+        """Ask for the cache line of an address that is read or written soon, into the cache of level 1 or 2."""
         self.module.declare("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-        self.do(f"call void @llvm.prefetch.p0(ptr {address.text}, i32 0, i32 {4 - level}, i32 1)")
+        self.do(f"call void @llvm.prefetch.p0(ptr {address.text}, i32 {int(write)}, i32 {4 - level}, i32 1)")
 
     def pin(self, value: Value, register: str) -> Value:
         """The same value; emits nothing, but LLVM moves neither what made it nor any load across.

@@ -205,6 +205,14 @@ def _task_arguments(f: Function, place: Value, given: _Given) -> list[Value]:
     ]
 
 
+def _emit_fetch(f: Function, places: list[int], epilogue: Epilogue) -> None:
+    """Ask for what a tile adds and overwrites before its products are summed."""
+    for place in places:
+        if epilogue.residual:
+            f.prefetch(f["residual"] + place, 2)
+        f.prefetch(f["c"] + place, 2, write=True)
+
+
 def _emit_variant(module: Module, shape: ConvShape, target: Target, what: tuple[int, Variant, Epilogue]) -> None:
     """tile_<number>(...): a register tile and its epilogue."""
     number, variant, epilogue = what
@@ -229,5 +237,6 @@ def _emit_variant(module: Module, shape: ConvShape, target: Target, what: tuple[
         else:
             f.store(done, f["c"] + place)
 
+    _emit_fetch(f, [row * out_line + column * size for row in range(variant.rows) for column in range(variant.columns)], epilogue)
     emit_tile(f, Tile(target, variant.rows, variant.columns, 4 * shape.in_channels * line), store)
     f.give()

@@ -44,12 +44,17 @@ def blocks_of(count: int, size: int) -> int:
     return -(-count // size)
 
 
+def has_fast(shape: ConvShape) -> bool:
+    """Whether a layer is one that fast algorithms compute."""
+    return shape.dilation == (1, 1) and shape.groups == 1 and (shape.stride == (1, 1) or shape.taps == (1, 1))
+
+
 def check_fits(shape: ConvShape, algorithm: Algorithm) -> None:
     """KernelError where an algorithm cannot compute a layer."""
     if algorithm.taps != shape.taps:
         raise KernelError(f"an algorithm for {algorithm.taps} taps does not compute a layer with {shape.taps}")
-    if shape.stride != (1, 1) or shape.dilation != (1, 1) or shape.groups != 1:
-        raise KernelError("a fast convolution needs stride 1, dilation 1 and one group; use the direct one")
+    if not has_fast(shape):
+        raise KernelError("a fast convolution needs dilation 1, one group and stride 1 or one tap; use the direct one")
 
 
 def tiles_of(shape: ConvShape, algorithm: Algorithm) -> tuple[int, int]:
@@ -97,6 +102,8 @@ def layer_numbers(shape: ConvShape, algorithm: Algorithm, target: Target, blocki
     found.update(height=shape.height, width=shape.width, channels=shape.in_channels, channel_blocks=channel_blocks)
     found.update(_distances("", shape.height, shape.width, shape.in_channels))
     found.update(pad_top=shape.padding[0], pad_left=shape.padding[2])
+    step_rows, step_columns = (m * stride for m, stride in zip(algorithm.outputs, shape.stride, strict=True))
+    found.update(step_rows=step_rows, step_columns=step_columns)
     found.update(out_height=shape.out_height, out_width=shape.out_width)
     found.update(_distances("out_", shape.out_height, shape.out_width, shape.out_channels))
     found.update(out_channels=shape.out_channels, out_blocks=out_blocks, panels=panels)

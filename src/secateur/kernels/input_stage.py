@@ -25,8 +25,8 @@ def emit_input_stage(module: Module, target: Target, algorithm: Bilinear) -> Non
         block, index = item // f["count"], item % f["count"]
         tile = f["tile"] + index
         image, within = tile // layer["image_tiles"], tile % layer["image_tiles"]
-        y = within // layer["tile_columns"] * algorithm.outputs[0] - layer["pad_top"]
-        x = within % layer["tile_columns"] * algorithm.outputs[1] - layer["pad_left"]
+        y = within // layer["tile_columns"] * layer["step_rows"] - layer["pad_top"]
+        x = within % layer["tile_columns"] * layer["step_columns"] - layer["pad_left"]
         corner = f["source"] + (image * layer["image_bytes"] + block * target.vector_bytes)
         corner = corner + (y * layer["row_bytes"] + x * layer["pixel_bytes"])
         sink = f["v"] + (block * layer["v_block_bytes"] + index * target.vector_bytes)

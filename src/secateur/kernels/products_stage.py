@@ -39,7 +39,8 @@ def _emit_rows(module: Module, target: Target, columns: int) -> None:
     """rows_<columns>(layer, a, b, c, count): all tiles against one panel, split into register tiles of equal height.
 
     Channels are summed SUMMED at a time, and these sums added: so rounding errors grow less, and a part of the panel
-    stays in the first-level cache for all tiles. Every piece fetches half of the part of the panel that comes next.
+    stays in the first-level cache for all tiles. Every piece fetches the part of the panel that comes next: layers
+    with few tiles have one piece, and wait for weights that come from memory.
     """
     f = module.function(f"rows_{columns}", {"layer": PTR, "a": PTR, "b": PTR, "c": PTR, "count": I64}, inner=True)
     layer = LAYER.read(f, f["layer"])
@@ -53,11 +54,11 @@ def _emit_rows(module: Module, target: Target, columns: int) -> None:
         first, last = (layer["channel_blocks"] * number // parts for number in (part, part + 1))
         WALK.write(f, walk, middle=last - first)
         a, b = f["a"] + first * layer["v_block_bytes"], f["b"] + first * block_bytes
-        following, half = f["b"] + last * block_bytes, (last - first) * (block_bytes // 2)
+        following = f["b"] + last * block_bytes
         with f.loop(0, pieces) as piece:
             start, stop = f["count"] * piece // pieces, f["count"] * (piece + 1) // pieces
-            offset, ahead = start * target.vector_bytes, following + piece % 2 * half
-            given = [a + offset, b, walk, f["c"] + offset, layer["m_block_bytes"], ahead, part]
+            offset = start * target.vector_bytes
+            given = [a + offset, b, walk, f["c"] + offset, layer["m_block_bytes"], following, part]
             emit_choice(f, stop - start, {n: (f"tile_{n}x{columns}", given) for n in range(1, target.rows + 1)})
     f.give()
 

@@ -25,8 +25,8 @@ from secateur.kernels.target import Target
 WALK = Record("outer", "a_outer", "b_outer", "middle", "a_middle", "b_middle", "inner")
 """The walk in memory: counts, and steps in bytes."""
 UNROLL = 2
-AHEAD_LINES = 2
-"""Cache lines of each operand asked for in advance every UNROLL steps."""
+AHEAD_ROWS = 2
+"""Rows of a, a cache line each, asked for in advance every UNROLL steps; of b as much as these steps read."""
 Sums = dict[tuple[int, int], Variable]
 """(row, column) -> its accumulator."""
 Inner = tuple[Value, Value, Value, tuple[Variable, Variable | None]]
@@ -92,11 +92,12 @@ def _emit_inner(f: Function, tile: Tile, walk: Inner, sums: Sums) -> None:
 
 def _emit_prefetch(f: Function, tile: Tile, following: Variable, ahead: Variable) -> None:
     """Ask for cache lines: of the rows of a in the next turn of the middle loop, and of the next panel."""
-    for variable, step, level in ((following, tile.a_row, 1), (ahead, CACHE_LINE_BYTES, 2)):
+    lines = UNROLL * tile.columns * tile.target.vector_bytes // CACHE_LINE_BYTES
+    for variable, count, step, level in ((following, AHEAD_ROWS, tile.a_row, 1), (ahead, lines, CACHE_LINE_BYTES, 2)):
         address = variable.get()
-        for line in range(AHEAD_LINES):
+        for line in range(count):
             f.prefetch(address + line * step, level)
-        variable.set(address + AHEAD_LINES * step)
+        variable.set(address + count * step)
 
 
 def _emit_step(f: Function, tile: Tile, at: tuple[Value, Value], sums: Sums) -> None:
