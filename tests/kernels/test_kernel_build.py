@@ -12,7 +12,7 @@ from secateur.errors import KernelError, SecateurWarning
 from secateur.kernels import build
 from secateur.kernels.ahead import build_ahead
 from secateur.kernels.build import CodeUnit, built
-from secateur.kernels.object_cache import cache_folder, read_object, write_object
+from secateur.kernels.object_cache import cache_folder
 from secateur.kernels.target import host_target
 
 TARGET = host_target()
@@ -67,44 +67,11 @@ def test_damaged_files_are_compiled_again(cache, monkeypatch, damage):
     assert path.read_bytes() == whole
 
 
-def test_a_file_under_another_key_is_not_believed(cache):
-    write_object("one", b"content")
-    assert read_object("one") == b"content"
-    (cache / "two").write_bytes((cache / "one").read_bytes())
-    (cache / "two").chmod(0o600)
-    assert read_object("two") is None
-
-
-def test_links_and_open_files_are_not_followed(cache):
-    write_object("one", b"content")
-    (cache / "link").symlink_to(cache / "one")
-    assert read_object("link") is None
-    (cache / "one").chmod(0o666)
-    assert read_object("one") is None
-
-
-def test_a_folder_open_to_others_is_refused_aloud(cache):
-    cache.mkdir(parents=True)
-    cache.chmod(0o777)
-    with pytest.warns(SecateurWarning, match="chmod 700"):
-        write_object("one", b"content")
-    with pytest.warns(SecateurWarning, match="chmod 700"):
-        assert read_object("one") is None
-    assert list(cache.iterdir()) == []
-
-
 def test_where_nothing_can_be_kept_code_runs_all_the_same(cache):
     cache.parent.parent.mkdir(parents=True, exist_ok=True)
     cache.parent.write_text("a file where a folder should be")
     with pytest.warns(SecateurWarning, match="cannot keep compiled code"):
         assert answer(unit(6)) == 6
-
-
-def test_a_user_without_a_home_gets_a_warning(monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    with pytest.warns(SecateurWarning, match="no home"):
-        assert read_object("one") is None
 
 
 def test_compiling_ahead_in_other_processes(cache):

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from kernel_cases import HERE
 from secateur.errors import KernelError
 from secateur.kernels.algorithms import plane_algorithm
 from secateur.kernels.compiler import assembly, compile_object, load_object
@@ -64,16 +63,3 @@ def test_objects_that_are_damaged_or_lack_a_function_are_refused():
         load_object(content, ("f", "g"), target)
     with pytest.raises(KernelError, match="could not be loaded"):
         load_object(b"no object at all", ("f",), target)
-
-
-def test_targets():
-    assert host_target().name == HERE[0]
-    assert [host_target(name).name for name in HERE] == list(HERE)
-    missing = next(name for name in TARGETS if name not in HERE)
-    with pytest.raises(KernelError, match="does not run code for target"):
-        host_target(missing)
-    with pytest.raises(KernelError, match="avx9"):
-        host_target("avx9")
-    for target in TARGETS.values():
-        registers = target.rows * target.columns + target.columns + 1
-        assert registers <= (16 if target.name == "avx2" else 32)

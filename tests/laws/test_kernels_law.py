@@ -34,7 +34,7 @@ def test_every_number_of_channels(target, algorithm):
         assert error(result(layer, layer.kernel(algorithm, target=target)), layer.expected()) < TOLERANCE
 
 
-@pytest.mark.parametrize("taps", [(3, 3), (5, 5), (7, 7), (1, 3), (5, 1), (3, 5), (2, 4)])
+@pytest.mark.parametrize("taps", [(3, 3), (5, 5), (7, 7), (1, 1), (1, 3), (5, 1), (3, 5), (2, 4)])
 def test_every_algorithm_of_the_catalogue(taps):
     tilings = catalogue(taps)
     few = tilings[:: max(1, len(tilings) // 4)]
@@ -48,6 +48,16 @@ def test_every_algorithm_of_the_catalogue(taps):
         kernel = layer.kernel(algorithm.name)
         assert kernel.choice.chosen.algorithm == algorithm.name
         assert error(result(layer, kernel), layer.expected()) < 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
+@pytest.mark.parametrize("target", HERE)
+def test_one_tap_of_any_stride(target, stride):
+    """On a copy of the pixels that the stride leaves, also of those in the padding."""
+    for padding in ((0, 0, 0, 0), (1, 0, 2, 1)):
+        shape = ConvShape(2, 7, 6, 21, 37, (1, 1), stride, padding)
+        layer = make_layer(shape, Epilogue("relu", residual=True))
+        assert error(result(layer, layer.kernel("F(1x1,1x1)", target=target)), layer.expected()) < TOLERANCE
 
 
 @pytest.mark.parametrize("target", HERE)

@@ -151,8 +151,8 @@ class Exact:
 def catalogue(taps: Pair) -> list[Tiling]:
     """What there is for a kernel; an axis with one tap is not tiled.
 
-    F(1x1,1x1) saves no product: it is the direct sum on a copy of the input that lies as a register tile reads it. Where
-    pixels lie a power of two apart (1024 channels), they would push one another out of the first-level cache.
+    F(1x1,1x1) saves no product: it is the direct sum on a copy of the input that lies as a register tile reads it. For
+    pixels that lie a power of two apart (1024 channels): they push one another out of the first-level cache.
     """
     axes = [[1] if r == 1 else [m for m in range(2, LARGEST_OUTPUTS + 1) if m + r - 1 <= LONGEST_TILE] for r in taps]
     return [Tiling((rows, columns), taps) for rows, columns in product(*axes)]

@@ -205,7 +205,7 @@ def _task_arguments(f: Function, place: Value, given: _Given) -> list[Value]:
     ]
 
 
-def _emit_fetch(f: Function, places: list[int], epilogue: Epilogue) -> None:
+def _emit_fetch(f: Function, epilogue: Epilogue, places: list[int]) -> None:
     """Ask for what a tile adds and overwrites before its products are summed."""
     for place in places:
         if epilogue.residual:
@@ -237,6 +237,6 @@ def _emit_variant(module: Module, shape: ConvShape, target: Target, what: tuple[
         else:
             f.store(done, f["c"] + place)
 
-    _emit_fetch(f, [row * out_line + column * size for row in range(variant.rows) for column in range(variant.columns)], epilogue)
+    _emit_fetch(f, epilogue, [r * out_line + c * size for r in range(variant.rows) for c in range(variant.columns)])
     emit_tile(f, Tile(target, variant.rows, variant.columns, 4 * shape.in_channels * line), store)
     f.give()

@@ -20,9 +20,9 @@ LAYER = Record(
     *("weight_point_bytes", "weight_panel_bytes", "m_offset_bytes", "group_bytes", "shared", "stages", "points"),
     *("weights", "bias", "slope", "input_stage", "output_stage"),
 )
-"""Sizes in elements, distances in bytes, addresses. `step_rows`, `step_columns`: pixels of the input from tile to tile.
-`shared`: all threads work on one block at a time (1), or each takes blocks of its own (0). `stages`: which of the STAGES
-run, as bits."""
+"""Sizes in elements, distances in bytes, addresses. `step_rows`, `step_columns`: pixels of the input from tile to
+tile. `shared`: all threads work on one block at a time (1), or each takes blocks of its own (0). `stages`: which of the
+STAGES run, as bits."""
 CALL = Record("source", "target", "residual", "workspace", *(f"_{i}" for i in range(4)), "next_block", "arrived")
 """What differs between calls; the last two are counters between threads and start at 0."""
 STAGES = {"input": 1, "products": 2, "output": 4}

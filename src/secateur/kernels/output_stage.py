@@ -6,6 +6,8 @@ stack and are written element by element: nothing outside the output is ever wri
 
 from __future__ import annotations
 
+from itertools import product
+
 from secateur.kernels.code import I64, PTR, Function, Module, Value, vector
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.layout import LAYER
@@ -65,6 +67,11 @@ def _emit_finished_tile(module: Module, target: Target, algorithm: Bilinear, epi
         added = (f["bias"], f.load(kind, f["residual"] + offset)) if epilogue.residual else (f["bias"],)
         f.store(epilogue.emit(f, value, added, f["slope"]), f["target"] + offset)
 
+    for row, column in product(*map(range, algorithm.outputs)):
+        offset = f["row_bytes"] * row + f["pixel_bytes"] * column
+        if epilogue.residual:
+            f.prefetch(f["residual"] + offset, 1)
+        f.prefetch(f["target"] + offset, 1, write=True)
     _emit_tile(f, target, algorithm, write)
 
 
