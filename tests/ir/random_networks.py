@@ -66,6 +66,16 @@ class Net:
         tuples = {key: (value,) * rank for key, value in attributes.items()}
         return self.add("conv", x, weight, *self.biases(layer, outputs, bias), groups=groups, **tuples)
 
+    def conv_transpose(
+        self, x: str, layer: str, outputs: int, kernel: int = 2, bias: bool = True, **options: Any
+    ) -> str:
+        rank = len(self.shape(x)) - 2
+        groups = options.pop("groups", 1)
+        attributes = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1} | options
+        weight = self.weight(f"{layer}.weight", self.shape(x)[1], outputs // groups, *(kernel,) * rank)
+        tuples = {key: (value,) * rank for key, value in attributes.items()}
+        return self.add("conv_transpose", x, weight, *self.biases(layer, outputs, bias), groups=groups, **tuples)
+
     def linear(self, x: str, layer: str, outputs: int, bias: bool = True) -> str:
         weight = self.weight(f"{layer}.weight", outputs, self.shape(x)[-1])
         return self.add("linear", x, weight, *self.biases(layer, outputs, bias))
@@ -158,6 +168,19 @@ class Grower:
         x = self.net.conv(x, self.name(), 4)
         return self.net.conv(x, self.name(), 6, 1, self.flag(), groups=2)
 
+    def transposed(self, x: str) -> str:
+        """Dense, depthwise, or in two groups."""
+        channels = self.net.shape(x)[1]
+        outputs = self.draw(st.integers(1, 5))
+        if self.flag():
+            outputs, groups = channels, channels
+        elif channels % 2 == 0 and self.flag():
+            outputs, groups = 4, 2
+        else:
+            groups = 1
+        padding = self.draw(st.integers(0, 1))
+        return self.net.conv_transpose(x, self.name(), outputs, 3, self.flag(), padding=padding, groups=groups)
+
     def norm(self, x: str) -> str:
         return self.net.batch_norm(x, self.name())
 
@@ -242,6 +265,7 @@ STEPS = (
     Grower.conv,
     Grower.depthwise,
     Grower.grouped,
+    Grower.transposed,
     Grower.norm,
     Grower.residual,
     Grower.gate,
@@ -253,7 +277,7 @@ STEPS = (
     Grower.channels_last,
     Grower.shuffle,
 )
-WHOLE = (Grower.conv, Grower.depthwise, Grower.residual, Grower.concat, Grower.pool, Grower.split, Grower.pad)
+WHOLE = (Grower.conv, Grower.depthwise, Grower.transposed, Grower.residual, Grower.concat, Grower.pool, Grower.split, Grower.pad)
 
 
 @st.composite

@@ -296,7 +296,7 @@ def test_a_weight_that_is_not_a_number_is_no_zero():
 FAULTS = {
     "padding is forgotten": (settle, "is_padded", lambda layer: False, lambda: padded(1, 0.7)),
     "uneven constants are averaged": (settle, "ROUNDING", 1e6, lambda: pooled(flat=False)),
-    "constants are dropped": (settle, "column_sums", lambda weight: 0 * weight[..., 0, 0], lambda: padded(0, 0.7)),
+    "constants are dropped": (settle, "column_sums", lambda taps: 0 * taps[..., 0], lambda: padded(0, 0.7)),
 }
 
 

@@ -153,8 +153,8 @@ def huge_scale(net: Net) -> list[str]:
 REFUSALS = {
     read_twice: "bn stays: the output of conv is also read elsewhere",
     result_too: "bn stays: the output of conv is also read elsewhere",
-    after_an_activation: "bn stays: its input is not the output of a conv or linear",
-    of_the_input: "bn stays: its input is not the output of a conv or linear",
+    after_an_activation: "bn stays: its input is not the output of a convolution or linear layer",
+    of_the_input: "bn stays: its input is not the output of a convolution or linear layer",
     shared_weight: "bn stays: the weight or bias of conv is shared or computed",
     over_tokens: "bn stays: the channels of fc are not on axis 1",
     zero_variance: "bn stays: its parameters are not finite constants with variance + eps above zero",

@@ -83,6 +83,27 @@ def torch_conv(x, weight, *bias, stride, padding, dilation, groups):
     return convolve(x, weight, *bias or (None,), stride, padding, dilation, groups)
 
 
+def draw_conv_transpose(rng: Rng) -> Case:
+    rank, groups = one(rng, 1, 3), one(rng, 1, 3)
+    channels, width = groups * one(rng, 1, 3), one(rng, 1, 3)
+    kernel, dilation, stride = (some(rng, 1, high, rank) for high in (3, 2, 3))
+    more = tuple(one(rng, 0, max(s, d) - 1) for s, d in zip(stride, dilation, strict=True))
+    sizes = some(rng, 1, 4, rank)
+    reach = [(n - 1) * s + d * (k - 1) for n, s, d, k in zip(sizes, stride, dilation, kernel, strict=True)]
+    padding = tuple(one(rng, 0, min(2, (r + m) // 2)) for r, m in zip(reach, more, strict=True))
+    types = [f32(-1, channels, *sizes), f32(channels, width, *kernel)] + [f32(groups * width)] * one(rng, 0, 1)
+    spread = {"stride": stride, "padding": padding, "output_padding": more, "dilation": dilation}
+    return types, {**spread, "groups": groups}
+
+
+def torch_conv_transpose(x, weight, *bias, stride, padding, output_padding, dilation, groups):
+    convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[x.ndim - 3]
+    if 0 in x.shape:  # torch refuses an empty batch: the shape comes from a batch of one
+        return convolve(x.new_zeros(1, *x.shape[1:]), weight, *bias or (None,), stride, padding, output_padding,
+                        groups, dilation)[:0]
+    return convolve(x, weight, *bias or (None,), stride, padding, output_padding, groups, dilation)
+
+
 def draw_linear(rng: Rng) -> Case:
     lead, (fan_in, fan_out) = any_shape(rng), some(rng, 1, 7, 2)
     return [f32(*lead, fan_in), f32(fan_out, fan_in)] + [f32(fan_out)] * one(rng, 0, 1), {}
@@ -123,6 +144,64 @@ def draw_embedding(rng: Rng) -> Case:
 
 def fill_embedding(rng: Rng, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
     return [rng.integers(0, shapes[1][0], shapes[0]), *normal(rng, shapes[1:])]
+
+
+# --- recurrent layers ---------------------------------------------------------------------------------------------------
+
+
+def draw_recurrent(rng: Rng, gates: int, states: int) -> tuple[list[ValueType], int]:
+    steps, features, hidden = some(rng, 1, 4, 3)
+    rows = gates * hidden
+    types = [f32(-1, steps, features), f32(rows, features), f32(rows, hidden), f32(rows), f32(rows)]
+    return types + [f32(-1, hidden)] * (states * one(rng, 0, 1)), hidden
+
+
+def draw_lstm(rng: Rng) -> Case:
+    types, hidden = draw_recurrent(rng, 4, 2)
+    if flag(rng):
+        outputs = hidden + one(rng, 1, 3)  # torch.lstm takes a projection of equal size for none
+        types[2] = f32(4 * hidden, outputs)
+        types[5:] = [f32(outputs, hidden), *[f32(-1, outputs), f32(-1, hidden)][: len(types) - 5]]
+    return types, {"reverse": flag(rng), "cell": flag(rng)}
+
+
+def draw_gru(rng: Rng) -> Case:
+    return draw_recurrent(rng, 3, 1)[0], {"reverse": flag(rng)}
+
+
+def draw_rnn(rng: Rng) -> Case:
+    return draw_recurrent(rng, 1, 1)[0], {"reverse": flag(rng), "nonlinearity": ("tanh", "relu")[one(rng, 0, 1)]}
+
+
+def torch_recurrent(run, x, weights, states, reverse):
+    """The last states after every number of steps, side by side: torch itself gives those of the last step only."""
+    x = x.flip(1) if reverse else x
+    found = []
+    for steps in range(1, x.shape[1] + 1):
+        _, *last = run(x[:, :steps], states, weights, True, 1, 0.0, False, False, True)
+        found.append(torch.cat([state[0] for state in last], 1))
+    y = torch.stack(found, 1)
+    return y.flip(1) if reverse else y
+
+
+def torch_lstm(x, w_ih, w_hh, b_ih, b_hh, *rest, reverse, cell):
+    hidden, outputs = len(w_ih) // 4, w_hh.shape[1]
+    projection = rest[: len(rest) % 2]
+    states = rest[len(rest) % 2 :] or (x.new_zeros(len(x), outputs), x.new_zeros(len(x), hidden))
+    weights = [w_ih, w_hh, b_ih, b_hh, *projection]
+    y = torch_recurrent(torch.lstm, x, weights, [state[None] for state in states], reverse)
+    return y if cell else y[..., :outputs]
+
+
+def torch_gru(x, w_ih, w_hh, b_ih, b_hh, *rest, reverse):
+    (state,) = rest or (x.new_zeros(len(x), w_hh.shape[1]),)
+    return torch_recurrent(torch.gru, x, [w_ih, w_hh, b_ih, b_hh], state[None], reverse)
+
+
+def torch_rnn(x, w_ih, w_hh, b_ih, b_hh, *rest, reverse, nonlinearity):
+    (state,) = rest or (x.new_zeros(len(x), w_hh.shape[1]),)
+    run = torch.rnn_tanh if nonlinearity == "tanh" else torch.rnn_relu
+    return torch_recurrent(run, x, [w_ih, w_hh, b_ih, b_hh], state[None], reverse)
 
 
 # --- activations ------------------------------------------------------------------------------------------------------
@@ -331,10 +410,14 @@ def draw_sum(rng: Rng) -> Case:
 
 TWINS: Mapping[str, Twin] = {
     "conv": Twin(draw_conv, torch_conv),
+    "conv_transpose": Twin(draw_conv_transpose, torch_conv_transpose),
     "linear": Twin(draw_linear, F.linear),
     "matmul": Twin(draw_matmul, torch.matmul),
     "attention": Twin(draw_attention, torch_attention, fill=fill_attention),
     "embedding": Twin(draw_embedding, F.embedding, exact=True, fill=fill_embedding),
+    "lstm": Twin(draw_lstm, torch_lstm),
+    "gru": Twin(draw_gru, torch_gru),
+    "rnn": Twin(draw_rnn, torch_rnn),
     "relu": Twin(draw_activation, F.relu, exact=True, fill=wild),
     "relu6": Twin(draw_activation, F.relu6, exact=True, fill=wild),
     "sigmoid": Twin(draw_activation, torch.sigmoid, fill=wild),

@@ -20,6 +20,7 @@ from secateur.ir.ops import OPS, Op
 
 CASES = 100
 BATCHES = (0, 1, 2, 3)
+MULTIPLY = ("conv", "conv_transpose", "linear", "matmul", "attention", "lstm", "gru", "rnn")
 
 
 def arrays_for(twin: Twin, types: list[ValueType], batch: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -134,7 +135,7 @@ def test_macs_are_a_count(name: str) -> None:
         types, attributes = TWINS[name].draw(np.random.default_rng(seed))
         macs = OPS[name].macs(types, attributes)
         assert type(macs) is int
-        assert (macs > 0) == (name in ("conv", "linear", "matmul", "attention"))
+        assert (macs > 0) == (name in MULTIPLY)
 
 
 @pytest.mark.parametrize("name", OPS)

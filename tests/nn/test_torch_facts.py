@@ -38,10 +38,43 @@ class SplitAttention(Attention):
         return self.attention(x, x, x[..., :6], need_weights=False)[0]
 
 
+class Outputs(nn.Module):
+    """A recurrent layer's outputs without its last states."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+class TwoSteps(Outputs):
+    """A cell's hidden state after two steps."""
+
+    def forward(self, x):
+        state = self.layer(x[:, 1], self.layer(x[:, 0]))
+        return state if isinstance(state, torch.Tensor) else state[0]
+
+
 def cases():
     torch.manual_seed(0)
     sequence = torch.randn(2, 5, 8)
+    volume = torch.randn(2, 2, 3, 4, 5)
+    both = {"batch_first": True, "bidirectional": True, "num_layers": 2}
     return {
+        "conv3d": (nn.Conv3d(2, 4, 2), volume),
+        "conv_transpose1d": (nn.ConvTranspose1d(5, 4, 3, stride=2, output_padding=1), sequence),
+        "conv_transpose2d": (nn.ConvTranspose2d(2, 6, 3, padding=1, groups=2), volume[:, :, 0]),
+        "conv_transpose3d": (nn.ConvTranspose3d(2, 3, 2, dilation=2), volume),
+        "lstm": (Outputs(nn.LSTM(8, 6, batch_first=True)), sequence),
+        "lstm both ways": (Outputs(nn.LSTM(8, 6, bias=False, **both)), sequence),
+        "gru": (Outputs(nn.GRU(8, 6, **both)), sequence),
+        "rnn": (Outputs(nn.RNN(8, 6, nonlinearity="relu", **both)), sequence),
+        "lstm cell": (TwoSteps(nn.LSTMCell(8, 6)), sequence),
+        "gru cell": (TwoSteps(nn.GRUCell(8, 6)), sequence),
+        "rnn cell": (TwoSteps(nn.RNNCell(8, 6)), sequence),
+        "embedding": (nn.Embedding(7, 4, padding_idx=0), torch.tensor([[0, 2, 3], [4, 5, 6]])),
         "linear": (nn.Linear(8, 4), sequence),
         "conv1d": (nn.Conv1d(5, 4, 3), sequence),
         "conv2d": (nn.Conv2d(2, 4, 3, groups=2), sequence.unsqueeze(0)),
@@ -53,6 +86,7 @@ def cases():
 
 
 CASES = tuple(cases())
+RECURRENT = ("lstm", "lstm both ways", "gru", "rnn")
 
 
 def prepared(name, start=1.0):
@@ -120,22 +154,33 @@ def test_state_dict_loads_with_weights_only_into_soft_and_hard_models(name, hard
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore:The tensor attribute")
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_the_stripped_model_exports(name):
     model, example = prepared(name)
-    plain = strip_(model).eval()
+    model(example).sum()
+    plain = strip_(copy.deepcopy(model)).eval()
     exported = torch.export.export(plain, (example,))
     with torch.no_grad():
         torch.testing.assert_close(exported.module()(example), plain(example))
 
 
+@pytest.mark.parametrize("name", RECURRENT)
+def test_torch_itself_compiles_no_recurrent_layer_into_one_graph_and_says_so(name):
+    for model, example in (prepared(name), cases()[name]):
+        torch._dynamo.reset()
+        with pytest.raises(RuntimeError, match="Dynamo does not support RNN, GRU, or LSTM"):
+            torch.compile(model, backend="aot_eager", fullgraph=True)(example)
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("hard", [True, False])
-def test_compiles_to_one_graph_with_aot_eager(name, hard):
+def test_compiles_with_aot_eager_to_one_graph_but_for_recurrent_layers(name, hard):
     torch._dynamo.reset()
     model, example = prepared(name)
     if hard:
         harden_(model)
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=name not in RECURRENT)
     out = compiled(example)
     torch.testing.assert_close(out, model(example))
     out.square().sum().backward()
@@ -146,6 +191,10 @@ def test_compiles_to_one_graph_with_aot_eager(name, hard):
     for parameter_name, parameter in model.named_parameters():
         if parameter.grad is not None:
             torch.testing.assert_close(found[parameter_name], parameter.grad)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1)
+    torch.testing.assert_close(compiled(example), model(example))
 
 
 @pytest.mark.parametrize("name", ["linear", "conv2d"])

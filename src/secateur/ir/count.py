@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -68,12 +69,18 @@ def count(graph: Graph, constants: Mapping[str, np.ndarray]) -> Count:
 
 
 def _count_node(graph: Graph, node: Node, sizes: Mapping[str, int], nonzeros: Mapping[str, int]) -> LayerCount:
-    macs = OPS[node.op].macs([graph.types[name] for name in node.inputs], node.attributes)
+    op = OPS[node.op]
+    macs = op.macs([graph.types[name] for name in node.inputs], node.attributes)
+    # Every weight takes part in equally many macs, so this is exact.
+    if op.weights is None:
+        factors = [[name] for name in node.inputs[:2] if name in sizes]
+    else:
+        factors = [[node.inputs[place] for place in op.weights(len(node.inputs))]]
     effective = macs
-    # The factors of a product are its first two inputs. Every weight takes part in equally many macs, so this is exact.
-    for name in node.inputs[:2]:
-        if name in sizes:
-            effective = effective * nonzeros[name] // sizes[name]
+    for names in factors:
+        elements = [prod(graph.types[name].bind(1)) for name in names]
+        live = [nonzeros.get(name, size) for name, size in zip(names, elements, strict=True)]
+        effective = effective * sum(live) // sum(elements)
     read = [name for name in dict.fromkeys(node.inputs) if name in sizes]
     return LayerCount(node.output, node.op, _total(sizes, read), _total(nonzeros, read), macs, effective)
 

@@ -48,7 +48,7 @@ class Removal:
     """What `remove_dead_units` did.
 
     groups, axes  how to put the tensors back (`records.restore_units`), in original coordinates; only axes that shrank
-    layers        every conv and linear, in execution order
+    layers        every layer (convolutions, linear), in execution order
     kept          units that look dead and stay
     dead_layers   layers nobody needs, of which one unit full of zeros is left because a layer cannot be empty: no
                   result depends on the input through them

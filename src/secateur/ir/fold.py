@@ -16,6 +16,7 @@ import numpy as np
 from secateur.ir.graph import Graph, Node, ValueType
 from secateur.ir.naming import bias_beside, module_of
 from secateur.ir.records import Fold
+from secateur.ir.units.layout import LAYERS
 
 Constants = Mapping[str, np.ndarray]
 
@@ -23,7 +24,7 @@ Constants = Mapping[str, np.ndarray]
 def fold_batch_norm(
     graph: Graph, constants: Constants
 ) -> tuple[Graph, dict[str, np.ndarray], tuple[Fold, ...], tuple[str, ...]]:
-    """Fold every batch norm that alone reads the output of one conv or linear into that layer's weight and bias.
+    """Fold every batch norm that alone reads the output of one convolution or linear layer into that layer's weight and bias.
 
     Arithmetic is float64, rounded once to float32; a missing bias is made ("conv1.weight" -> "conv1.bias").
     Returns the new graph, its constants (those no longer read are dropped), one Fold a norm, and for every norm that
@@ -100,8 +101,8 @@ def _refusal(
     reads: Mapping[str, int],
 ) -> str:
     """Why a norm cannot be folded into the node before it; empty when it can."""
-    if layer is None or layer.op not in ("conv", "linear"):
-        return "its input is not the output of a conv or linear"
+    if layer is None or layer.op not in LAYERS:
+        return "its input is not the output of a convolution or linear layer"
     if affine is None:
         return "its parameters are not finite constants with variance + eps above zero"
     if reads[layer.output] != 1:
@@ -117,13 +118,23 @@ def _refusal(
 def _folded(layer: Node, affine: _Affine, tensors: Constants) -> tuple[np.ndarray, np.ndarray] | None:
     """The layer's new weight and bias, or None when float32 cannot hold them."""
     weight = tensors[layer.inputs[1]].astype(np.float64)
-    bias = tensors[layer.inputs[2]].astype(np.float64) if len(layer.inputs) == 3 else np.zeros(weight.shape[0])
-    scaled = weight * affine.scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    bias = tensors[layer.inputs[2]].astype(np.float64) if len(layer.inputs) == 3 else np.zeros(len(affine.scale))
+    scaled = _scaled(layer, weight, affine.scale)
     shifted = affine.scale * (bias - affine.mean) + affine.shift
     with np.errstate(over="ignore"):
         # Adding 0.0 turns the -0.0 of a negative scale into +0.0: a pruned weight stays a plain zero.
         narrow = (scaled + 0.0).astype(np.float32), shifted.astype(np.float32)
     return narrow if all(np.isfinite(part).all() for part in narrow) else None
+
+
+def _scaled(layer: Node, weight: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The weight with every output channel scaled: they lie on axis 0, or, a group at a time, on axis 1."""
+    if layer.op != "conv_transpose":
+        return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    groups = layer.attributes["groups"]
+    assert isinstance(groups, int)
+    grouped = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+    return (grouped * scale.reshape(groups, 1, -1, 1)).reshape(weight.shape)
 
 
 def _without_unread(

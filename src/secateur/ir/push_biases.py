@@ -35,7 +35,7 @@ def push_biases(graph: Graph, constants: Mapping[str, np.ndarray]) -> dict[str, 
             continue
         place = {unit: index for index, unit in enumerate(layer.rows.tolist())}
         columns = [place[unit] for unit in reader.columns.tolist()]
-        sums, bias = column_sums(tensors[reader.weight]), tensors[layer.bias].astype(np.float64)
+        sums, bias = column_sums(reader.taps(tensors[reader.weight])), tensors[layer.bias].astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             moved = (tensors[reader.bias] + sums @ bias[columns]).astype(np.float32)
         if np.isfinite(moved).all():

@@ -51,7 +51,8 @@ def sort_units(
         places = _places(order, axes)
         if places is None:
             continue
-        nonzeros = np.count_nonzero(found[parameters[0]].reshape(len(found[parameters[0]]), -1), axis=1)
+        rows = np.moveaxis(found[parameters[0]], layer.row_axis, 0)
+        nonzeros = np.count_nonzero(rows.reshape(len(rows), -1), axis=1)
         moved = np.lexsort((nonzeros, *(found[bias] for bias in parameters[1:])))
         for (name, axis), (repeat, tiles) in places.items():
             if name in found:

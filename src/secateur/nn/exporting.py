@@ -14,11 +14,13 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.nn.utils.rnn import PackedSequence
 
 from secateur.errors import DataError, GraphError
 
@@ -69,10 +71,11 @@ def exported(model: nn.Module, inputs: tuple[Tensor, ...], known: frozenset[str]
     """Export a copy of the model as functional aten calls; those outside `known` are decomposed where torch can.
 
     The model runs once on the inputs first, so that its own errors reach the user as they are. Raises GraphError,
-    with torch's reason in one line, where the export fails with a free and with a fixed batch.
+    with torch's reason in one line, where the export fails with a free and with a fixed batch, and with our own for
+    packed sequences.
     """
     model = copy.deepcopy(model).eval().cpu().float().requires_grad_(False)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), _padded_sequences_only(model):
         model(*(tensor.clone() for tensor in inputs))
     with _quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         twice = tuple(tensor.repeat(2, *(1,) * (tensor.ndim - 1)) for tensor in inputs)
@@ -99,6 +102,26 @@ def _export(model: nn.Module, inputs: tuple[Tensor, ...], known: frozenset[str],
     program = torch.export.export(model, inputs, dynamic_shapes=free, strict=False)
     offered = torch.export.default_decompositions()
     return program.run_decompositions({call: rule for call, rule in offered.items() if str(call) not in known})
+
+
+@contextlib.contextmanager
+def _padded_sequences_only(model: nn.Module) -> Iterator[None]:
+    """GraphError where a recurrent layer is given a packed sequence: torch.export then fails without saying why."""
+
+    def hook(path: str, module: nn.Module, inputs: tuple[object, ...]) -> None:
+        if inputs and isinstance(inputs[0], PackedSequence):
+            raise GraphError(
+                f"{path or 'the model'} ({type(module).__name__}) runs over a packed sequence, whose steps have batches "
+                f"of different sizes, which no graph has: pad the sequences and mask the outputs. {INSTEAD}"
+            )
+
+    layers = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.RNNBase)]
+    hooks = [module.register_forward_pre_hook(partial(hook, path)) for path, module in layers]
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
 
 
 @contextlib.contextmanager

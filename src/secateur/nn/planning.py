@@ -17,7 +17,7 @@ def plan(model: nn.Module, example: Any, *, prune: Prune | None = None, skip: tu
 
     example  a tensor or tuple of tensors the model accepts, batch first; run once without gradients to count
              multiply-accumulates
-    prune    the rule for every tensor that can be pruned (weights of Linear, Conv1d, Conv2d, MultiheadAttention)
+    prune    the rule for every tensor that can be pruned: the weights of the module types in docs/layers.md
     skip     module paths, tensor names or shell patterns that are kept; one that names nothing is a PlanError
     """
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
@@ -32,7 +32,7 @@ def plan(model: nn.Module, example: Any, *, prune: Prune | None = None, skip: tu
 
 def _row(site: Site, reuse: int, prune: Prune | None) -> TensorPlan:
     _, module, _ = site.ends[0]
-    refusal = site.refusal()
+    refusal = site.refusal(prune)
     return TensorPlan(
         name=site.names[0],
         kind=type(module).__name__,

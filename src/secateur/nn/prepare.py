@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize
 
 from secateur.errors import PlanError
 from secateur.ir.plan import Plan, TensorPlan, near
+from secateur.nn.recurrent import read_afresh
 from secateur.nn.sites import Site, find_sites
 from secateur.nn.transform import WeightTransform, transforms_of
 
@@ -30,9 +31,11 @@ def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
         _check(row, site)
     for row, site in chosen:
         # One transform object at every end: tied weights stay one parameter with one threshold.
-        transform = WeightTransform(site.tensor.detach(), row)
+        transform = WeightTransform(site.tensor.detach(), row, site.channel_axis() or 0)
         for _, module, name in site.ends:
             parametrize.register_parametrization(module, name, transform)
+    for module in {module for _, site in chosen for _, module, _ in site.ends if isinstance(module, nn.RNNBase)}:
+        read_afresh(module)
     return model
 
 
@@ -45,7 +48,7 @@ def _match(sites: list[Site], plan: Plan) -> list[tuple[TensorPlan, Site]]:
 
 
 def _check(row: TensorPlan, site: Site) -> None:
-    if refusal := site.refusal():
+    if refusal := site.refusal(row.prune):
         raise PlanError(f"{row.name} cannot be pruned: {refusal}")
     if tuple(site.tensor.shape) != row.shape:
         raise PlanError(f"{row.name} has shape {tuple(site.tensor.shape)}, the plan was made for {row.shape}")

@@ -5,24 +5,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence
+
+from secateur.ir.plan import Prune
+
+RECURRENT = ("weight_ih_l*", "weight_hh_l*", "weight_hr_l*")
+CELL = ("weight_ih", "weight_hh")
 
 PRUNABLE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Linear: ("weight",),
     nn.Conv1d: ("weight",),
     nn.Conv2d: ("weight",),
+    nn.Conv3d: ("weight",),
+    nn.ConvTranspose1d: ("weight",),
+    nn.ConvTranspose2d: ("weight",),
+    nn.ConvTranspose3d: ("weight",),
     nn.MultiheadAttention: ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"),
+    nn.LSTM: RECURRENT,
+    nn.GRU: RECURRENT,
+    nn.RNN: RECURRENT,
+    nn.LSTMCell: CELL,
+    nn.GRUCell: CELL,
+    nn.RNNCell: CELL,
+    nn.Embedding: ("weight",),
 }
-"""Module type (subclasses included) -> its weights a plan may prune. MultiheadAttention.out_proj is a Linear of its
-own."""
-
-TIEABLE: dict[type[nn.Module], tuple[str, ...]] = {**PRUNABLE, nn.Embedding: ("weight",)}
-"""Module type -> weights that can at least be the other end of a tie: the layer reads them as an attribute when it
-runs."""
+"""Module type (subclasses included) -> its weights a plan may prune, as shell patterns; docs/layers.md says the limits.
+MultiheadAttention.out_proj is a Linear of its own."""
 
 
 @dataclass
@@ -42,21 +57,45 @@ class Site:
         _, module, name = self.ends[0]
         return getattr(module, name)
 
-    def refusal(self) -> str:
-        """Why this tensor cannot be pruned, or the empty string."""
+    def refusal(self, rule: Prune | None = None) -> str:
+        """Why this tensor cannot be pruned (by this rule), or the empty string."""
         path, module, name = self.ends[0]
-        if not any(_allowed(m, n, PRUNABLE) for _, m, n in self.ends):
+        if not any(_is_prunable(m, n) for _, m, n in self.ends):
             return f"{type(module).__name__}.{name} has no pruning rule"
         if not self.tensor.is_floating_point() or self.tensor.dim() < 2:
             return "not a floating-point matrix"
         for path, module, name in self.ends:
-            if not _allowed(module, name, TIEABLE):
+            if not _is_prunable(module, name):
                 return f"tied to {path}.{name} of {type(module).__name__}, which cannot be transformed"
+            if isinstance(module, nn.Embedding) and (module.sparse or module.max_norm is not None):
+                setting = "sparse" if module.sparse else "max_norm"
+                return f"{setting} changes the weight itself, not what a rule makes of it: build {path} without it"
+        if rule is not None and rule.granularity == "channel" and self.channel_axis() is None:
+            return 'its output channels lie on no single axis: only granularity "tensor" fits'
         return ""
 
+    def channel_axis(self) -> int | None:
+        """The axis of the output channels, None where there is none: they lie on two, or on others at another end.
 
-def _allowed(module: nn.Module, name: str, table: dict[type[nn.Module], tuple[str, ...]]) -> bool:
-    return any(isinstance(module, kind) and name in names for kind, names in table.items())
+        An embedding, which multiplies nothing, leaves it to what it is tied to.
+        """
+        axes = {_channel_axis(module) for _, module, _ in self.ends if not isinstance(module, nn.Embedding)} or {1}
+        return axes.pop() if len(axes) == 1 else None
+
+
+def _is_prunable(module: nn.Module, name: str) -> bool:
+    return any(
+        isinstance(module, kind) and any(fnmatchcase(name, pattern) for pattern in patterns)
+        for kind, patterns in PRUNABLE.items()
+    )
+
+
+def _channel_axis(module: nn.Module) -> int | None:
+    """Axis 0, a row a channel (of a recurrent layer: a row a gate and unit), but for transposed convolutions: they hold
+    inputs first, and the outputs of several groups on both axes."""
+    if not isinstance(module, _ConvTransposeNd) or module.out_channels == module.groups == module.in_channels:
+        return 0
+    return 1 if module.groups == 1 else None
 
 
 def original_of(module: nn.Module, name: str) -> nn.Parameter:
@@ -88,9 +127,10 @@ def measure_reuse(model: nn.Module, example: Any) -> dict[int, int]:
     batch = max(1, inputs[0].shape[0])
     reuse: dict[int, int] = {}
 
-    def watch(counter: Callable[[nn.Module, Any], dict[str, int]]) -> Callable[..., None]:
-        def hook(module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
-            for name, positions in counter(module, output).items():
+    def watch(counter: Callable[[nn.Module, Any, Any], dict[str, int]]) -> Callable[..., None]:
+        def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            first = given[0] if given else next(iter(named.values()), None)
+            for name, positions in counter(module, first, output).items():
                 tensor = _tensor_at(module, name)
                 if tensor is not None:
                     reuse[id(tensor)] = reuse.get(id(tensor), 0) + positions // batch
@@ -98,7 +138,7 @@ def measure_reuse(model: nn.Module, example: Any) -> dict[int, int]:
         return hook
 
     hooks = [
-        module.register_forward_hook(watch(counter))
+        module.register_forward_hook(watch(counter), with_kwargs=True)
         for module in model.modules()
         for kind, counter in _POSITIONS.items()
         if isinstance(module, kind)
@@ -127,24 +167,42 @@ def _tensor_at(module: nn.Module, dotted: str) -> Tensor | None:
     return getattr(module, name)
 
 
-def _linear_positions(module: Any, output: Tensor) -> dict[str, int]:
+def _linear_positions(module: Any, _: Any, output: Tensor) -> dict[str, int]:
     return {"weight": output.numel() // module.out_features}
 
 
-def _convolution_positions(module: Any, output: Tensor) -> dict[str, int]:
+def _convolution_positions(module: Any, _: Any, output: Tensor) -> dict[str, int]:
     return {"weight": output.numel() // module.out_channels}
 
 
-def _attention_positions(module: Any, output: Any) -> dict[str, int]:
+def _transposed_positions(module: Any, x: Tensor, _: Tensor) -> dict[str, int]:
+    return {"weight": x.numel() // module.in_channels}
+
+
+def _attention_positions(module: Any, _: Any, output: Any) -> dict[str, int]:
     tokens = output[0].numel() // module.embed_dim
     # MultiheadAttention hands out_proj's weight to a function, so that Linear's own hook never fires.
     names = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight")
     return dict.fromkeys(names, tokens)
 
 
-_POSITIONS: dict[type[nn.Module], Callable[[Any, Any], dict[str, int]]] = {
+def _recurrent_positions(module: Any, x: Tensor | PackedSequence, _: Any) -> dict[str, int]:
+    steps = (x.data if isinstance(x, PackedSequence) else x).numel() // module.input_size
+    return {name: steps for names in module._all_weights for name in names if name.startswith("weight")}
+
+
+def _cell_positions(module: Any, x: Tensor, _: Any) -> dict[str, int]:
+    return dict.fromkeys(CELL, x.numel() // module.input_size)
+
+
+_POSITIONS: dict[type[nn.Module], Callable[[Any, Any, Any], dict[str, int]]] = {
     nn.Linear: _linear_positions,
     nn.Conv1d: _convolution_positions,
     nn.Conv2d: _convolution_positions,
+    nn.Conv3d: _convolution_positions,
+    _ConvTransposeNd: _transposed_positions,
     nn.MultiheadAttention: _attention_positions,
+    nn.RNNBase: _recurrent_positions,
+    nn.RNNCellBase: _cell_positions,
 }
+"""Module type -> (module, first input, output) -> how often each weight multiplied. An embedding's multiply nothing."""

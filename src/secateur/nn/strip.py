@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from secateur.errors import PlanError
-from secateur.nn.sites import original_of
+from secateur.nn.sites import PRUNABLE, original_of
 from secateur.nn.transform import all_ends
 
 
@@ -32,6 +32,10 @@ def strip_(model: nn.Module) -> nn.Module:
             original.copy_(transform(original))
     for _, module, tensor, _ in reversed(ends):
         _unregister(module, tensor)
+    for module in {module for _, module, _, _ in ends}:
+        _reorder(module)
+        if isinstance(module, nn.RNNBase):
+            module._init_flat_weights()  # it keeps its weights a second time
     return model
 
 
@@ -52,6 +56,14 @@ def _unregister(module: nn.Module, tensor: str) -> None:
         del module.parametrizations
         module.__class__ = parametrized.__bases__[0]
     module.register_parameter(tensor, original)
-    # It now stands last, but the weights stood first, and files compare key order.
-    for name in [name for name in module._parameters if name != tensor]:
+
+
+def _reorder(module: nn.Module) -> None:
+    """Parameters in their original order, since files compare key order: those just given back now stand last."""
+    if isinstance(module, nn.RNNBase):
+        first = module._flat_weights_names
+    else:
+        first = [name for kind, names in PRUNABLE.items() if isinstance(module, kind) for name in names]
+    names = [*(name for name in first if name in module._parameters), *(n for n in module._parameters if n not in first)]
+    for name in names:
         module._parameters[name] = module._parameters.pop(name)

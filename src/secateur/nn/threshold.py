@@ -5,6 +5,7 @@ Source: US20190180184A1, US20220129756A1; formulas (our reading), symbols and de
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -38,12 +39,14 @@ class ThresholdPrune(nn.Module):
     mask: Tensor | None
     """None while soft; after hardening True where the weight stays. A buffer, so that a checkpoint knows its state."""
 
-    def __init__(self, w: Tensor, rule: Prune) -> None:
+    def __init__(self, w: Tensor, rule: Prune, channel_axis: int = 0) -> None:
         super().__init__()
-        per_channel = rule.granularity == "channel"
-        shape = (w.shape[0], *(1,) * (w.dim() - 1)) if per_channel else (1,) * w.dim()
-        scale = w.detach().float()
-        std = (scale.reshape(shape[0], -1) if per_channel else scale.reshape(1, -1)).std(1, correction=0)
+        self.channel_axis = channel_axis if rule.granularity == "channel" else 0
+        shape = [1] * w.dim()
+        if rule.granularity == "channel":
+            shape[channel_axis] = w.shape[channel_axis]
+        channels_first = w.detach().float().movedim(self.channel_axis, 0)
+        std = channels_first.reshape(math.prod(shape), -1).std(1, correction=0)
         self.register_buffer("std", std.clamp_min(torch.finfo(torch.float32).tiny * 1e8).reshape(shape))
         self.register_buffer("floor", torch.tensor(SHARPNESS_FLOOR, device=w.device))
         self.register_buffer("mask", None)
@@ -62,8 +65,12 @@ class ThresholdPrune(nn.Module):
     def soft(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The pruned weight and the expected number of non-zeros, both differentiable."""
         # Nothing below is an operation that autocast would run in a lower precision.
-        pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
-        return pruned.to(w.dtype), count
+        if self.channel_axis == 0:
+            pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
+            return pruned.to(w.dtype), count
+        rows = (tensor.movedim(self.channel_axis, 0) for tensor in (w.float(), self.alpha(), self.sharpness()))
+        pruned, count = threshold_gate(*rows, self.form)
+        return pruned.movedim(0, self.channel_axis).contiguous().to(w.dtype), count
 
     def forward(self, w: Tensor) -> Tensor:
         """The weight the layer computes with."""

@@ -24,7 +24,7 @@ from secateur.ir.verify import verify
 from secateur.nn.exporting import INSTEAD, Example, Exported, as_inputs, exported
 from secateur.nn.lowering import CHECKS, IDENTITIES, LOWERINGS
 from secateur.nn.lowering.builder import Builder, Call, Result
-from secateur.nn.lowering.nodes import arguments_of, has_symbols, is_empty, is_number, is_random, place_of, type_of
+from secateur.nn.lowering.nodes import arguments_of, has_symbols, is_empty, is_number, is_random, place_of, read_of, type_of
 
 OUTSIDE = "is outside the closed list of graph operations"
 
@@ -199,7 +199,8 @@ class _Tracing:
         values = value if isinstance(value, tuple | list) else (value,)
         types = tuple(type_of(item) if isinstance(item, Tensor) and not is_empty(item) else None for item in values)
         build = self.build
-        result = LOWERINGS[target](build, Call(target, arguments_of(node), types, place_of(node)))
+        call = Call(target, arguments_of(node), types, place_of(node), read_of(node, len(types)))
+        result = LOWERINGS[target](build, call)
         for name, expected in zip(result if isinstance(result, tuple) else (result,), types, strict=True):
             if name is not None and build.types[name] != expected:
                 raise GraphError(f"was lowered to {build.types[name]}, torch says {expected}: please report this")

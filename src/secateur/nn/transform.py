@@ -30,17 +30,17 @@ class _Soft:
 
 
 class WeightTransform(nn.Module):
-    """Weight -> weight with nothing that was cut. `row` is its line of the plan.
+    """Weight -> weight with nothing that was cut. `row` is its line of the plan, channel_axis the axis of its channels.
 
     The expected count of the last forward is kept, so that a budget asking in the same step costs no second evaluation;
     it is dropped when a parameter changed or its graph was used up by a backward pass.
     """
 
-    def __init__(self, w: Tensor, row: TensorPlan) -> None:
+    def __init__(self, w: Tensor, row: TensorPlan, channel_axis: int = 0) -> None:
         super().__init__()
         assert row.prune is not None
         self.row = row
-        self.stages = nn.ModuleDict({"prune": STAGES[row.prune.method](w, row.prune)})
+        self.stages = nn.ModuleDict({"prune": STAGES[row.prune.method](w, row.prune, channel_axis)})
         self._soft: _Soft | None = None
 
     @property

@@ -29,6 +29,8 @@ class Op:
     meaning     (*arrays, **attributes) -> array, a 0-d one too; never writes into its inputs, may return a view of one
     attributes  name and kind of every attribute; all of them are required
     multiplies  (*input types, **attributes) -> multiply-accumulates for one example; None for an op that has none
+    weights     number of inputs -> positions of the matrices whose every element takes part in equally many of these;
+                None for a product of the first two inputs
     """
 
     name: str
@@ -37,6 +39,7 @@ class Op:
     meaning: Callable[..., np.ndarray]
     attributes: Mapping[str, Kind] = field(default_factory=dict)
     multiplies: Callable[..., int] | None = None
+    weights: Callable[[int], tuple[int, ...]] | None = None
 
     def shape(self, inputs: Sequence[ValueType], attributes: Mapping[str, Attribute]) -> ValueType:
         """The type of the output. GraphError where the number of inputs, an attribute or a shape does not fit."""

@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from secateur.ir.graph import DTYPES
-from secateur.ir.ops import activation, convolution, elementwise, linear, norm, pooling, reduction, shaping
+from secateur.ir.ops import (
+    activation,
+    convolution,
+    elementwise,
+    linear,
+    norm,
+    pooling,
+    recurrent,
+    reduction,
+    shaping,
+    transposed,
+)
 from secateur.ir.ops.op import Op
 
 MANY = 2**20
@@ -20,6 +31,14 @@ _ROWS = (
         {"stride": "ints", "padding": "ints", "dilation": "ints", "groups": "int"},
         convolution.convolution_macs,
     ),
+    Op(
+        "conv_transpose",
+        (2, 3),
+        transposed.transposed_type,
+        transposed.transposed_convolve,
+        {"stride": "ints", "padding": "ints", "output_padding": "ints", "dilation": "ints", "groups": "int"},
+        transposed.transposed_macs,
+    ),
     Op("linear", (2, 3), linear.linear_type, linear.linear, multiplies=linear.linear_macs),
     Op("matmul", (2, 2), linear.matmul_type, linear.matmul, multiplies=linear.matmul_macs),
     Op(
@@ -31,6 +50,33 @@ _ROWS = (
         linear.attention_macs,
     ),
     Op("embedding", (2, 2), linear.embedding_type, linear.embedding),
+    Op(
+        "lstm",
+        (5, 8),
+        recurrent.lstm_type,
+        recurrent.lstm,
+        {"reverse": "bool", "cell": "bool"},
+        recurrent.lstm_macs,
+        recurrent.weights_of_lstm,
+    ),
+    Op(
+        "gru",
+        (5, 6),
+        recurrent.gru_type,
+        recurrent.gru,
+        {"reverse": "bool"},
+        recurrent.other_macs,
+        recurrent.weights_of_others,
+    ),
+    Op(
+        "rnn",
+        (5, 6),
+        recurrent.rnn_type,
+        recurrent.rnn,
+        {"reverse": "bool", "nonlinearity": recurrent.NONLINEARITIES},
+        recurrent.other_macs,
+        recurrent.weights_of_others,
+    ),
     Op("relu", (1, 1), activation.same_type, activation.relu),
     Op("relu6", (1, 1), activation.same_type, activation.relu6),
     Op("sigmoid", (1, 1), activation.same_type, activation.sigmoid),

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 
 from secateur.ir.graph import Graph, Node
 from secateur.ir.naming import module_of
 
 Constants = Mapping[str, np.ndarray]
+LAYERS = ("conv", "conv_transpose", "linear")
+"""Ops that make units: every output channel is a sum of products plus a bias."""
 Units = Int64[np.ndarray, " _"]
 
 
@@ -31,7 +33,8 @@ class Layout:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A conv or linear: it makes `rows` (axis 0 of its weight) and reads `columns` (axis 1).
+    """A conv, conv_transpose or linear: it makes `rows` (axis 0 of its weight) and reads `columns` (axis 1); the weight
+    of a conv_transpose is the other way round.
 
     columns is None where the input has no units; a depthwise layer reads its own rows, so it has no columns either.
     """
@@ -40,6 +43,25 @@ class Layer:
     rows: Units
     columns: Units | None = None
     depthwise: bool = False
+
+    @property
+    def row_axis(self) -> int:
+        """The axis of the weight on which the rows lie."""
+        return 0 if self.depthwise or self.node.op != "conv_transpose" else 1
+
+    @property
+    def column_axis(self) -> int:
+        """The axis of the weight on which the columns lie."""
+        return 1 - self.row_axis
+
+    def taps(self, weight: Float[np.ndarray, "..."]) -> Float[np.ndarray, "rows columns taps"]:
+        """The weight's elements by row and column (a grouped layer's by row and place within its group)."""
+        rows, groups = len(self.rows), self.node.attributes.get("groups")
+        if self.node.op != "conv_transpose" or self.depthwise:
+            return weight.reshape(*weight.shape[:2], -1)
+        assert isinstance(groups, int)
+        grouped = weight.reshape(groups, weight.shape[0] // groups, rows // groups, -1)
+        return grouped.swapaxes(1, 2).reshape(rows, weight.shape[0] // groups, -1)
 
     @property
     def name(self) -> str:
@@ -63,7 +85,7 @@ class UnitFlow:
 
     layouts  the units of every value that has some
     axes     tensor -> axis -> its units: what to cut when a unit goes
-    layers   every conv and linear, in execution order
+    layers   every layer, in execution order
     """
 
     graph: Graph

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float64
 
 from secateur.ir.graph import Node, ValueType
 from secateur.ir.ops import OPS
-from secateur.ir.units.layout import Layer, UnitFlow
+from secateur.ir.units.layout import LAYERS, Layer, UnitFlow
 from secateur.ir.units.rules import RULES
 
 Values = dict[str, Float[np.ndarray, "..."]]
@@ -34,7 +34,7 @@ def constant_values(
         reads = [name for name in node.inputs if name not in flow.constants]
         if node.op not in RULES or not all(_is_batch_first(flow.graph.types[name]) for name in (*reads, node.output)):
             continue
-        if node.op in ("conv", "linear"):
+        if node.op in LAYERS:
             layer = layers.get(node.output)
             result = _layer_value(flow, layer, values, live_rows, biases) if layer is not None else None
         else:
@@ -64,7 +64,7 @@ def _layer_value(
     if layer.depthwise and layer.node.inputs[0] in values:
         arrays = [values[layer.node.inputs[0]], flow.constants[layer.weight], bias]
         with np.errstate(all="ignore"):
-            result = OPS["conv"].run(arrays, layer.node.attributes, 1)
+            result = OPS[layer.node.op].run(arrays, layer.node.attributes, 1)
     elif dead.any():
         result = np.full(flow.graph.types[output].bind(1), np.nan, np.float32)
     else:

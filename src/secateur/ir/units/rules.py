@@ -12,19 +12,22 @@ from math import prod
 import numpy as np
 
 from secateur.ir.graph import Graph, Node
-from secateur.ir.units.layout import Constants, Layer, Layout, UnitFlow, Units
+from secateur.ir.units.layout import LAYERS, Constants, Layer, Layout, UnitFlow, Units
 
 ELEMENTWISE = (
     *("relu", "relu6", "leaky_relu", "elu", "clip"),
     *("sigmoid", "tanh", "silu", "gelu", "hardsigmoid", "hardswish"),
 )
 POOLS = ("max_pool", "average_pool", "adaptive_average_pool", "adaptive_max_pool")
-PARAMETRIC = ("conv", "linear", "prelu", "batch_norm")
-BARRIERS = ("softmax", "log_softmax", "matmul", "attention", "embedding", "layer_norm", "group_norm")
+PARAMETRIC = (*LAYERS, "prelu", "batch_norm")
+BARRIERS = (
+    *("softmax", "log_softmax", "matmul", "attention", "embedding", "layer_norm", "group_norm"),
+    *("lstm", "gru", "rnn"),  # a unit that nothing feeds still has a state of its own, which its gates move
+)
 
 
 def trace_units(graph: Graph, constants: Constants) -> UnitFlow:
-    """Follow the units of every conv and linear through a verified graph."""
+    """Follow the units of every layer (convolutions, linear) through a verified graph."""
     flow = UnitFlow(graph, constants)
     for node in graph.nodes:
         if node.op in PARAMETRIC:
@@ -64,20 +67,28 @@ def _int(node: Node, name: str) -> int:
 
 
 def _conv(flow: UnitFlow, node: Node) -> Layout:
-    shape = flow.graph.types[node.inputs[1]].shape
     groups = _int(node, "groups")
     if groups == 1:
         return _dense(flow, node, 1)
     source = flow.layouts.get(node.inputs[0])
     private = all(flow.is_private(name) for name in node.inputs[1:])
-    if shape[1] == 1 and source is not None and source.axis == 1 and private:
-        rows = np.repeat(source.units, shape[0] // groups)
+    if _is_depthwise(flow, node, groups) and source is not None and source.axis == 1 and private:
+        rows = np.repeat(source.units, _shape(flow, node.output)[1] // groups)
         for name in node.inputs[1:]:
             flow.lay(name, 0, rows)
         flow.layers.append(Layer(node, rows, depthwise=True))
         return Layout(1, rows)
     _stop(flow, node, "read by a grouped convolution")
     return _pinned_rows(flow, node, 1, "made by a grouped convolution")
+
+
+def _is_depthwise(flow: UnitFlow, node: Node, groups: int) -> bool:
+    """Whether every channel is a group of its own, on axis 0 of the weight.
+
+    A transposed convolution that makes several channels of one holds them on another axis than the channel itself.
+    """
+    rows, width, *_ = _shape(flow, node.inputs[1])
+    return width == 1 and (node.op == "conv" or rows == groups)
 
 
 def _linear(flow: UnitFlow, node: Node) -> Layout:
@@ -92,19 +103,20 @@ def _dense(flow: UnitFlow, node: Node, axis: int) -> Layout:
             return _pinned_rows(flow, node, axis, f"{name} is shared or computed")
     source = flow.layouts.get(node.inputs[0])
     columns = source.units if source is not None and source.axis == axis else None
+    layer = Layer(node, flow.fresh(_shape(flow, node.output)[axis]), columns)
     if columns is None:
         _stop(flow, node, f"read by {node.op} along another axis")
     else:
-        flow.lay(node.inputs[1], 1, columns)
-    rows = flow.fresh(_shape(flow, node.inputs[1])[0])
-    for name in node.inputs[1:]:
-        flow.lay(name, 0, rows)
-    flow.layers.append(Layer(node, rows, columns))
-    return Layout(axis, rows)
+        flow.lay(layer.weight, layer.column_axis, columns)
+    flow.lay(layer.weight, layer.row_axis, layer.rows)
+    if layer.bias:
+        flow.lay(layer.bias, 0, layer.rows)
+    flow.layers.append(layer)
+    return Layout(axis, layer.rows)
 
 
 def _pinned_rows(flow: UnitFlow, node: Node, axis: int, reason: str) -> Layout:
-    rows = flow.fresh(_shape(flow, node.inputs[1])[0])
+    rows = flow.fresh(_shape(flow, node.output)[axis])
     flow.pin(rows, reason)
     if all(name in flow.constants for name in node.inputs[1:]):
         flow.layers.append(Layer(node, rows))
@@ -287,6 +299,7 @@ def _divide(flow: UnitFlow, node: Node) -> Layout | None:
 Rule = Callable[[UnitFlow, Node], Layout | None]
 RULES: dict[str, Rule] = {
     "conv": _conv,
+    "conv_transpose": _conv,
     "linear": _linear,
     **dict.fromkeys(ELEMENTWISE, _same),
     "prelu": _prelu,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from secateur.ir.units.layout import Layer, UnitFlow
 from secateur.ir.units.probe import Values, constant_values
@@ -20,6 +20,7 @@ ROUNDING = 8 * float(np.finfo(np.float32).eps)
 
 PADDED = "a constant that is not zero under the padding of {}"
 UNEVEN = "a constant that differs over the positions {} reads"
+SPREAD = "a constant that is not zero, of which {} makes more in some places than in others"
 VARYING = "not known to be constant where {} reads it"
 LAST = "the last unit of its layer"
 
@@ -61,8 +62,8 @@ class _Settling:
         self.changed: set[str] = set()
         for layer in flow.layers:
             weight = flow.constants[layer.weight]
-            self.live[layer.node.output] = (weight != 0).reshape(*weight.shape[:2], -1).any(axis=2)
-            bias = flow.constants[layer.bias] if layer.bias else np.zeros(len(weight))
+            self.live[layer.node.output] = (layer.taps(weight) != 0).any(axis=2)
+            bias = flow.constants[layer.bias] if layer.bias else np.zeros(len(layer.rows))
             self.biases[layer.node.output] = bias.astype(np.float64)
 
     def run(self) -> Settlement:
@@ -101,7 +102,7 @@ class _Settling:
             stuck = ~unread & np.isnan(constant)
             going[columns[stuck]] = False
             for root, code in zip(columns[stuck].tolist(), why[stuck].tolist(), strict=True):
-                text = (VARYING, PADDED, UNEVEN)[code].format(layer.name)
+                text = (VARYING, PADDED, UNEVEN, SPREAD)[code].format(layer.name)
                 blocked[root] = min(blocked.get(root, (code, text)), (code, text))
         return going, blocked
 
@@ -120,7 +121,7 @@ class _Settling:
             live = gone & self.live[output].any(axis=0)
             if live.any():
                 constant, _ = _constant_columns(layer, values, len(columns))
-                added = column_sums(self.flow.constants[layer.weight][:, live]) @ constant[live]
+                added = column_sums(layer.taps(self.flow.constants[layer.weight])[:, live]) @ constant[live]
                 added[~(self.needed & ~going)[self.roots[layer.rows]]] = 0  # rows that go take up nothing
                 if added.any():
                     self.biases[output] = self.biases[output] + added
@@ -145,11 +146,11 @@ class _Settling:
 
 def _constant_columns(layer: Layer, values: Values, columns: int) -> tuple[np.ndarray, np.ndarray]:
     """For each column the constant a layer reads there, NaN where it cannot fold one; and why not: 0 varying,
-    1 padded, 2 uneven."""
+    1 padded, 2 uneven, 3 spread."""
     name = layer.node.inputs[0]
     if name not in values:
         return np.full(columns, np.nan), np.zeros(columns, dtype=int)
-    axis = 1 if layer.node.op == "conv" else -1
+    axis = -1 if layer.node.op == "linear" else 1
     rows = np.moveaxis(values[name], axis, 0).reshape(columns, -1).astype(np.float64)
     with np.errstate(invalid="ignore"):
         low, high = rows.min(axis=1), rows.max(axis=1)
@@ -157,17 +158,18 @@ def _constant_columns(layer: Layer, values: Values, columns: int) -> tuple[np.nd
     constant = (low + high) / 2
     uneven = high - low > ROUNDING * largest
     padded = (largest > 0) & is_padded(layer)
-    why = np.where(uneven, 2, np.where(padded, 1, 0))
+    spread = (largest > 0) & (layer.node.op == "conv_transpose")
+    why = np.select([uneven, spread, padded], [2, 3, 1], 0)
     return np.where(uneven | padded, np.nan, constant), why
 
 
 def is_padded(layer: Layer) -> bool:
-    """Whether a layer reads zeros beside its input."""
+    """Whether some outputs meet fewer taps than others: a layer reads zeros beside its input, or spreads it."""
     padding = layer.node.attributes.get("padding", ())
     assert isinstance(padding, tuple)
-    return any(padding)
+    return any(padding) or layer.node.op == "conv_transpose"
 
 
-def column_sums(weight: np.ndarray) -> Float64[np.ndarray, "rows columns"]:
+def column_sums(taps: Float[np.ndarray, "rows columns taps"]) -> Float64[np.ndarray, "rows columns"]:
     """What a layer adds up for a column that is one everywhere: the sum of its taps."""
-    return weight.reshape(*weight.shape[:2], -1).sum(axis=2, dtype=np.float64)
+    return taps.sum(axis=2, dtype=np.float64)

@@ -6,7 +6,7 @@ in no table here is first decomposed by torch; what remains is refused by name (
 
 from __future__ import annotations
 
-from secateur.nn.lowering import activation, arithmetic, convolution, masking, normalization, pooling, product, shape
+from secateur.nn.lowering import activation, arithmetic, convolution, masking, normalization, pooling, product, recurrent, shape
 from secateur.nn.lowering.builder import Lowering
 
 LOWERINGS: dict[str, Lowering] = {
@@ -17,6 +17,10 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.conv2d.padding": convolution.convolution,
     "aten.conv3d.default": convolution.convolution,
     "aten.conv3d.padding": convolution.convolution,
+    "aten.conv_transpose1d.default": convolution.transposed,
+    "aten.conv_transpose2d.input": convolution.transposed,
+    "aten.conv_transpose3d.input": convolution.transposed,
+    "aten.convolution.default": convolution.either,
     "aten.pad.default": convolution.pad,
     # products
     "aten.linear.default": product.linear,
@@ -29,6 +33,11 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.embedding.default": product.embedding,
     "aten.index.Tensor": product.indexed,
     "aten.index_select.default": product.indexed,
+    # recurrent layers
+    "aten.lstm.input": recurrent.layer("lstm"),
+    "aten.gru.input": recurrent.layer("gru"),
+    "aten.rnn_tanh.input": recurrent.layer("rnn", nonlinearity="tanh"),
+    "aten.rnn_relu.input": recurrent.layer("rnn", nonlinearity="relu"),
     # activations
     "aten.relu.default": activation.plain("relu"),
     "aten.relu6.default": activation.plain("relu6"),

@@ -31,13 +31,15 @@ DTYPES = {
 class Call:
     """One aten call: its arguments by the schema's names, defaults filled in, and the types of its results.
 
-    `types` holds None for a result that is no tensor. `where` names the module and source line of the call.
+    `types` holds None for a result that is no tensor. `where` names the module and source line of the call. `read`
+    says of each result whether anything reads it.
     """
 
     target: str
     arguments: Mapping[str, Any]
     types: tuple[ValueType | None, ...]
     where: str
+    read: tuple[bool, ...] = (True,)
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]

@@ -1,4 +1,4 @@
-"""Convolution and padding."""
+"""Convolution, transposed convolution, and padding."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ def convolution(build: Builder, call: Call) -> str:
 
     Where "same" needs one more zero behind than before (an even kernel), a pad node adds it.
     """
-    x, weight = build.real(call["input"]), build.real(call["weight"])
-    kernel = build.shape(weight)[2:]
-    if len(build.shape(x)) != len(kernel) + 2:
-        raise GraphError("convolves one example without a batch dimension: add it")
+    x, weight, kernel = _operands(build, call)
     stride, dilation = (per_dimension(call[name], len(kernel)) for name in ("stride", "dilation"))
     padding = call["padding"]
     if padding == "same":
@@ -23,12 +20,39 @@ def convolution(build: Builder, call: Call) -> str:
         padding = 0
     return build.emit(
         "conv",
-        *((x, weight) if call["bias"] is None else (x, weight, build.real(call["bias"]))),
+        *(x, weight, *_bias(build, call)),
         stride=stride,
         padding=per_dimension(padding, len(kernel)),
         dilation=dilation,
         groups=int(call["groups"]),
     )
+
+
+def transposed(build: Builder, call: Call) -> str:
+    """aten.conv_transpose1d, conv_transpose2d, conv_transpose3d."""
+    x, weight, kernel = _operands(build, call)
+    spread = {
+        name: per_dimension(call[name], len(kernel)) for name in ("stride", "padding", "output_padding", "dilation")
+    }
+    return build.emit("conv_transpose", x, weight, *_bias(build, call), **spread, groups=int(call["groups"]))
+
+
+def either(build: Builder, call: Call) -> str:
+    """aten.convolution: both in one call."""
+    return transposed(build, call) if call["transposed"] else convolution(build, call)
+
+
+def _operands(build: Builder, call: Call) -> tuple[str, str, tuple[int, ...]]:
+    """Input, weight, and the kernel's shape."""
+    x, weight = build.real(call["input"]), build.real(call["weight"])
+    kernel = build.shape(weight)[2:]
+    if len(build.shape(x)) != len(kernel) + 2:
+        raise GraphError("convolves one example without a batch dimension: add it")
+    return x, weight, kernel
+
+
+def _bias(build: Builder, call: Call) -> tuple[str, ...]:
+    return () if call["bias"] is None else (build.real(call["bias"]),)
 
 
 def _same(build: Builder, x: str, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from typing import Any
 
@@ -67,6 +68,13 @@ def has_symbols(node: TorchNode) -> bool:
     ]
     sizes = [size for item in values if isinstance(item, Tensor) for size in item.shape]
     return any(isinstance(size, torch.SymInt) for size in sizes) or any(is_number(item) for item in values)
+
+
+def read_of(node: TorchNode, results: int) -> tuple[bool, ...]:
+    """For every result of a call whether anything reads it."""
+    picked = {user.args[1] for user in node.users if user.target is operator.getitem and user.users}
+    whole = any(user.target is not operator.getitem for user in node.users)
+    return tuple(whole or place in picked for place in range(results))
 
 
 def place_of(node: TorchNode) -> str:
