@@ -277,7 +277,16 @@ STEPS = (
     Grower.channels_last,
     Grower.shuffle,
 )
-WHOLE = (Grower.conv, Grower.depthwise, Grower.transposed, Grower.residual, Grower.concat, Grower.pool, Grower.split, Grower.pad)
+WHOLE = (
+    Grower.conv,
+    Grower.depthwise,
+    Grower.transposed,
+    Grower.residual,
+    Grower.concat,
+    Grower.pool,
+    Grower.split,
+    Grower.pad,
+)
 
 
 @st.composite

@@ -34,7 +34,7 @@ def check(net: Net, *outputs: str) -> Removed:
 def lost_its_groups(before: Graph, after: Graph) -> bool:
     """A depthwise layer left with one group is an ordinary one, whose outputs are no longer tied: more may go."""
     pairs = zip(before.nodes, after.nodes, strict=True)
-    return any(one.op == "conv" and one.attributes["groups"] != 1 == two.attributes["groups"] for one, two in pairs)
+    return any(one.attributes.get("groups", 1) != 1 == two.attributes["groups"] for one, two in pairs)
 
 
 def sizes(removal: Removal) -> dict[str, tuple[int, int]]:
@@ -132,6 +132,54 @@ def test_flattened_channels_go_with_all_their_columns():
     assert removal.axes["fc.weight"] == {1: (0, 16)}
     assert removal.axes["conv.weight"] == {0: (0, 1)}
     assert graph.nodes[1].attributes == {"shape": (-1, 64)}
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_channels_of_transposed_convolutions_go_at_both_ends(depthwise: bool):
+    net = Net(-1, 2, 3, 3)
+    x = net.conv_transpose("x", "first", 5, bias=False)
+    if depthwise:
+        x = net.conv_transpose(x, "middle", 5, groups=5)
+    net.conv_transpose(x, "last", 2, stride=2)
+    net.constants["first.weight"][:, 1] = 0  # nothing makes it
+    net.constants["last.weight"][3] = 0  # nobody reads it
+    if depthwise:
+        net.constants["middle.bias"][1] = 0
+    graph, tensors, removal = check(net)
+    assert sizes(removal)["first"] == (5, 3)
+    assert tensors["first.weight"].shape == (2, 3, 2, 2)
+    assert tensors["last.weight"].shape == (3, 2, 2, 2)
+    assert (removal.axes["first.weight"], removal.axes["last.weight"]) == ({1: (0, 1)}, {0: (0, 1)})
+    if depthwise:
+        assert tensors["middle.weight"].shape == (3, 1, 2, 2)
+        assert graph.nodes[1].attributes["groups"] == 3
+
+
+def test_a_constant_does_not_move_into_a_transposed_convolution():
+    """Its borders see fewer taps, and with a stride its places see different ones."""
+    net = Net(-1, 2, 3, 3)
+    x = net.conv_transpose("x", "first", 4)
+    net.conv_transpose(x, "last", 2, stride=2)
+    net.constants["first.weight"][:, [0, 1]] = 0
+    net.constants["first.bias"][:] = [0, 0.7, 1, 1]
+    _, _, removal = check(net)
+    assert sizes(removal)["first"] == (4, 3)
+    reason = "a constant that is not zero, of which last makes more in some places than in others"
+    assert removal.kept == (Kept("first", 1, reason),)
+
+
+def test_recurrent_layers_keep_their_units_and_those_they_read():
+    net = Net(-1, 5, 4)
+    x = net.linear("x", "first", 3)
+    shapes = {"rnn.w_ih": (4, 3), "rnn.w_hh": (4, 4), "rnn.b_ih": (4,), "rnn.b_hh": (4,)}
+    parameters = [net.constant(name, net.numbers(*shape)) for name, shape in shapes.items()]
+    x = net.add("rnn", x, *parameters, reverse=False, nonlinearity="relu")
+    net.linear(x, "last", 2)
+    net.constants["first.weight"][1] = 0
+    net.constants["last.weight"][:, 2] = 0
+    _, _, removal = check(net)
+    assert removal.groups == ()
+    assert removal.kept == (Kept("first", 1, "read by rnn"),)
 
 
 def test_flattened_pixels_tile_the_channels():

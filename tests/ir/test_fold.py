@@ -76,6 +76,18 @@ def test_the_names_of_what_was_folded_and_made():
     assert set(constants) == {"conv1.weight", "conv1.bias"}
 
 
+@pytest.mark.parametrize(("outputs", "groups"), [(6, 1), (4, 4), (8, 4), (6, 2)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_into_a_transposed_convolution_with_its_channels_on_any_axis(outputs: int, groups: int, bias: bool):
+    net = Net(-1, 4, 3, 3)
+    net.batch_norm(net.conv_transpose("x", "up", outputs, 3, bias, stride=2, padding=1, groups=groups), "norm")
+    graph, constants, folds, reasons = check(net)
+    assert folds == (Fold("norm", "up", 1e-3),)
+    assert reasons == ()
+    assert [node.op for node in graph.nodes] == ["conv_transpose"]
+    assert constants["up.bias"].shape == (outputs,)
+
+
 def test_a_taken_name_is_not_used_for_the_bias():
     net = Net(-1, 3)
     x = net.add("mul", "x", net.constant("fc.bias", 2.0))

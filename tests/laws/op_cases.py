@@ -3,66 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from op_case_parts import Case, Rng, Twin, any_shape, f32, flag, image, normal, one, some, wild
+from recurrent_cases import RECURRENT
 
 from secateur.ir.graph import ValueType
-
-Rng = np.random.Generator
-Case = tuple[list[ValueType], dict[str, Any]]
-Fill = Callable[[Rng, list[tuple[int, ...]]], list[np.ndarray]]
-
-
-def normal(rng: Rng, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
-
-
-def wild(rng: Rng, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
-    """Normal numbers, with zeros of both signs and numbers that overflow a careless exp among them."""
-    arrays = normal(rng, shapes)
-    for array in arrays:
-        spots = rng.random(array.shape) < 0.3
-        array[spots] = rng.choice(np.array([0.0, -0.0, 3.0, -3.0, 6.0, -20.0, 95.0, -95.0, 1e4, -1e4]), spots.sum())
-    return arrays
-
-
-@dataclass(frozen=True)
-class Twin:
-    """`exact`: only moves or compares values, so bits must agree; otherwise float32 rounding against float64."""
-
-    draw: Callable[[Rng], Case]
-    torch: Callable[..., torch.Tensor]
-    exact: bool = False
-    fill: Fill = normal
-
-
-def f32(*shape: int) -> ValueType:
-    return ValueType(shape)
-
-
-def some(rng: Rng, low: int, high: int, count: int) -> tuple[int, ...]:
-    return tuple(int(n) for n in rng.integers(low, high + 1, count))
-
-
-def one(rng: Rng, low: int, high: int) -> int:
-    return int(rng.integers(low, high + 1))
-
-
-def flag(rng: Rng) -> bool:
-    return bool(rng.integers(2))
-
-
-def any_shape(rng: Rng) -> tuple[int, ...]:
-    return (-one(rng, 1, 3), *some(rng, 1, 5, one(rng, 0, 3)))
-
-
-def image(rng: Rng, rank: int, least: int = 1) -> tuple[int, ...]:
-    return (-1, one(rng, 1, 4), *some(rng, least, least + 6, rank))
-
 
 # --- products ---------------------------------------------------------------------------------------------------------
 
@@ -96,11 +44,13 @@ def draw_conv_transpose(rng: Rng) -> Case:
     return types, {**spread, "groups": groups}
 
 
-def torch_conv_transpose(x, weight, *bias, stride, padding, output_padding, dilation, groups):
+def torch_conv_transpose(x, *parameters, stride, padding, output_padding, dilation, groups):
+    weight, *bias = parameters
     convolve = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[x.ndim - 3]
     if 0 in x.shape:  # torch refuses an empty batch: the shape comes from a batch of one
-        return convolve(x.new_zeros(1, *x.shape[1:]), weight, *bias or (None,), stride, padding, output_padding,
-                        groups, dilation)[:0]
+        return convolve(
+            x.new_zeros(1, *x.shape[1:]), weight, *bias or (None,), stride, padding, output_padding, groups, dilation
+        )[:0]
     return convolve(x, weight, *bias or (None,), stride, padding, output_padding, groups, dilation)
 
 
@@ -144,64 +94,6 @@ def draw_embedding(rng: Rng) -> Case:
 
 def fill_embedding(rng: Rng, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
     return [rng.integers(0, shapes[1][0], shapes[0]), *normal(rng, shapes[1:])]
-
-
-# --- recurrent layers ---------------------------------------------------------------------------------------------------
-
-
-def draw_recurrent(rng: Rng, gates: int, states: int) -> tuple[list[ValueType], int]:
-    steps, features, hidden = some(rng, 1, 4, 3)
-    rows = gates * hidden
-    types = [f32(-1, steps, features), f32(rows, features), f32(rows, hidden), f32(rows), f32(rows)]
-    return types + [f32(-1, hidden)] * (states * one(rng, 0, 1)), hidden
-
-
-def draw_lstm(rng: Rng) -> Case:
-    types, hidden = draw_recurrent(rng, 4, 2)
-    if flag(rng):
-        outputs = hidden + one(rng, 1, 3)  # torch.lstm takes a projection of equal size for none
-        types[2] = f32(4 * hidden, outputs)
-        types[5:] = [f32(outputs, hidden), *[f32(-1, outputs), f32(-1, hidden)][: len(types) - 5]]
-    return types, {"reverse": flag(rng), "cell": flag(rng)}
-
-
-def draw_gru(rng: Rng) -> Case:
-    return draw_recurrent(rng, 3, 1)[0], {"reverse": flag(rng)}
-
-
-def draw_rnn(rng: Rng) -> Case:
-    return draw_recurrent(rng, 1, 1)[0], {"reverse": flag(rng), "nonlinearity": ("tanh", "relu")[one(rng, 0, 1)]}
-
-
-def torch_recurrent(run, x, weights, states, reverse):
-    """The last states after every number of steps, side by side: torch itself gives those of the last step only."""
-    x = x.flip(1) if reverse else x
-    found = []
-    for steps in range(1, x.shape[1] + 1):
-        _, *last = run(x[:, :steps], states, weights, True, 1, 0.0, False, False, True)
-        found.append(torch.cat([state[0] for state in last], 1))
-    y = torch.stack(found, 1)
-    return y.flip(1) if reverse else y
-
-
-def torch_lstm(x, w_ih, w_hh, b_ih, b_hh, *rest, reverse, cell):
-    hidden, outputs = len(w_ih) // 4, w_hh.shape[1]
-    projection = rest[: len(rest) % 2]
-    states = rest[len(rest) % 2 :] or (x.new_zeros(len(x), outputs), x.new_zeros(len(x), hidden))
-    weights = [w_ih, w_hh, b_ih, b_hh, *projection]
-    y = torch_recurrent(torch.lstm, x, weights, [state[None] for state in states], reverse)
-    return y if cell else y[..., :outputs]
-
-
-def torch_gru(x, w_ih, w_hh, b_ih, b_hh, *rest, reverse):
-    (state,) = rest or (x.new_zeros(len(x), w_hh.shape[1]),)
-    return torch_recurrent(torch.gru, x, [w_ih, w_hh, b_ih, b_hh], state[None], reverse)
-
-
-def torch_rnn(x, w_ih, w_hh, b_ih, b_hh, *rest, reverse, nonlinearity):
-    (state,) = rest or (x.new_zeros(len(x), w_hh.shape[1]),)
-    run = torch.rnn_tanh if nonlinearity == "tanh" else torch.rnn_relu
-    return torch_recurrent(run, x, [w_ih, w_hh, b_ih, b_hh], state[None], reverse)
 
 
 # --- activations ------------------------------------------------------------------------------------------------------
@@ -415,9 +307,7 @@ TWINS: Mapping[str, Twin] = {
     "matmul": Twin(draw_matmul, torch.matmul),
     "attention": Twin(draw_attention, torch_attention, fill=fill_attention),
     "embedding": Twin(draw_embedding, F.embedding, exact=True, fill=fill_embedding),
-    "lstm": Twin(draw_lstm, torch_lstm),
-    "gru": Twin(draw_gru, torch_gru),
-    "rnn": Twin(draw_rnn, torch_rnn),
+    **RECURRENT,
     "relu": Twin(draw_activation, F.relu, exact=True, fill=wild),
     "relu6": Twin(draw_activation, F.relu6, exact=True, fill=wild),
     "sigmoid": Twin(draw_activation, torch.sigmoid, fill=wild),

@@ -58,6 +58,27 @@ def test_hard_forward_is_exactly_what_a_file_gives_back(rule, shape, seed, facto
 
 
 @rules
+@settings(deadline=None, max_examples=15)
+@given(shape=st.sampled_from([(3, 1), (5, 7), (4, 2, 3), (3, 2, 3, 3), (2, 130)]), seed=st.integers(0, 2**16))
+def test_channels_on_axis_1_are_those_of_the_transposed_weight(rule, shape, seed):
+    """Value, count and gradients; with one threshold a tensor the axis means nothing."""
+    found = []
+    for axis in (1, 0):
+        w = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        w = (w if axis else w.swapaxes(0, 1).contiguous()).requires_grad_()
+        stage = STAGES[rule.method](w, rule, axis)
+        assert stage.alpha().shape == torch.broadcast_shapes(stage.alpha().shape, (1,) * w.dim())
+        assert stage.alpha().numel() == (1 if rule.granularity == "tensor" else shape[1])
+        pruned, count = stage.soft(w)
+        (pruned.square().sum() + count).backward()
+        mask = stage.score(w) > 1
+        parts = [pruned, w.grad, mask, *(p.grad for p in stage.parameters())]
+        found.append([count, *(part if axis else part.swapaxes(0, 1) for part in parts)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@rules
 def test_sharpening_brings_the_soft_forward_to_the_hard_one(rule):
     stage, w = stage_and_weight(rule, (40, 30), 0)
     stage.floor.fill_(50.0)

@@ -1,5 +1,7 @@
 """Laws over LOWERINGS: every row is reached by some call of torch's, and what it writes means what torch computes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -226,6 +228,33 @@ def convolutions(_, x):
         F.conv1d(x[..., 0], weight[..., 0], padding="same", groups=2),
         F.conv3d(volume, weight[:, :, None], groups=2),
         F.conv3d(volume, weight[:, :, None], padding="same", groups=2),
+        F.conv_transpose1d(x[..., 0], weight[..., 0], torch.ones(4), stride=2, output_padding=1, groups=2),
+        F.conv_transpose2d(x, weight, stride=(2, 1), padding=1, dilation=(1, 2), groups=2),
+        F.conv_transpose3d(volume, weight[:, :, None], groups=4),
+        torch.convolution(x, weight, None, [1], [0], [1], False, [0], 2),
+        torch.convolution(x, weight, None, [2], [0], [1], True, [1], 2),
+    ]
+
+
+def recurrent(model, x):
+    """Two layers in both directions; with and without biases, initial states, time first."""
+
+    def weights(gates, biases):
+        inputs = (6, 6, 8, 8)
+        each = [[(4 * gates, size), (4 * gates, 4), *[(4 * gates,)] * biases] for size in inputs]
+        return [torch.linspace(-3, 3, math.prod(shape)).sin().reshape(shape) for group in each for shape in group]
+
+    state = model.table.flatten()[:4] + x.mean((1, 2))[:, None].expand(4, -1, 1)
+    zero = x.new_zeros(4, x.shape[0], 4)
+    both = (2, 0.0, False, True)
+    return [
+        *torch.lstm(x, (state, 2 * state), weights(4, 2), True, *both, True),
+        torch.lstm(x, (zero, zero), weights(4, 0), False, *both, True)[2],
+        *torch.lstm(x.transpose(0, 1), (zero, state), weights(4, 2), True, *both, False)[:2],
+        *torch.gru(x, state, weights(3, 2), True, *both, True),
+        torch.gru(x.transpose(0, 1), zero, weights(3, 0), False, *both, False)[1],
+        *torch.rnn_tanh(x, zero, weights(1, 2), True, *both, True),
+        *torch.rnn_relu(x, state, weights(1, 0), False, *both, True),
     ]
 
 
@@ -238,6 +267,7 @@ CASES = {
     "pools": (pools, images),
     "norms": (norms, images),
     "convolutions": (convolutions, images),
+    "recurrent": (recurrent, sequences),
 }
 
 

@@ -6,8 +6,11 @@ from torch import nn
 
 from prepared import EXAMPLE, Tied, small_net
 from secateur.errors import PlanError
+from secateur.ir.count import count
 from secateur.ir.plan import Plan, Prune
+from secateur.nn.pack import pack
 from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
 
 
 def test_every_parameter_has_a_row_and_every_kept_one_a_reason():
@@ -55,20 +58,108 @@ def test_other_module_types_are_kept_and_listed():
     class Mixed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.lstm = nn.LSTM(4, 5, batch_first=True)
             self.norm = nn.LayerNorm(5)
-            self.up = nn.ConvTranspose1d(5, 2, 3)
+            self.bag = nn.EmbeddingBag(7, 5)
+            self.pair = nn.Bilinear(5, 5, 2)
             self.scale = nn.Parameter(torch.ones(2, 2))
 
-        def forward(self, x):
-            y, _ = self.lstm(x)
-            return self.up(self.norm(y).transpose(1, 2)) * self.scale.sum()
+        def forward(self, ids):
+            y = self.norm(self.bag(ids))
+            return self.pair(y, y) * self.scale.sum()
 
-    rows = plan(Mixed(), torch.randn(2, 3, 4), prune=Prune())
+    rows = plan(Mixed(), torch.randint(7, (2, 3)), prune=Prune())
     assert rows.pruned == ()
-    assert rows["lstm.weight_ih_l0"].reason == "LSTM.weight_ih_l0 has no pruning rule"
-    assert rows["up.weight"].kind == "ConvTranspose1d"
+    assert rows["bag.weight"].reason == "EmbeddingBag.weight has no pruning rule"
+    assert rows["pair.weight"].kind == "Bilinear"
     assert rows["scale"].kind == "Mixed"
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("prepare", [False, True])
+def test_a_recurrent_weight_multiplies_once_a_time_step(kind, prepare):
+    model = kind(4, 5, num_layers=2, bidirectional=True, batch_first=True)
+    example = torch.randn(3, 7, 4)
+    rows = plan(model, example, prune=Prune())
+    assert [row.name for row in rows.pruned] == [name for name in model._flat_weights_names if "weight" in name]
+    assert {row.reuse for row in rows.pruned} == {7}
+    if prepare:
+        prepare_(model, rows)
+        assert {row.reuse for row in plan(model, example)} == {0, 7}
+
+
+def test_steps_of_packed_sequences_count_as_they_are():
+    class Packing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(2, 3, batch_first=True)
+
+        def forward(self, x):
+            return self.gru(nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]), batch_first=True))[1]
+
+    assert plan(Packing(), torch.randn(2, 5, 2), prune=Prune())["gru.weight_hh_l0"].reuse == (5 + 3) // 2
+
+
+def test_cells_count_every_call():
+    class Unrolled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = nn.LSTMCell(2, 3)
+
+        def forward(self, x):
+            state = None
+            for step in range(4):
+                state = self.cell(input=x[:, step], hx=state)
+            return state
+
+    rows = plan(Unrolled(), torch.randn(2, 4, 2), prune=Prune())
+    assert [(row.name, row.reuse) for row in rows.pruned] == [("cell.weight_ih", 4), ("cell.weight_hh", 4)]
+
+
+def test_a_transposed_convolution_multiplies_at_every_input():
+    rows = plan(nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), torch.randn(2, 4, 5, 7), prune=Prune())
+    assert rows["weight"].macs == 5 * 7 * 4 * 3 * 9
+
+
+def test_macs_agree_with_those_of_the_graph():
+    model = nn.Sequential(nn.ConvTranspose1d(2, 4, 3, stride=2), nn.Conv1d(4, 3, 2))
+    example = torch.randn(2, 2, 6)
+    artifact = pack(model, example)
+    assert artifact.graph is not None
+    total = count(artifact.graph, artifact.constants).macs
+    assert sum(row.macs for row in plan(model, example, prune=Prune())) == total
+
+
+def test_an_embedding_multiplies_nothing():
+    rows = plan(nn.Embedding(5, 3), torch.tensor([[1, 2]]), prune=Prune())
+    assert (rows["weight"].reuse, rows["weight"].reason) == (0, "")
+
+
+@pytest.mark.parametrize(("options", "message"), [({"sparse": True}, "sparse"), ({"max_norm": 1.0}, "max_norm")])
+def test_embeddings_that_change_their_weight_themselves_are_kept(options, message):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(5, 3, **options)
+            self.head = nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embed.weight
+
+        def forward(self, ids):
+            return self.head(self.embed(ids))
+
+    for model in (nn.Embedding(5, 3, **options), Tied()):
+        (row,) = plan(model, torch.tensor([[1, 2]]), prune=Prune())
+        assert row.prune is None
+        assert row.reason.startswith(message)
+
+
+def test_a_threshold_a_channel_needs_channels_on_one_axis():
+    model = nn.Sequential(nn.ConvTranspose1d(4, 6, 3, groups=2), nn.ConvTranspose1d(6, 6, 3, groups=6))
+    rows = plan(model, torch.randn(1, 4, 5), prune=Prune(granularity="channel"))
+    assert [row.name for row in rows.pruned] == ["1.weight"]
+    assert rows["0.weight"].reason == 'its output channels lie on no single axis: only granularity "tensor" fits'
+    with pytest.raises(PlanError, match=r"0\.weight cannot be pruned: its output channels"):
+        prepare_(model, rows.replace("0.weight", prune=Prune(granularity="channel")))
+    assert plan(model, torch.randn(1, 4, 5), prune=Prune())["0.weight"].prune is not None
 
 
 def test_attention_counts_its_projections():

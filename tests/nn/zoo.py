@@ -141,6 +141,69 @@ class Sentence(nn.Module):
         return {"sentence": pooled, "words": self.head(x)}
 
 
+class Reader(nn.Module):
+    """A classifier of sequences: embedding, an LSTM in both directions, and the last states of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(20, 6, padding_idx=0)
+        self.lstm = nn.LSTM(6, 8, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        _, (hidden, _) = self.lstm(self.words(ids))
+        return self.head(torch.cat([hidden[-2], hidden[-1]], 1))
+
+
+class Translator(nn.Module):
+    """An encoder whose last states begin a decoder; one with time first, one without biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.LSTM(8, 6)
+        self.decoder = nn.LSTM(8, 6, batch_first=True, bias=False)
+        self.smooth = nn.GRU(6, 3, batch_first=True, bidirectional=True)
+        self.last = nn.RNN(6, 4, batch_first=True, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        _, states = self.encoder(x.transpose(0, 1))
+        y, _ = self.decoder(x, states)
+        return self.last(self.smooth(y)[0])
+
+
+def autoencoder() -> nn.Module:
+    """Down by strided convolutions, up by transposed ones: dense, depthwise, in groups, with norms between them."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.ConvTranspose2d(12, 8, 3, stride=2, padding=1, output_padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.ConvTranspose2d(8, 8, 2, groups=8),
+        nn.ConvTranspose2d(8, 4, 2, groups=2, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.ConvTranspose2d(4, 1, 4, stride=2, padding=3, dilation=2),
+    )
+
+
+def volumes() -> nn.Module:
+    """Three spatial axes."""
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1, bias=False),
+        nn.BatchNorm3d(4),
+        nn.ReLU(),
+        nn.MaxPool3d(2),
+        nn.ConvTranspose3d(4, 3, 2, stride=2),
+        nn.ReLU(),
+        nn.ConvTranspose3d(3, 2, 1),
+        nn.Flatten(2),
+        nn.ConvTranspose1d(2, 2, 3),
+    )
+
+
 def _images(channels: int, size: int) -> Callable[[int], Tensor]:
     return lambda batch: torch.randn(batch, channels, size, size)
 
@@ -171,6 +234,10 @@ ZOO: dict[str, tuple[Callable[[], nn.Module], Callable[[int], Tensor | tuple[Ten
     ),
     "encoder": (Encoder, _padded_sequences),
     "sentence": (Sentence, _texts),
+    "reader": (Reader, lambda batch: torch.randint(0, 20, (batch, 7))),
+    "translator": (Translator, _sequences),
+    "autoencoder": (autoencoder, _images(1, 12)),
+    "volumes": (volumes, lambda batch: torch.randn(batch, 1, 4, 6, 4)),
 }
 
 

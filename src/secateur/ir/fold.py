@@ -24,7 +24,7 @@ Constants = Mapping[str, np.ndarray]
 def fold_batch_norm(
     graph: Graph, constants: Constants
 ) -> tuple[Graph, dict[str, np.ndarray], tuple[Fold, ...], tuple[str, ...]]:
-    """Fold every batch norm that alone reads the output of one convolution or linear layer into that layer's weight and bias.
+    """Fold every batch norm that alone reads the output of one layer (LAYERS) into that layer's weight and bias.
 
     Arithmetic is float64, rounded once to float32; a missing bias is made ("conv1.weight" -> "conv1.bias").
     Returns the new graph, its constants (those no longer read are dropped), one Fold a norm, and for every norm that

@@ -111,8 +111,8 @@ def _padded_sequences_only(model: nn.Module) -> Iterator[None]:
     def hook(path: str, module: nn.Module, inputs: tuple[object, ...]) -> None:
         if inputs and isinstance(inputs[0], PackedSequence):
             raise GraphError(
-                f"{path or 'the model'} ({type(module).__name__}) runs over a packed sequence, whose steps have batches "
-                f"of different sizes, which no graph has: pad the sequences and mask the outputs. {INSTEAD}"
+                f"{path or 'the model'} ({type(module).__name__}) runs over a packed sequence, whose steps have "
+                f"batches of different sizes, which no graph has: pad the sequences and mask the outputs. {INSTEAD}"
             )
 
     layers = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.RNNBase)]

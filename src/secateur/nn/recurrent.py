@@ -1,4 +1,4 @@
-"""nn.LSTM, GRU and RNN under transformation: they read their weights from a list that torch keeps beside the parameters.
+"""nn.LSTM, GRU and RNN under transformation: they read their weights from a list that torch keeps of them.
 
 Before every forward pass torch compares that list, `_flat_weights`, with the attributes, and fills it again where
 they differ, which a parametrized weight always does. That costs every transformed weight two to four evaluations a

@@ -90,7 +90,8 @@ def _can_have_bias(modules: Mapping[str, nn.Module], name: str, array: np.ndarra
     module = modules.get(module_of(name))
     if name.rpartition(".")[2] != "bias" or not isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
         return False
-    return module.bias is None and array.shape == (module.weight.shape[0],)
+    outputs = module.out_features if isinstance(module, nn.Linear) else module.out_channels
+    return module.bias is None and array.shape == (outputs,)
 
 
 def _refuse_misfits(state: Mapping[str, Tensor], todo: _Assignment) -> None:

@@ -64,6 +64,9 @@ def _reorder(module: nn.Module) -> None:
         first = module._flat_weights_names
     else:
         first = [name for kind, names in PRUNABLE.items() if isinstance(module, kind) for name in names]
-    names = [*(name for name in first if name in module._parameters), *(n for n in module._parameters if n not in first)]
+    names = [
+        *(name for name in first if name in module._parameters),
+        *(n for n in module._parameters if n not in first),
+    ]
     for name in names:
         module._parameters[name] = module._parameters.pop(name)

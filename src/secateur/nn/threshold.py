@@ -68,8 +68,8 @@ class ThresholdPrune(nn.Module):
         if self.channel_axis == 0:
             pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
             return pruned.to(w.dtype), count
-        rows = (tensor.movedim(self.channel_axis, 0) for tensor in (w.float(), self.alpha(), self.sharpness()))
-        pruned, count = threshold_gate(*rows, self.form)
+        rows, alpha, k = (x.movedim(self.channel_axis, 0) for x in (w.float(), self.alpha(), self.sharpness()))
+        pruned, count = threshold_gate(rows, alpha, k, self.form)
         return pruned.movedim(0, self.channel_axis).contiguous().to(w.dtype), count
 
     def forward(self, w: Tensor) -> Tensor:

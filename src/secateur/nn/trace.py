@@ -24,7 +24,16 @@ from secateur.ir.verify import verify
 from secateur.nn.exporting import INSTEAD, Example, Exported, as_inputs, exported
 from secateur.nn.lowering import CHECKS, IDENTITIES, LOWERINGS
 from secateur.nn.lowering.builder import Builder, Call, Result
-from secateur.nn.lowering.nodes import arguments_of, has_symbols, is_empty, is_number, is_random, place_of, read_of, type_of
+from secateur.nn.lowering.nodes import (
+    arguments_of,
+    has_symbols,
+    is_empty,
+    is_number,
+    is_random,
+    place_of,
+    read_of,
+    type_of,
+)
 
 OUTSIDE = "is outside the closed list of graph operations"
 

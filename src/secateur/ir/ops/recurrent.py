@@ -23,9 +23,7 @@ from secateur.ir.ops.activation import sigmoid
 from secateur.ir.ops.sizes import need_float, need_shape, need_static, show
 
 Sequence = Float[np.ndarray, "n t i"]
-Weight = Float[np.ndarray, "g _"]
-Bias = Float[np.ndarray, " g"]
-Array = Float[np.ndarray, "..."]
+Array = Float[np.ndarray, "*_"]
 NONLINEARITIES = ("tanh", "relu")
 
 
@@ -78,14 +76,13 @@ def _first_state(inputs: int) -> int:
     return 5 + (inputs % 2 == 0)
 
 
-def lstm(
-    x: Sequence, w_ih: Weight, w_hh: Weight, b_ih: Bias, b_hh: Bias, *rest: Array, reverse: bool, cell: bool
-) -> Float[np.ndarray, "n t _"]:
+def lstm(x: Sequence, *parameters: Array, reverse: bool, cell: bool) -> Float[np.ndarray, "n t _"]:
     """The hidden states of all steps; with `cell` the cell states behind them on the last axis.
 
     i, f, o = sigmoid, g = tanh of W_ih x_t + b_ih + W_hh h + b_hh;  c <- f c + i g;  h <- [W_hr] o tanh(c). Hochreiter
     and Schmidhuber 1997, with the forget gate of Gers et al. 2000, as in torch.nn.LSTM. `reverse`: from the last step.
     """
+    w_ih, w_hh, b_ih, b_hh, *rest = parameters
     hidden, outputs = w_ih.shape[0] // 4, w_hh.shape[1]
     first = _first_state(5 + len(rest)) - 5
     h, c = rest[first:] or (np.zeros((len(x), size), np.float32) for size in (outputs, hidden))
@@ -107,14 +104,13 @@ def gru_type(*values: ValueType, reverse: bool) -> ValueType:  # noqa: ARG001 - 
     return _plain_type("gru", 3, values)
 
 
-def gru(
-    x: Sequence, w_ih: Weight, w_hh: Weight, b_ih: Bias, b_hh: Bias, *rest: Array, reverse: bool
-) -> Float[np.ndarray, "n t _"]:
+def gru(x: Sequence, *parameters: Array, reverse: bool) -> Float[np.ndarray, "n t _"]:
     """The hidden states of all steps. With a = W_ih x_t + b_ih and b = W_hh h + b_hh, both in the gates r, z, n:
 
     r, z = sigmoid(a + b);  n = tanh(a + r b);  h <- (1 - z) n + z h. Cho et al. 2014, in the form of torch.nn.GRU,
     where the reset gate acts after the product.
     """
+    w_ih, w_hh, b_ih, b_hh, *rest = parameters
     hidden = w_ih.shape[0] // 3
     (h,) = rest or (np.zeros((len(x), hidden), np.float32),)
     result = np.empty((*x.shape[:2], hidden), np.float32)
@@ -132,10 +128,9 @@ def rnn_type(*values: ValueType, reverse: bool, nonlinearity: str) -> ValueType:
     return _plain_type("rnn", 1, values)
 
 
-def rnn(
-    x: Sequence, w_ih: Weight, w_hh: Weight, b_ih: Bias, b_hh: Bias, *rest: Array, reverse: bool, nonlinearity: str
-) -> Float[np.ndarray, "n t _"]:
+def rnn(x: Sequence, *parameters: Array, reverse: bool, nonlinearity: str) -> Float[np.ndarray, "n t _"]:
     """The hidden states of all steps: h <- tanh or relu of W_ih x_t + b_ih + W_hh h + b_hh. Elman 1990."""
+    w_ih, w_hh, b_ih, b_hh, *rest = parameters
     hidden = w_ih.shape[0]
     (h,) = rest or (np.zeros((len(x), hidden), np.float32),)
     result = np.empty((*x.shape[:2], hidden), np.float32)

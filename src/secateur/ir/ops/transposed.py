@@ -1,4 +1,4 @@
-"""Transposed convolution over one, two or three spatial axes: a matrix product, then every tap added where it belongs."""
+"""Transposed convolution over one, two or three spatial axes: a matrix product, its results added where they belong."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Spread:
         if min(self.outputs(sizes)) < 1:
             raise GraphError(f"conv_transpose: padding {self.padding} leaves nothing of {show(self.canvas(sizes))}")
         if prod(self.canvas(sizes)) > MAX_ELEMENTS:
-            raise GraphError(f"conv_transpose: stride {self.stride} and dilation {self.dilation} spread it absurdly far")
+            raise GraphError(
+                f"conv_transpose: stride {self.stride} and dilation {self.dilation} spread it absurdly far"
+            )
 
     def reach(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """How far the taps of all inputs reach, before the padding is cut off."""
@@ -64,8 +66,7 @@ class Spread:
 
 def transposed_type(
     x: ValueType,
-    weight: ValueType,
-    *bias: ValueType,
+    *parameters: ValueType,
     stride: tuple[int, ...],
     padding: tuple[int, ...],
     output_padding: tuple[int, ...],
@@ -73,7 +74,8 @@ def transposed_type(
     groups: int,
 ) -> ValueType:
     """x (n, c, *spatial), weight (c, o / groups, *kernel), bias (o,) -> (n, o, *spatial)."""
-    need_float("conv_transpose", x, weight, *bias)
+    weight, *bias = parameters
+    need_float("conv_transpose", x, *parameters)
     if len(x.shape) not in (3, 4, 5) or len(weight.shape) != len(x.shape):
         raise GraphError(
             f"conv_transpose: x {show(x.shape)} and weight {show(weight.shape)} must both have 3, 4 or 5 axes: "
@@ -96,8 +98,7 @@ def transposed_type(
 
 def transposed_convolve(
     x: Float[np.ndarray, "n c *spatial"],
-    weight: Float[np.ndarray, "c o_per_group *kernel"],
-    *bias: Float[np.ndarray, " o"],
+    *parameters: Float[np.ndarray, "*_"],
     stride: tuple[int, ...],
     padding: tuple[int, ...],
     output_padding: tuple[int, ...],
@@ -106,8 +107,11 @@ def transposed_convolve(
 ) -> Float[np.ndarray, "n o *out"]:
     """y[n, o, p s + k d - padding] = sum over c, k of w[c, o, k] x[n, c, p]: the adjoint of a convolution.
 
+    parameters: weight (c, o / groups, *kernel), and a bias (o,) where there is one.
+
     An image's result does not depend on the other images of the batch, to the last bit.
     """
+    weight, *bias = parameters
     channels, width, *kernel = weight.shape
     spread = Spread(tuple(kernel), stride, padding, output_padding, dilation)
     sizes = x.shape[2:]

@@ -54,7 +54,7 @@ class Layer:
         """The axis of the weight on which the columns lie."""
         return 1 - self.row_axis
 
-    def taps(self, weight: Float[np.ndarray, "..."]) -> Float[np.ndarray, "rows columns taps"]:
+    def taps(self, weight: Float[np.ndarray, "*_"]) -> Float[np.ndarray, "rows columns taps"]:
         """The weight's elements by row and column (a grouped layer's by row and place within its group)."""
         rows, groups = len(self.rows), self.node.attributes.get("groups")
         if self.node.op != "conv_transpose" or self.depthwise:

@@ -6,7 +6,17 @@ in no table here is first decomposed by torch; what remains is refused by name (
 
 from __future__ import annotations
 
-from secateur.nn.lowering import activation, arithmetic, convolution, masking, normalization, pooling, product, recurrent, shape
+from secateur.nn.lowering import (
+    activation,
+    arithmetic,
+    convolution,
+    masking,
+    normalization,
+    pooling,
+    product,
+    recurrent,
+    shape,
+)
 from secateur.nn.lowering.builder import Lowering
 
 LOWERINGS: dict[str, Lowering] = {

@@ -72,7 +72,7 @@ def has_symbols(node: TorchNode) -> bool:
 
 def read_of(node: TorchNode, results: int) -> tuple[bool, ...]:
     """For every result of a call whether anything reads it."""
-    picked = {user.args[1] for user in node.users if user.target is operator.getitem and user.users}
+    picked = [user.args[1] for user in node.users if user.target is operator.getitem and user.users]
     whole = any(user.target is not operator.getitem for user in node.users)
     return tuple(whole or place in picked for place in range(results))
 
