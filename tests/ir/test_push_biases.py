@@ -103,3 +103,21 @@ def test_forgotten_padding_is_noticed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "is_padded", lambda layer: False)
     with pytest.raises(AssertionError):
         check(caffe(padding=1))
+
+
+def test_a_bias_is_not_pushed_into_a_transposed_convolution():
+    """Its outputs meet different taps."""
+    net = Net(-1, 2, 3, 3)
+    net.conv_transpose(net.conv_transpose("x", "first", 3), "last", 2, stride=2)
+    assert push_biases(net.graph("v1"), net.constants).keys() == net.constants.keys()
+    for name, array in push_biases(net.graph("v1"), net.constants).items():
+        np.testing.assert_array_equal(array, net.constants[name])
+
+
+def test_a_transposed_convolution_gives_its_bias_away():
+    net = Net(-1, 2, 3, 3)
+    net.conv(net.conv_transpose("x", "first", 3), "last", 2, 2)
+    graph = net.graph("v1")
+    pushed = push_biases(graph, net.constants)
+    assert not pushed["first.bias"].any()
+    assert_close(outputs_of(graph, net.constants), outputs_of(graph, pushed))

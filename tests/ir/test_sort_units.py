@@ -127,3 +127,14 @@ def test_a_column_that_does_not_follow_is_noticed(monkeypatch: pytest.MonkeyPatc
     )
     with pytest.raises(AssertionError):
         check(perceptron())
+
+
+def test_channels_of_transposed_convolutions_are_sorted_on_their_own_axes():
+    net = Net(-1, 2, 3, 3, seed=1)
+    x = net.conv_transpose("x", "first", 6)
+    x = net.conv_transpose(net.add("relu", x), "middle", 6, groups=6)
+    net.conv_transpose(net.add("relu", x), "last", 3)
+    before, after = check(net)
+    assert (np.diff(after["first.bias"]) >= 0).all()
+    assert not np.array_equal(before["first.bias"], after["first.bias"])
+    np.testing.assert_array_equal(before["last.bias"], after["last.bias"])

@@ -9,7 +9,7 @@ theory for sets", Data Compression Conference 2006.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int64
@@ -62,10 +62,10 @@ def sort_units(
     return found, tuple(groups)
 
 
-def _axes(flow: UnitFlow, made: Mapping[str, Iterable[str]]) -> dict[Axis, Units]:
+def _axes(flow: UnitFlow, made: Mapping[str, tuple[str, ...]]) -> dict[Axis, Units]:
     """The units on every axis of every tensor and value; a bias that was made lies as its weight's rows do."""
     axes = {(name, axis): units for name, row in flow.axes.items() for axis, units in row.items()}
-    axes |= {(name, 0): layer.rows for layer in flow.layers for name in made[layer.node.output]}
+    axes |= {(name, 0): layer.rows for layer in flow.layers for name in made[layer.node.output][1:]}
     return axes | {(name, layout.axis): layout.units for name, layout in flow.layouts.items()}
 
 
