@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import hashlib
+import math
 import re
 from html.parser import HTMLParser
 
@@ -123,6 +124,14 @@ def test_sections_without_facts_are_left_out():
     assert outline.seen.count("svg") == 2
     assert "Over training" not in words
     assert "None: every channel" in words
+
+
+def test_what_is_no_number_is_a_dash():
+    made = sample_report()
+    tensor = dataclasses.replace(made.tensors[0], density=math.nan)
+    words = Outline(render(dataclasses.replace(made, tensors=(tensor,)))).words
+    assert "-" in words
+    assert not any("nan" in word for word in words)
 
 
 def test_a_model_of_60_pruned_tensors_is_shown_whole():

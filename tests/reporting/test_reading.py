@@ -111,10 +111,9 @@ def test_a_file_that_is_missing_or_endless_is_no_report(tmp_path):
         Report.load(tmp_path / "long.json")
 
 
-VALUES = (
-    0, -1, 1, 0.5, -0.5, 1e100, -1e100, 1e-300, 5e-324, 2**62, None, True, "", "x", HOSTILE, "prune", "fraction", "1",
-    "pruned", [], {}, [1], {"density": 0.5}, [0.5, 0.5],
-)  # fmt: skip
+NUMBERS = (0, 1, -1, 0.5, -0.5, 1e100, -1e100, 1e-300, 5e-324, 2**62, None)
+TEXTS = ("", "x", HOSTILE, "prune", "fraction", "1", "pruned", "accuracy")
+OTHERS = (True, [], {}, [1], {"density": 0.5}, [0.5, 0.5], {"density": [0.5, None]})
 
 
 def places(data, path=()):
@@ -148,14 +147,16 @@ def test_damaged_twins_are_refused_or_shown(seed):
 
 
 def replace_somewhere(data, random_):
-    """Replace, remove or double one value, in place."""
+    """Replace, remove or double one value, in place; mostly by a value of its own kind, which passes more doors."""
     *way, last = random_.choice(list(places(data))[1:])
     for key in way:
         data = data[key]
-    kind = random_.random()
-    if kind < 0.8:
-        data[last] = random_.choice(VALUES)
+    old, kind = data[last], random_.random()
+    if kind < 0.7 and isinstance(old, (int, float, str)):
+        data[last] = random_.choice(TEXTS if isinstance(old, str) else NUMBERS)
+    elif kind < 0.8:
+        data[last] = random_.choice(NUMBERS + TEXTS + OTHERS)
     elif kind < 0.9:
         del data[last]
     elif isinstance(data, list):
-        data.insert(last, data[last])
+        data.insert(last, old)

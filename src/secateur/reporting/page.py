@@ -11,7 +11,7 @@ from markupsafe import Markup
 from secateur.ir.describe import TensorRow
 from secateur.reporting.charts.histogram import histogram_chart
 from secateur.reporting.charts.sizes import bytes_chart, file_chart
-from secateur.reporting.course import Picture, course, tensor_charts
+from secateur.reporting.course import Picture, cell, course, tensor_charts
 from secateur.reporting.facts import Facts
 from secateur.reporting.layers import FATES, LayerRow
 from secateur.reporting.measurement import UNITS
@@ -57,7 +57,7 @@ def render(facts: Facts) -> str:
         file_chart=_whole_file(facts),
         bytes_chart=_bytes(facts),
         bars=min(MOST_BARS, len(facts.tensors)),
-        percent=UNITS["fraction"],
+        percent=lambda value: cell(value, UNITS["fraction"]),
         count=UNITS["weights"],
         short=short,
         brief=brief,
