@@ -2,6 +2,7 @@
 nothing, say nothing on the console, fit a telephone and can be read in the dark."""
 
 import re
+import time
 
 import pytest
 from browser import CHROMIUM, DRIVER, MISSING, Browser
@@ -259,14 +260,22 @@ def test_whoever_listens_hears_a_planted_fault(browser, pages, what):
     browser.open(pages["sample"])
     assert complaints(browser) == []
     browser.run(f"{script}; return 0")
-    browser.run("return 0")
-    assert any(words in line for line in complaints(browser))
+    assert heard(browser, words)
+
+
+def heard(browser, words):
+    """Whether a complaint with these words arrives: what runs after the script, or over the network, takes its time."""
+    for _ in range(200):
+        if any(words in line for line in complaints(browser)):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_a_page_that_reaches_out_is_noticed(browser, tmp_path):
     (tmp_path / "page.html").write_text("<img src='http://example.invalid/a.png'><a href='#x'>x</a>")
     browser.open(tmp_path / "page.html")
-    assert any("example.invalid" in line for line in complaints(browser))
+    assert heard(browser, "example.invalid")
 
 
 @pytest.mark.parametrize(
