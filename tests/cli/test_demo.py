@@ -9,6 +9,7 @@ import torch
 from secateur.cli import demo as verb
 from secateur.cli import demo_line
 from secateur.ir.artifact import Artifact
+from secateur.reporting.report import Report
 from secateur.train.fit import Step
 
 
@@ -25,7 +26,7 @@ def trained(monkeypatch, demo_result):
     return asked
 
 
-def test_one_table_and_two_files(secateur, trained, demo_result, tmp_path):
+def test_one_table_and_three_files(secateur, trained, demo_result, tmp_path):
     ran = secateur("demo", "-o", tmp_path / "new", "--seed", "5")
     assert ran.status == 0
     lines = ran.out.splitlines()
@@ -38,7 +39,10 @@ def test_one_table_and_two_files(secateur, trained, demo_result, tmp_path):
     assert "three minutes" in ran.err
     assert Artifact.load(tmp_path / "new" / "demo.secat") == demo_result.packed
     assert "seed 5" in (tmp_path / "new" / "report.html").read_text()
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["demo.secat", "report.html"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "demo.secat", "report.html", "report.json",
+    ]  # fmt: skip
+    assert Report.load(tmp_path / "new" / "report.json").to_html() == (tmp_path / "new" / "report.html").read_text()
 
 
 def test_json_alone(secateur, trained, tmp_path):

@@ -19,13 +19,13 @@ from secateur.reporting.progress import duration, progress_on
 if TYPE_CHECKING:
     from secateur.cli.demo_line import DemoResult, Recipe
 
-ARTIFACT, REPORT = "demo.secat", "report.html"
+ARTIFACT, REPORT, TWIN = FILES = ("demo.secat", "report.html", "report.json")
 TOLERANCE = 1e-4
 """Largest difference of the artifact from torch, as a fraction of the largest output: float32 sums in another order."""
 
 
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for demo.secat and report.html.")] = Path(),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for demo.secat and its report.")] = Path(),
     fast: Annotated[bool, typer.Option("--fast", help="Train for a few epochs only: under 40 seconds.")] = False,
     density: Annotated[float, typer.Option(help="Fraction of the weights that stays.")] = 0.03,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and order: equal seeds give equal demo.secat.")] = 0,
@@ -36,15 +36,14 @@ def demo(
     if not 0 < density <= 1:
         raise TargetError(f"--density is a fraction of the weights, 0 < density <= 1, got {density}; 3 % is 0.03")
     folder = output_folder(output)
-    artifact, page = folder / ARTIFACT, folder / REPORT
-    for path in (artifact, page):
-        check_writable(path)
+    for name in FILES:
+        check_writable(folder / name)
     recipe = _recipe(density, fast=fast)
-    replaced = [str(path) for path in (artifact, page) if path.exists()]
+    replaced = [str(folder / name) for name in FILES if (folder / name).exists()]
     note(
         f"LeNet-5 on 10,000 images of Fashion-MNIST: training, self-pruning to {density:.3g} of its weights, packing "
         f"and verifying; about {'half a minute' if fast else 'three minutes'}. "
-        f"Writes {artifact} and {page}"
+        f"Writes {folder / ARTIFACT}, its report {folder / REPORT} and {TWIN}"
         f"{' (replaces ' + ' and '.join(replaced) + ')' if replaced else ''}."
     )
     start = time.perf_counter()
@@ -58,7 +57,7 @@ def demo(
         f"{len(result.fitted.history)} more. "
         f"Everything together took {duration(time.perf_counter() - start)} on {used}, seed {seed}."
     )
-    _finish(result, took, artifact, page, as_json=as_json)
+    _finish(result, took, folder, as_json=as_json)
 
 
 def _recipe(density: float, *, fast: bool) -> Recipe:
@@ -85,22 +84,24 @@ def _train(recipe: Recipe, *, seed: int, threads: int) -> DemoResult:
         return run_line(task, test, recipe, watcher(progress))
 
 
-def _finish(result: DemoResult, took: str, artifact: Path, page: Path, *, as_json: bool) -> None:
+def _finish(result: DemoResult, took: str, folder: Path, *, as_json: bool) -> None:
     from secateur.cli.demo_report import demo_report, summary, verified
+    from secateur.reporting.saving import written
 
     made = demo_report(result, took)
-    write_file(artifact, result.packed.to_bytes())
-    write_file(page, made.to_html().encode())
+    write_file(folder / ARTIFACT, result.packed.to_bytes())
+    for name in (REPORT, TWIN):
+        write_file(folder / name, written(made, name))
     rows = [(c.before.name, str(c.before), str(c.after), str(c), _how(c.before.how, c.after.how)) for c in made.summary]
     table = text_table(("measured", "before", "after", "change", "how"), rows, right=("before", "after", "change"))
-    text = f"{table}\n\nverified: {verified(result)}\n{took}\nwrote {artifact} and {page}"
+    text = f"{table}\n\nverified: {verified(result)}\n{took}\nwrote {folder / ARTIFACT}, {REPORT} and {TWIN}"
     data: dict[str, Any] = {
         "summary": [dataclasses.asdict(change) for change in summary(result)],
         "verified": dataclasses.asdict(result.check),
         "validation_soft": result.fitted.score_soft,
         "validation_hard": result.fitted.score_hard,
         "environment": made.environment,
-        "files": [artifact, page],
+        "files": [folder / name for name in FILES],
     }
     show_result(text, data, as_json=as_json)
     if result.check.relative_difference > TOLERANCE:
