@@ -31,7 +31,7 @@ import minilm
 import secateur as sct
 from record import record
 from secateur.nn.transform import transforms_of
-from secateur.train.fit import cosine, set_rate
+from secateur.train.schedule import cosine, set_rate
 
 DENSITY = 0.5
 LONGEST_TOKENS, BATCH, SORTED_BATCHES = 64, 32, 16

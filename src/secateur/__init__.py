@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from secateur.bridge.accelerate import accelerate as accelerate
     from secateur.bridge.acceleration import Acceleration as Acceleration
     from secateur.bridge.fast_conv2d import FastConv2d as FastConv2d
+    from secateur.compression.compress import compress as compress
+    from secateur.compression.options import Options as Options
+    from secateur.compression.result import Compression as Compression
     from secateur.errors import AlgorithmError as AlgorithmError
     from secateur.errors import ArtifactError as ArtifactError
     from secateur.errors import DataError as DataError
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from secateur.errors import SecateurError as SecateurError
     from secateur.errors import SecateurWarning as SecateurWarning
     from secateur.errors import TargetError as TargetError
+    from secateur.errors import TrainingError as TrainingError
     from secateur.ir.artifact import Artifact as Artifact
     from secateur.ir.execute import interpret as interpret
     from secateur.ir.plan import Plan as Plan
@@ -54,10 +58,11 @@ if TYPE_CHECKING:
     from secateur.reporting.report import report as report
     from secateur.reporting.weight_histogram import WeightHistogram as WeightHistogram
     from secateur.train.budget import Budget as Budget
-    from secateur.train.fit import Schedule as Schedule
+    from secateur.train.distillation import Distillation as Distillation
     from secateur.train.fit import fit as fit
     from secateur.train.one_shot import OneShot as OneShot
     from secateur.train.one_shot import one_shot_ as one_shot_
+    from secateur.train.schedule import Schedule as Schedule
     from secateur.train.task import Task as Task
     from secateur.train.task import accuracy as accuracy
     from secateur.train.task import score as score
@@ -66,6 +71,9 @@ PUBLIC = {
     "Acceleration": "secateur.bridge.acceleration",
     "FastConv2d": "secateur.bridge.fast_conv2d",
     "accelerate": "secateur.bridge.accelerate",
+    "Compression": "secateur.compression.result",
+    "Options": "secateur.compression.options",
+    "compress": "secateur.compression.compress",
     "AlgorithmError": "secateur.errors",
     "ArtifactError": "secateur.errors",
     "DataError": "secateur.errors",
@@ -98,7 +106,9 @@ PUBLIC = {
     "Report": "secateur.reporting.report",
     "report": "secateur.reporting.report",
     "Budget": "secateur.train.budget",
-    "Schedule": "secateur.train.fit",
+    "TrainingError": "secateur.errors",
+    "Distillation": "secateur.train.distillation",
+    "Schedule": "secateur.train.schedule",
     "fit": "secateur.train.fit",
     "OneShot": "secateur.train.one_shot",
     "one_shot_": "secateur.train.one_shot",

@@ -13,6 +13,10 @@ class TargetError(SecateurError):
     """A target is impossible, contradictory, or was missed."""
 
 
+class TrainingError(SecateurError):
+    """Training cannot go on: a loss that is no number, data that is not there, a state that cannot be kept."""
+
+
 class GraphError(SecateurError):
     """A graph breaks a rule of the intermediate representation, or holds an operation outside the closed list."""
 

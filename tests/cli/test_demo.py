@@ -10,7 +10,7 @@ from secateur.cli import demo as verb
 from secateur.cli import demo_line
 from secateur.ir.artifact import Artifact
 from secateur.reporting.report import Report
-from secateur.train.fit import Step
+from secateur.train.record import Step
 
 
 @pytest.fixture

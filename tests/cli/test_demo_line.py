@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from secateur.reporting.facts import Epoch
-from secateur.train.fit import Record, Step
+from secateur.train.record import Record, Step
 
 
 def test_target_and_verification(demo_result):

@@ -24,7 +24,7 @@ def test_help_lists_every_verb_in_one_line_each(secateur):
     ran = secateur("--help")
     assert ran.status == 0
     verbs = [info.callback.__name__ for info in app.registered_commands]
-    assert verbs == ["demo", "plan", "pack", "show", "run", "check", "report", "conv"]
+    assert verbs == ["demo", "plan", "compress", "pack", "show", "run", "check", "report", "conv"]
     assert all(verb in ran.out for verb in verbs)
     assert "Exit status" in ran.out
 

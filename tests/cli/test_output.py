@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from secateur.cli.output import check_writable, note, output_folder, show_result, write_file
+from secateur.cli.output import check_writable, note, show_result, write_file
 from secateur.errors import DataError
+from secateur.ir.storage import output_folder
 
 
 def test_json_holds_what_json_can_hold(capsys):

@@ -1,16 +1,21 @@
 """train.fit: the reference loop reaches its target on a learnable toy problem, and stops on NaN."""
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from prepared import prepared
-from secateur.errors import TargetError
+from prepared import prepared, small_net
+from secateur.errors import TrainingError
 from secateur.ir.target import Target
+from secateur.nn.harden import Hardening
 from secateur.nn.transform import transforms_of
-from secateur.train.fit import Record, Schedule, Step, fit, threshold_rate
+from secateur.train.distillation import Distillation
+from secateur.train.fit import fit
+from secateur.train.record import Record, Step
+from secateur.train.schedule import Schedule
 from secateur.train.task import Task, accuracy, score
 
 
@@ -51,7 +56,7 @@ def test_the_same_seed_gives_the_same_run():
 def test_a_nan_loss_stops_and_names_the_step():
     task = bright_quadrant_task(prepared())
     poisoned = Task(task.model, task.example, task.train, task.val, lambda y, t: task.loss(y, t) * math.nan, accuracy)
-    with pytest.raises(TargetError, match="prune, epoch 0, step 0"):
+    with pytest.raises(TrainingError, match="prune, epoch 0, step 0"):
         fit(poisoned, Target(density=0.2), schedule=SCHEDULE)
 
 
@@ -65,12 +70,6 @@ def test_score_is_weighted_by_batch_size_and_restores_the_mode():
     assert model.training
 
 
-def test_few_steps_get_a_faster_threshold_and_many_the_measured_rate():
-    assert threshold_rate(8600) == 0.01
-    assert threshold_rate(440) == pytest.approx(11 / 440)
-    assert threshold_rate(1) == 0.1
-
-
 def test_a_short_run_reaches_its_target_with_the_rate_left_alone():
     task = bright_quadrant_task(prepared())
     fitted = fit(task, Target(density=0.15), schedule=Schedule(prune_epochs=24, finetune_epochs=6, lr=5e-3))
@@ -78,3 +77,37 @@ def test_a_short_run_reaches_its_target_with_the_rate_left_alone():
     weights = {"0.weight": 36, "4.weight": 576, "6.weight": 48}
     assert sum(soft[name] * size for name, size in weights.items()) / 660 == pytest.approx(0.15, rel=0.2)
     assert score(task) > 0.9
+
+
+def test_hardening_is_told_and_terms_are_recorded():
+    events = []
+    task = bright_quadrant_task(prepared())
+    fitted = fit(task, Target(density=0.2), schedule=Schedule(2, 1), watch=events.append)
+    assert [event for event in events if isinstance(event, Hardening)] == [fitted.hardening]
+    pruning, tuning = fitted.history[0], fitted.history[-1]
+    assert set(pruning.terms) == {"task", "budget"}
+    assert pruning.terms["task"] == pruning.loss
+    cost, reference = pruning.costs["density"]
+    assert 0.2 < reference < 1
+    assert 0 < cost <= 1
+    assert (set(tuning.terms), tuning.costs) == ({"task"}, {})
+
+
+def test_distilling_needs_a_teacher_and_uses_it():
+    task = bright_quadrant_task(prepared())
+    distilled = Schedule(1, 0, distill=Distillation(1.0, match="outputs"))
+    with pytest.raises(TrainingError, match="teacher"):
+        fit(task, Target(density=0.2), schedule=distilled)
+    teacher = small_net()
+    before = copy.deepcopy(teacher.state_dict())
+    fitted = fit(task, Target(density=0.2), schedule=distilled, teacher=teacher)
+    assert fitted.history[0].terms["distillation"] > 0
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_the_average_is_what_is_left():
+    plain, averaged = (bright_quadrant_task(prepared()) for _ in range(2))
+    fit(plain, Target(density=0.2), schedule=Schedule(2, 0))
+    fit(averaged, Target(density=0.2), schedule=Schedule(2, 0, average=0.99))
+    originals = [transforms_of(task.model)[0].original for task in (plain, averaged)]
+    assert not torch.equal(*originals)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.cli.exits import CHECK_FAILED
-from secateur.cli.output import AsJSON, check_writable, note, output_folder, show_result, write_file
+from secateur.cli.output import AsJSON, check_writable, note, show_result, write_file
 from secateur.errors import TargetError
+from secateur.ir.storage import output_folder
 from secateur.ir.text_table import text_table
 from secateur.reporting.progress import duration, progress_on
 
@@ -62,7 +63,7 @@ def demo(
 
 def _recipe(density: float, *, fast: bool) -> Recipe:
     from secateur.cli.demo_line import Recipe
-    from secateur.train.fit import Schedule
+    from secateur.train.schedule import Schedule
 
     if fast:
         # Fewer steps to a threshold's place need longer ones.
@@ -76,7 +77,7 @@ def _train(recipe: Recipe, *, seed: int, threads: int) -> DemoResult:
     from secateur.cli.demo_data import load_demo_data
     from secateur.cli.demo_line import run_line
     from secateur.cli.demo_network import build
-    from secateur.cli.watching import watcher
+    from secateur.compression.watching import watcher
 
     torch.set_num_threads(threads)
     task, test = build(load_demo_data(), seed)

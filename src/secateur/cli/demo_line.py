@@ -17,13 +17,16 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.plan import Plan, Prune
 from secateur.ir.target import Target
 from secateur.nn.check import Check, check
+from secateur.nn.harden import Hardening
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.restore import restore_
 from secateur.nn.transform import transforms_of
 from secateur.reporting.facts import Epoch
-from secateur.train.fit import Fitted, Record, Schedule, Step, cosine, fit, set_rate, train_step
+from secateur.train.fit import fit, train_step
+from secateur.train.record import Fitted, Record, Step
+from secateur.train.schedule import Schedule, cosine, set_rate
 from secateur.train.task import Task, score
 
 DENSE = "dense"
@@ -63,7 +66,7 @@ class DemoResult:
     accuracy_packed: float
 
 
-Watch = Callable[[Step | Record | Epoch], None]
+Watch = Callable[[Step | Record | Epoch | Hardening], None]
 
 
 def run_line(task: Task, test: Images, recipe: Recipe, watch: Watch) -> DemoResult:
@@ -74,9 +77,9 @@ def run_line(task: Task, test: Images, recipe: Recipe, watch: Watch) -> DemoResu
     prepare_(task.model, rows)
     trained, pruned = _originals(task.model), {}
 
-    def remember(event: Step | Record) -> None:
-        # The last look at the weights before hardening: afterwards those that stay are trained on.
-        if isinstance(event, Record) and event.phase == "prune":
+    def remember(event: Step | Record | Hardening) -> None:
+        # Right after hardening the weights are still those of self-pruning; then those that stay are trained on.
+        if isinstance(event, Hardening):
             pruned.update(_originals(task.model))
         watch(event)
 
@@ -105,7 +108,7 @@ def train_dense(task: Task, recipe: Recipe, watch: Watch) -> list[Epoch]:
         mean = 0.0
         for index, batch in enumerate(task.train):
             set_rate(optimizer, recipe.lr * cosine(done / total))
-            loss = train_step(task, batch, optimizer)
+            loss = train_step(task, batch, optimizer)["task"]
             mean += (loss - mean) / (index + 1)
             done += 1
             watch(Step(DENSE, done, total, loss))

@@ -8,6 +8,7 @@ import typer
 
 from secateur import __version__
 from secateur.cli.check import check
+from secateur.cli.compress import compress
 from secateur.cli.conv import conv
 from secateur.cli.demo import demo
 from secateur.cli.exits import Verbs
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="Cut what a neural network does not need, and keep what it knows.",
     epilog="Exit status: 0 done, 1 a check failed, 2 wrong usage or input.",
 )
-for verb in (demo, plan, pack, show, run, check, report, conv):
+for verb in (demo, plan, compress, pack, show, run, check, report, conv):
     app.command()(verb)
 
 

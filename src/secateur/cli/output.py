@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ import typer
 
 from secateur.cli.exits import printable
 from secateur.errors import DataError
-from secateur.ir.storage import write_whole
+from secateur.ir.storage import check_folder, write_whole
 
 AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
 
@@ -34,17 +33,7 @@ def check_writable(path: Path) -> None:
     """DataError where no file could be written under `path`: to be asked before long work, not after it."""
     if path.exists() and not path.is_file():
         raise DataError(f"cannot write {path}: it is there and is no ordinary file; choose another name with -o")
-    _check_folder(path.parent)
-
-
-def output_folder(path: Path) -> Path:
-    """The folder, made where it is missing; DataError unless files can be written into it."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make the folder {path}: {error.strerror}; choose another one with -o") from None
-    _check_folder(path)
-    return path
+    check_folder(path.parent)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -54,14 +43,6 @@ def write_file(path: Path, data: bytes) -> None:
     write_whole(path, data)
     if replaced:
         note(f"{path} was there and has been replaced")
-
-
-def _check_folder(folder: Path) -> None:
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise DataError(f"cannot write into {folder}: {error.strerror}; choose another place with -o") from None
 
 
 def _plain(data: Any) -> Any:

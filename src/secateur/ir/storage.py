@@ -1,12 +1,13 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders that take them."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
-from secateur.errors import ArtifactError
+from secateur.errors import ArtifactError, DataError
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
@@ -30,3 +31,22 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         raise ArtifactError(
             f"cannot write {path}: {error.strerror or error}; nothing was changed, choose another place or make room"
         ) from error
+
+
+def output_folder(path: Path) -> Path:
+    """The folder, made where it is missing; DataError unless files can be written into it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot make the folder {path}: {error.strerror}; choose another one with -o") from None
+    check_folder(path)
+    return path
+
+
+def check_folder(folder: Path) -> None:
+    """DataError unless files can be written into the folder: to be asked before long work, not after it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DataError(f"cannot write into {folder}: {error.strerror}; choose another place with -o") from None

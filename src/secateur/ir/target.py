@@ -18,18 +18,23 @@ class Target:
                   <= 1
     macs          multiply-accumulates for one example that touch a non-zero weight: upper limit
     packed_bytes  size of the whole artifact file in bytes, with values stored as `values`: upper limit
+    max_drop      largest loss of the task's metric on validation data, in the metric's own unit; only `compress` can
+                  hold it, which has the data: `Budget` and `harden_` look at the wishes above
     values        "float32" or "float16": how `pack` will store the numbers that packed_bytes counts
     """
 
     density: float | None = None
     macs: int | None = None
     packed_bytes: int | None = None
+    max_drop: float | None = None
     values: str = "float32"
 
     def __post_init__(self) -> None:
         wishes = self.wishes()
-        if not wishes:
+        if not wishes and self.max_drop is None:
             raise TargetError("a Target needs at least one of density, macs, packed_bytes: Target(density=0.1)")
+        if self.max_drop is not None and not (math.isfinite(self.max_drop) and self.max_drop >= 0):
+            raise TargetError(f"max_drop is a loss of the metric, 0 or more, got {self.max_drop}; one point is 0.01")
         for name, value in wishes.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
                 raise TargetError(f"Target({name}={value!r}) must be a positive finite number")
@@ -44,9 +49,14 @@ class Target:
             raise TargetError(f"values must be one of {', '.join(VALUE_BITS)}, got {self.values!r}")
 
     def wishes(self) -> dict[str, float]:
-        """The wishes that are set, by name."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "values"}
+        """The wishes for the network itself that are set, by name."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("values", "max_drop")}
         return {name: value for name, value in named.items() if value is not None}
+
+    def refuse_without_size(self) -> None:
+        """TargetError where nothing but max_drop is wished for."""
+        if not self.wishes():
+            raise TargetError("max_drop says nothing of size: compress(task, target) finds the sparsest network for it")
 
     @property
     def value_bits(self) -> int:

@@ -87,6 +87,8 @@ def masks_by_score(
 ) -> tuple[list[Tensor], float]:
     """The mask of every site that keeps the largest scores of all sites and meets the target, and the smallest score
     that stays. Without a target every score above 1 stays. structure: as in `harden_`."""
+    if target is not None:
+        target.refuse_without_size()
     choice = _Choice(sites, scores, structure)
     keep = int((choice.flat > 1).sum()) if target is None else _largest_within(model, sites, target, choice.masks)
     return choice.masks(keep), float(choice.flat[choice.order[keep - 1]]) if keep else math.inf

@@ -40,6 +40,7 @@ class Budget:
             raise PlanError("this model is not prepared: call prepare_(model, plan) first")
         if steps < 1:
             raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
+        target.refuse_without_size()
         if target.macs is not None and not any(site.transform.row.reuse for site in self._sites):
             raise TargetError(
                 "no tensor of this plan has a known number of multiply-accumulates, so a macs target has no effect"

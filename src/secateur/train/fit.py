@@ -8,160 +8,142 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from secateur.errors import TargetError
+from secateur.errors import TrainingError
 from secateur.ir.target import Target
-from secateur.nn.groups import THRESHOLD_LR, param_groups
 from secateur.nn.harden import Hardening, harden_
 from secateur.nn.transform import transforms_of
 from secateur.train.budget import Budget
+from secateur.train.distillation import Lesson
+from secateur.train.loop_state import Keeper, LoopState
+from secateur.train.not_finite import blame
+from secateur.train.record import Fitted, Record, Step
+from secateur.train.schedule import MEASURED, Schedule, cosine, set_rate
 from secateur.train.task import Task, score
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
-
-    lr            peak of the weights' rate, for both phases; a cosine brings it to 0 in each
-    threshold_lr  constant rate of the thresholds; None: 1e-2, or more where there are few steps to move them in
-    """
-
-    prune_epochs: int = 20
-    finetune_epochs: int = 10
-    lr: float = 1e-3
-    threshold_lr: float | None = None
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True)
-class Record:
-    """The state after an epoch: mean loss of the task over it, score on validation data, and by tensor the expected
-    density and the threshold in units of the weight."""
-
-    phase: str
-    epoch: int
-    loss: float
-    score: float
-    density: dict[str, float]
-    thresholds: dict[str, float]
-    multipliers: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Step:
-    """Progress inside a phase, for whoever shows it."""
-
-    phase: str
-    done: int
-    total: int
-    loss: float
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What `fit` did: one record an epoch, the hardening, and the score right before and right after it."""
-
-    history: tuple[Record, ...]
-    hardening: Hardening
-    score_soft: float
-    score_hard: float
+Watch = Callable[[Step | Record | Hardening], None]
 
 
 def fit(
     task: Task,
     target: Target,
     *,
-    schedule: Schedule = Schedule(),
-    watch: Callable[[Step | Record], None] = lambda _: None,
+    schedule: Schedule = MEASURED,
+    watch: Watch = lambda _: None,
+    keeper: Keeper | None = None,
+    teacher: nn.Module | None = None,
 ) -> Fitted:
     """Self-prune a task's prepared model to a target, in place; afterwards it is hard and fine-tuned.
 
-    watch sees every step and, after every epoch, a record with the score on the validation batches.
+    watch    sees every step, after every epoch a record with the score on the validation batches, and the hardening
+    keeper   where the state is kept; a run that was interrupted goes on from what it holds, exactly
+    teacher  the model whose outputs `schedule.distill` matches, usually the dense one; it stays as it is
+
+    TrainingError for a loss that is no number, with the layer that was first.
     """
-    history: list[Record] = []
-    model = task.model
-    steps = max(1, schedule.prune_epochs * len(task.train))
+    lesson = _lesson(schedule, teacher)
+    task.model.train()
+    run = LoopState(task, target, schedule, keeper)
+    if run.phase == "prune":
+        _epochs(run, watch, lesson, run.budget)
+        run.settle_()
+        run.score_soft = run.history[-1].score if run.history else score(task)
+        run.hardening = harden_(task.model, target)
+        run.score_hard = score(task)
+        watch(run.hardening)
+        run.enter("finetune")
+    if run.phase == "finetune":
+        _epochs(run, watch, lesson, None)
+        run.settle_()
+        run.enter("done")
+    assert run.hardening is not None
+    return Fitted(tuple(run.history), run.hardening, run.score_soft, run.score_hard)
 
-    def run(phase: str, epochs: int, budget: Budget | None) -> None:
-        optimizer = _adam(model, schedule, steps)
-        total = epochs * len(task.train)
-        for epoch in range(epochs):
-            mean = 0.0
-            for index, batch in enumerate(task.train):
-                done = epoch * len(task.train) + index
-                set_rate(optimizer, schedule.lr * cosine(done / total))
-                value = train_step(task, batch, optimizer, budget)
-                if not math.isfinite(value):
-                    raise TargetError(f"the loss became {value} in {phase}, epoch {epoch}, step {done}: lower the rate")
-                mean += (value - mean) / (index + 1)
-                watch(Step(phase, done + 1, total, value))
-            record = _record(task, phase, epoch, mean, budget)
-            history.append(record)
+
+def _epochs(run: LoopState, watch: Watch, lesson: Lesson | None, budget: Budget | None) -> None:
+    """What is left of a phase."""
+    task, schedule = run.task, run.schedule
+    epochs = schedule.epochs(run.phase)
+    total = epochs * len(task.train)
+    while run.epoch < epochs:
+        for batch in run.batches():
+            done = run.epoch * len(task.train) + run.step
+            set_rate(run.optimizer, schedule.lr * cosine(done / total))
+            terms = train_step(task, batch, run.optimizer, budget=budget, lesson=lesson, where=run.where())
+            run.step_done(terms)
+            watch(Step(run.phase, done + 1, total, terms["task"]))
+            run.keep()
+        run.refuse_not_finite()
+        with run.averaged():
+            record = _record(run, budget)
             watch(record)
-
-    model.train()
-    budget = Budget(model, target, steps=steps)
-    run("prune", schedule.prune_epochs, budget)
-    score_soft = history[-1].score if history else score(task)
-    hardening = harden_(model, target)
-    score_hard = score(task)
-    run("finetune", schedule.finetune_epochs, None)
-    return Fitted(tuple(history), hardening, score_soft, score_hard)
+        run.epoch_done(record)
 
 
-def train_step(task: Task, batch: Any, optimizer: torch.optim.Optimizer, budget: Budget | None = None) -> float:
-    """One step of a self-pruning loop; returns the task's loss."""
+def train_step(
+    task: Task,
+    batch: Any,
+    optimizer: torch.optim.Optimizer,
+    *,
+    budget: Budget | None = None,
+    lesson: Lesson | None = None,
+    where: str = "training",
+) -> dict[str, float]:
+    """One step of a loop; returns the terms of its loss: "task", and "distillation" and "budget" where there are such.
+
+    TrainingError instead of a step where the loss is no number; `where` says so there.
+    """
     inputs, labels = batch
-    loss = task.loss(task.model(inputs), labels)
+    outputs = task.model(inputs)
+    loss = task.loss(outputs, labels)
+    terms = {"task": float(loss.detach())}
+    if lesson:
+        taught = lesson.loss(inputs, outputs)
+        terms["distillation"] = float(taught.detach())
+        loss = (1 - lesson.weight) * loss + lesson.weight * taught
+    if budget:
+        pressure = budget()
+        terms["budget"] = float(pressure.detach())
+        loss = loss + pressure
+    if not all(map(math.isfinite, terms.values())):
+        named = ", ".join(f"{name} {value:g}" for name, value in terms.items())
+        raise TrainingError(
+            f"the loss is no number ({named}) in {where}: {blame(task, batch)}. "
+            "Lower the rate (lr), or look at the data and the layer named here"
+        )
     optimizer.zero_grad()
-    (loss + budget() if budget else loss).backward()
+    loss.backward()
     optimizer.step()
     if budget:
         budget.step()
-    return float(loss.detach())
+    return terms
 
 
-def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the rate of everything but the thresholds, whose rate stays constant."""
-    for group in optimizer.param_groups:
-        if group.get("name") != "thresholds":
-            group["lr"] = lr
-
-
-def cosine(fraction: float) -> float:
-    """1 at the start, 0 at the end."""
-    return 0.5 * (1 + math.cos(math.pi * fraction))
-
-
-def threshold_rate(steps: int) -> float:
-    """The thresholds' rate for a pruning phase of so many steps.
-
-    A threshold has to travel some 7 standard deviations, 11 in Adam's steps with room to settle. Slower, it arrives
-    after the target, the multiplier winds up meanwhile, and the density falls through the target (measured).
-    """
-    return min(0.1, max(THRESHOLD_LR, 11 / steps))
-
-
-def _adam(model: nn.Module, schedule: Schedule, steps: int) -> torch.optim.Adam:
-    rate = threshold_rate(steps) if schedule.threshold_lr is None else schedule.threshold_lr
-    groups = param_groups(model, weight_decay=schedule.weight_decay, threshold_lr=rate)
-    return torch.optim.Adam(groups, lr=schedule.lr, fused=True)
+def _lesson(schedule: Schedule, teacher: nn.Module | None) -> Lesson | None:
+    if schedule.distill is None:
+        return None
+    if teacher is None:
+        raise TrainingError("schedule.distill needs somebody to learn from: fit(..., teacher=copy of the dense model)")
+    return Lesson(teacher, schedule.distill)
 
 
 @torch.no_grad()
-def _record(task: Task, phase: str, epoch: int, loss: float, budget: Budget | None) -> Record:
-    sites = transforms_of(task.model)
+def _record(run: LoopState, budget: Budget | None) -> Record:
+    sites = transforms_of(run.task.model)
+    costs = {name: float(cost) for name, cost in budget.costs().items()} if budget else {}
+    references = budget.references() if budget else {}
     return Record(
-        phase,
-        epoch,
-        loss,
-        score(task),
+        run.phase,
+        run.epoch,
+        run.terms["task"],
+        score(run.task),
         density={site.name: float(site.count()) / site.original.numel() for site in sites},
         thresholds={site.name: float(site.transform.prune.alpha().mean()) for site in sites},
         multipliers=dict(budget.multipliers) if budget else {},
+        costs={name: (cost, references[name]) for name, cost in costs.items()},
+        terms=dict(run.terms),
     )

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from secateur.nn.harden import Hardening
 from secateur.reporting.facts import Epoch
 from secateur.reporting.progress import Progress
-from secateur.train.fit import Record, Step
+from secateur.train.record import Record, Step
 
 PHASES = {"dense": "train dense", "prune": "self-prune", "finetune": "fine-tune"}
 """Phase of a loop -> what a person reads."""
 
 
-def watcher(progress: Progress) -> Callable[[Step | Record | Epoch], None]:
+def watcher(progress: Progress) -> Callable[[Step | Record | Epoch | Hardening], None]:
     """A `watch` for `fit`: every step moves the bar, every epoch renews what stands beside it."""
     told = ""
 
-    def watch(event: Step | Record | Epoch) -> None:
+    def watch(event: Step | Record | Epoch | Hardening) -> None:
         nonlocal told
         if isinstance(event, Step):
             detail = f"loss {event.loss:.3f}{told}"
             progress.advance(PHASES.get(event.phase, event.phase), event.done, event.total, detail)
-        else:
+        elif isinstance(event, (Record, Epoch)):
             told = f", on validation {event.score:.4g}"
 
     return watch

@@ -1,8 +1,8 @@
 """Events of a loop reach the progress display in words a person reads."""
 
-from secateur.cli.watching import watcher
+from secateur.compression.watching import watcher
 from secateur.reporting.facts import Epoch
-from secateur.train.fit import Record, Step
+from secateur.train.record import Record, Step
 
 
 class Told(list):

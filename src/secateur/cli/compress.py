@@ -1,0 +1,134 @@
+"""`secateur compress`: the whole line on a task of a user's, in a run folder that survives interruptions."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secateur.cli.exits import CHECK_FAILED
+from secateur.cli.options import verb
+from secateur.cli.output import note, show_result
+from secateur.errors import PlanError, SecateurWarning
+from secateur.ir.plan import Plan
+from secateur.ir.storage import output_folder
+from secateur.ir.target import Target
+from secateur.reporting.progress import progress_on
+
+if TYPE_CHECKING:
+    from secateur.compression.options import Options
+    from secateur.compression.result import Compression
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Compress a task's model: prune, pack, verify, report. The same command goes on where a run was interrupted."""
+
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="file.py:function or module:function that returns a secateur.Task.")
+    ]
+    output: Annotated[Path, typer.Option("-o", "--output", help="The run's folder.")] = Path("run")
+    density: Annotated[float | None, typer.Option(help="Fraction of the weights that stays, 0.1.")] = None
+    packed_bytes: Annotated[int | None, typer.Option(help="Most bytes of the file.")] = None
+    macs: Annotated[int | None, typer.Option(help="Most multiply-accumulates for one example.")] = None
+    max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric on validation, 0.01.")] = None
+    values: Annotated[str, typer.Option(help="Store numbers as float32 or float16.")] = "float32"
+    plan: Annotated[Path | None, typer.Option(help="What may be cut, plan.json; else all that can be.")] = None
+    epochs: Annotated[int | None, typer.Option(min=0, help="Of self-pruning; else chosen.")] = None
+    finetune_epochs: Annotated[int | None, typer.Option(min=0, help="After hardening; else chosen.")] = None
+    lr: Annotated[float | None, typer.Option(help="Peak rate of the weights, Adam; else tried out.")] = None
+    distill: Annotated[float, typer.Option(help="Share of the dense model's outputs in the loss, 0 to 1.")] = 0.0
+    match: Annotated[str, typer.Option(help="What to distill: logits or outputs.")] = "logits"
+    average: Annotated[float, typer.Option(help="Decay of a moving average of the weights, 0.999; 0: none.")] = 0.0
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 0
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; else torch's choice.")] = None
+    save_seconds: Annotated[float, typer.Option(min=0, help="Between two states inside an epoch.")] = 60.0
+    on_miss: Annotated[str, typer.Option(help="A missed target is an error (exit 1) or only told: warn.")] = "error"
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON, alone on standard output.")] = False
+
+
+def run_compress(asked: Asked) -> None:
+    """See Asked."""
+    target = Target(asked.density, asked.macs, asked.packed_bytes, asked.max_drop, asked.values)
+    output_folder(asked.output)
+    plan = _plan(asked.plan)
+    import torch
+
+    from secateur.compression.compress import compress as compress_task
+    from secateur.train.loading import load_task
+
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    options = _options(asked)
+    task = load_task(asked.task)
+    with progress_on(sys.stderr) as progress, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SecateurWarning)
+        result = compress_task(task, target, out=asked.output, plan=plan, options=options, progress=progress)
+    for warning in caught:
+        if not (issubclass(warning.category, SecateurWarning) and result.missed):
+            note(f"warning: {warning.message}")
+    _tell(result, asked)
+
+
+def _options(asked: Asked) -> Options:
+    from secateur.compression.options import ON_MISS, Options
+    from secateur.errors import TargetError
+    from secateur.train.distillation import Distillation
+
+    if asked.on_miss not in ON_MISS:
+        raise TargetError(f"--on-miss is {' or '.join(ON_MISS)}, not {asked.on_miss!r}")
+    file = Path(asked.task.rpartition(":")[0])
+    return Options(
+        prune_epochs=asked.epochs,
+        finetune_epochs=asked.finetune_epochs,
+        lr=asked.lr,
+        average=asked.average,
+        distill=Distillation(asked.distill, match=asked.match) if asked.distill else None,
+        seed=asked.seed,
+        save_seconds=asked.save_seconds,
+        on_miss="warn",  # told below, with the exit status of a check that failed
+        code=(str(file),) if file.is_file() else (),
+    )
+
+
+def _plan(path: Path | None) -> Plan | None:
+    if path is None:
+        return None
+    try:
+        return Plan.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError(f"cannot read {path}: {error}") from None
+
+
+def _tell(result: Compression, asked: Asked) -> None:
+    from secateur.compression.outcome import checked_in_words
+
+    before, after = result.macs
+    times = result.bytes_before / result.file_bytes
+    schedule = result.schedule
+    lines = [
+        str(result),
+        "",
+        f"score on validation: dense {result.score_dense:.6g}, file {result.score_packed:.6g}, drop {result.drop:.4g}",
+        f"density {result.density:.4g} of the weights in pruned tensors",
+        f"bytes: {result.bytes_before:,} as float32, {result.file_bytes:,} in the file ({times:.1f} times fewer)",
+        f"multiply-accumulates for one example: {before:,} dense, {after:,} on non-zero weights" if before else "",
+        f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}",
+        f"verified: {checked_in_words(result.check)}",
+        *(f"note: {line}" for line in result.notes),
+        f"wrote model.secat, report.html, report.json and result.json into {asked.output}",
+    ]
+    data: dict[str, Any] = {"folder": asked.output, "met": result.met, **json.loads(result.to_json())}
+    show_result("\n".join(line for line in lines if line), data, as_json=asked.as_json)
+    for line in result.missed:
+        note(f"MISSED: {line}")
+    if result.missed and asked.on_miss == "error":
+        raise typer.Exit(CHECK_FAILED)
+
+
+compress = verb(Asked, run_compress)

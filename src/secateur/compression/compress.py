@@ -1,0 +1,146 @@
+"""compress(): the whole line in one call, in a folder where it can be interrupted at any moment and goes on exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from secateur.compression.fingerprint import fingerprint, replays
+from secateur.compression.interrupts import stopping
+from secateur.compression.line import Line, Passed
+from secateur.compression.options import CHOSEN, Options
+from secateur.compression.outcome import outcome, report_on
+from secateur.compression.result import Compression
+from secateur.compression.run_folder import RunFolder, held
+from secateur.compression.suiting import suited_schedule
+from secateur.compression.watching import watcher
+from secateur.compression.within_drop import within_drop
+from secateur.errors import SecateurWarning, TargetError
+from secateur.ir.plan import Plan, Prune
+from secateur.ir.target import Target
+from secateur.nn.planning import plan as make_plan
+from secateur.reporting.progress import Progress
+from secateur.train.distillation import Distillation
+from secateur.train.replay import random_state, set_random_state
+from secateur.train.schedule import Schedule
+from secateur.train.task import Task
+
+ARTIFACT, RESULT, PLAN, SCHEDULE = "model.secat", "result.json", "plan.json", "schedule.json"
+REPORTS = ("report.html", "report.json")
+FINE_TUNED_BYTES = 0.99
+"""Of a limit on bytes, what hardening may use: fine-tuning changes the values that are then coded."""
+SPENT = ("candidate-*.state", "trial-*.state")
+
+
+def compress(
+    task: Task,
+    target: Target,
+    *,
+    out: str | Path,
+    plan: Plan | None = None,
+    options: Options = CHOSEN,
+    progress: Progress | None = None,
+) -> Compression:
+    """Plan, self-prune, harden, fine-tune, pack, check and report; returns what happened to every tensor.
+
+    task      its model is the dense one and stays as it is; decisions look at its validation data alone
+    target    what must hold. With max_drop the run ends with the sparsest network within it
+    out       the run's folder: model.secat, report.html, report.json, result.json. A run that was interrupted goes on
+              there when compress is called again with the same; a complete one is read
+    plan      what may be cut; None: everything that can be
+    progress  told how far the run is
+
+    DataError where the folder cannot be used or belongs to another run, with the differences; TargetError where the
+    target was missed (unless options.on_miss is "warn"); TrainingError where training cannot go on, with the layer.
+    """
+    rows = make_plan(task.model, task.example, prune=Prune()) if plan is None else plan
+    before = random_state()
+    try:
+        with held(out) as folder:
+            settings = options.settings()
+            code = [Path(name) for name in options.code]
+            told = fingerprint(task, rows, target, settings=settings, seed=options.seed, code=code)
+            folder.begin(told)
+            if not replays(told):
+                warnings.warn(NO_REPLAY, SecateurWarning, stacklevel=2)
+            folder.write(PLAN, rows.to_json().encode())
+            result = _finished(folder) or _run(folder, task, target, rows, options, progress)
+    finally:
+        set_random_state(before)
+    if result.missed:
+        line = f"the target was missed: {'; '.join(result.missed)}. The files are in {out}"
+        if options.on_miss == "error":
+            raise TargetError(line)
+        warnings.warn(line, SecateurWarning, stacklevel=2)
+    return result
+
+
+NO_REPLAY = (
+    "the training data does not come in the same order twice from the same seed, so an interrupted run goes on, but "
+    "not exactly: draw all random numbers from torch, numpy or random, or from a torch.Generator that the loader has "
+    "as `generator`"
+)
+
+
+def _run(
+    folder: RunFolder, task: Task, target: Target, plan: Plan, options: Options, progress: Progress | None
+) -> Compression:
+    say: Callable[[str], None] = progress.say if progress else lambda _: None
+    schedule = _schedule(folder, task, target, options)
+    watch = watcher(progress) if progress else lambda _: None
+    with stopping(say) as stop:
+        line = Line(task, plan, folder, stop, watch, target.values, options.save_seconds)
+        within = None
+        if target.max_drop is None:
+            passed = line.train("state", _before_fine_tuning(target), schedule)
+        else:
+            within = within_drop(line, _before_fine_tuning(target), schedule)
+            passed = within.passed
+    data = passed.artifact.to_bytes()
+    result = outcome(line, target, schedule, passed, data)
+    if within:
+        missed = within.missed or result.missed
+        result = dataclasses.replace(result, missed=missed, notes=(*within.notes, *result.notes))
+    _write(folder, line, passed, result, data)
+    return result
+
+
+def _write(folder: RunFolder, line: Line, passed: Passed, result: Compression, data: bytes) -> None:
+    """The files of a complete run, the one that says so last; then what no longer serves goes."""
+    folder.write(ARTIFACT, data)
+    page = report_on(line, passed, result)
+    for name, text in zip(REPORTS, (page.to_html(), page.to_json()), strict=True):
+        folder.write(name, text.encode())
+    folder.write(RESULT, result.to_json().encode())
+    for pattern in SPENT:
+        for path in folder.path.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def _finished(folder: RunFolder) -> Compression | None:
+    """The result of a complete run whose artifact is the one it wrote, else None: the run is then completed again."""
+    path, artifact = folder.path / RESULT, folder.path / ARTIFACT
+    if not (path.exists() and artifact.exists()):
+        return None
+    result = Compression.from_json(path.read_text(encoding="utf-8"))
+    return result if hashlib.sha256(artifact.read_bytes()).hexdigest() == result.sha256 else None
+
+
+def _schedule(folder: RunFolder, task: Task, target: Target, options: Options) -> Schedule:
+    """Chosen once in a run, then read."""
+    told: dict[str, Any] | None = folder.read_json(SCHEDULE)
+    if told is None:
+        told = dataclasses.asdict(suited_schedule(task, target, options))
+        folder.write_json(SCHEDULE, told)
+    distill = Distillation(**told["distill"]) if told["distill"] else None
+    return Schedule(**{**told, "distill": distill})
+
+
+def _before_fine_tuning(target: Target) -> Target:
+    if target.packed_bytes is None:
+        return target
+    return dataclasses.replace(target, packed_bytes=max(1, int(FINE_TUNED_BYTES * target.packed_bytes)))

@@ -1,0 +1,136 @@
+"""One pass of the line inside a run: prepare, fit, pack, judge the packed network. A run can have several."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from secateur.compression.checkpoint import Checkpoints
+from secateur.compression.interrupts import Stop
+from secateur.compression.keeping import FolderKeeper
+from secateur.compression.run_folder import RunFolder
+from secateur.ir.artifact import Artifact
+from secateur.ir.plan import Plan
+from secateur.ir.target import Target
+from secateur.nn.harden import Hardening
+from secateur.nn.pack import pack
+from secateur.nn.prepare import prepare_
+from secateur.nn.restore import restore_
+from secateur.nn.transform import transforms_of
+from secateur.reporting.weight_histogram import WeightHistogram
+from secateur.train.fit import Watch, fit
+from secateur.train.record import Fitted, Record, Step
+from secateur.train.schedule import Schedule
+from secateur.train.task import Task, score
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What one pass gave: the artifact, the torch model restored from it, its score on validation, and how it came."""
+
+    fitted: Fitted
+    artifact: Artifact
+    restored: nn.Module
+    score: float
+    histograms: tuple[WeightHistogram, ...]
+
+
+Seen = Callable[[nn.Module, Record], None]
+
+
+@dataclass(frozen=True)
+class Line:
+    """What all passes of a run share. The task's own model is the dense one and stays as it is."""
+
+    task: Task
+    plan: Plan
+    folder: RunFolder
+    stop: Stop
+    watch: Watch
+    values: str
+    save_seconds: float
+
+    @cached_property
+    def score_dense(self) -> float:
+        """Of the dense model, on the validation data."""
+        return score(self.task)
+
+    def drop(self, found: float) -> float:
+        """How much worse than the dense model a score is, in the metric's unit; negative where it is better."""
+        return self.score_dense - found if self.task.higher_is_better else found - self.score_dense
+
+    def train(
+        self,
+        name: str,
+        target: Target,
+        schedule: Schedule,
+        *,
+        start: Mapping[str, Any] | None = None,
+        seen: Seen | None = None,
+    ) -> Passed:
+        """Fit, or go on fitting, a prepared copy of the model, and pack it.
+
+        name   of the states of this pass in the run's folder
+        start  state dict of a prepared model, where the pass does not start with the dense one
+        seen   is shown the model after every epoch, before its state is kept
+        """
+        model = prepare_(copy.deepcopy(self.task.model), self.plan)
+        if start is not None:
+            model.load_state_dict(start)
+
+        def watch(event: Step | Record | Hardening) -> None:
+            if isinstance(event, Hardening):
+                self._keep_histograms(name, model, event)
+            elif seen and isinstance(event, Record):
+                seen(model, event)
+            self.watch(event)
+
+        instead = f"everything is kept in {self.folder.path}, the same command goes on from there"
+        states = Checkpoints(self.folder.path, name)
+        keeper = FolderKeeper(states, self.stop, every_seconds=self.save_seconds, instead=instead)
+        task = dataclasses.replace(self.task, model=model)
+        fitted = fit(task, target, schedule=schedule, watch=watch, keeper=keeper, teacher=self.task.model)
+        artifact = pack(model, self.task.example, values=self.values)
+        restored = restore_(copy.deepcopy(self.task.model), artifact)
+        return Passed(fitted, artifact, restored, score(self.task, restored), self._histograms(name))
+
+    def _keep_histograms(self, name: str, model: nn.Module, hardening: Hardening) -> None:
+        """Right after hardening the weights are those of self-pruning still; fine-tuning moves the ones that stay."""
+        dense = {row.name: row for row in transforms_of(prepare_(copy.deepcopy(self.task.model), self.plan))}
+        pruned = {row.name: row for row in transforms_of(model)}
+        drawn = []
+        for row in hardening.tensors:
+            series = {
+                "trained, dense": _array(dense[row.name].original),
+                "after self-pruning": _array(pruned[row.name].original),
+            }
+            drawn.append(dataclasses.asdict(WeightHistogram.of(row.name, series, row.threshold * hardening.factor)))
+        self.folder.write_json(_histogram_file(name), {"histograms": drawn})
+
+    def _histograms(self, name: str) -> tuple[WeightHistogram, ...]:
+        told = self.folder.read_json(_histogram_file(name)) or {"histograms": []}
+        return tuple(
+            WeightHistogram(
+                row["name"],
+                tuple(row["edges"]),
+                {label: tuple(counts) for label, counts in row["series"].items()},
+                row["threshold"],
+            )
+            for row in told["histograms"]
+        )
+
+
+def _histogram_file(name: str) -> str:
+    return f"{name}-weights.json"
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().to("cpu", torch.float32).numpy()

@@ -1,0 +1,55 @@
+"""Options of a run, beside what it is to reach: how long, how fast, with which help, and what to do on a miss."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.errors import TargetError
+from secateur.train.distillation import Distillation
+
+ON_MISS = ("error", "warn")
+NOT_OF_THE_RESULT = ("save_seconds", "on_miss", "code")
+"""Options that may change while a run is interrupted."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How `compress` goes about it. Whatever is None is chosen for the task, and the choice is in the result.
+
+    prune_epochs     of self-pruning; finetune_epochs: with exact masks afterwards
+    lr               peak rate of the weights (Adam); threshold_lr: constant rate of the thresholds
+    average          0, or the decay of a moving average of the weights, which is then validated and packed
+    distill          None, or how the dense model's outputs take part in the loss
+    seed             of everything drawn at random during the run
+    save_seconds     between two states inside an epoch, at least; one is kept after every epoch anyway
+    on_miss          "error": TargetError where the target is missed, "warn": a SecateurWarning; the files are there
+                     either way
+    code             paths of further files of code: a run whose code changed does not go on
+    """
+
+    prune_epochs: int | None = None
+    finetune_epochs: int | None = None
+    lr: float | None = None
+    threshold_lr: float | None = None
+    average: float = 0.0
+    distill: Distillation | None = None
+    seed: int = 0
+    save_seconds: float = 60.0
+    on_miss: str = "error"
+    code: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.on_miss not in ON_MISS:
+            raise TargetError(f"on_miss is {' or '.join(ON_MISS)}, not {self.on_miss!r}")
+        if self.seed < 0:
+            raise TargetError(f"seed is 0 or more, got {self.seed}")
+
+    def settings(self) -> dict[str, Any]:
+        """What of them changes the result, as plain data."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in NOT_OF_THE_RESULT}
+
+
+CHOSEN = Options()
+"""Everything chosen for the task."""

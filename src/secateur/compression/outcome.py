@@ -1,0 +1,157 @@
+"""From the packed network to the result: checked against torch and the target, explained, written as a report."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+from secateur.compression.line import Line, Passed
+from secateur.compression.result import Compression
+from secateur.ir.target import Target
+from secateur.nn.check import Check, check
+from secateur.reporting.facts import Training
+from secateur.reporting.layers import PRUNED, LayerRow, layer_rows
+from secateur.reporting.measurement import Change, Measurement
+from secateur.reporting.report import Report, report
+from secateur.train.record import Record
+from secateur.train.schedule import Schedule
+
+POINT = 0.01
+"""A loss beyond this is explained even where no max_drop was asked for: a point of a fraction, 1 % of other scores."""
+TOLERANCE = 1e-4
+"""Largest difference of the file from torch, of the largest output: float32 sums in another order."""
+CHECKED = 64
+"""Examples of the first validation batch that the numpy reference runs."""
+
+
+def outcome(line: Line, target: Target, schedule: Schedule, passed: Passed, data: bytes) -> Compression:
+    """Judge a pass; data: the bytes of its artifact."""
+    hardened = passed.fitted.hardening
+    rows = layer_rows(line.plan, passed.artifact, hardened)
+    checked = _check(line, passed)
+    drop = line.drop(passed.score)
+    missed = [*_missed(target, rows, len(data)), *_beyond(target, drop), *_differs(checked)]
+    return Compression(
+        target=target,
+        schedule=schedule,
+        layers=rows,
+        factor=hardened.factor,
+        score_dense=line.score_dense,
+        score_soft=passed.fitted.score_soft,
+        score_hard=passed.fitted.score_hard,
+        score_packed=passed.score,
+        drop=drop,
+        file_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        check=checked,
+        missed=tuple(missed),
+        notes=(*_why(line, passed, drop), *_weights_only(passed)),
+    )
+
+
+def report_on(line: Line, passed: Passed, result: Compression) -> Report:
+    """The page of a run."""
+    batches = f"mean metric over {len(line.task.val):,} validation batches"
+    before, after = result.macs
+    summary = [
+        _change("score", "1", result.score_dense, result.score_packed, batches, "the same, model.secat in torch"),
+        _change("density", "fraction", 1.0, result.density, "weights in pruned tensors", "non-zeros in the file"),
+        _change("bytes", "bytes", result.bytes_before, result.file_bytes, "parameters as float32", "whole model.secat"),
+        _change("multiply-accumulates", "macs", before, after, "one example", "one example, on non-zero weights"),
+    ]
+    sizes = {row.name: row.size for row in line.plan}
+    training = Training.of(passed.fitted.history, sizes, f"score: {batches}")
+    notes = [
+        *(f"Missed: {line}" for line in result.missed),
+        *result.notes,
+        f"Hardening took the score from {result.score_soft:.6g} to {result.score_hard:.6g}; all learned thresholds "
+        f"were multiplied by {result.factor:.3f}.",
+        checked_in_words(result.check),
+    ]
+    rows = layer_rows(line.plan, passed.artifact, passed.fitted.hardening, passed.histograms)
+    return report(passed.artifact, title="Compressed", summary=summary, training=training, layers=rows, notes=notes)
+
+
+def checked_in_words(found: Check | None) -> str:
+    """What running the file in numpy showed."""
+    if found is None:
+        return "The file holds weights alone; its score is that of the torch model restored from it."
+    return (
+        f"The file run in numpy and the torch model restored from it differ by at most {found.relative_difference:.0e} "
+        f"of the largest output on {found.examples} validation examples, same arg max for {found.agreement:.2%}."
+    )
+
+
+def _check(line: Line, passed: Passed) -> Check | None:
+    if passed.artifact.graph is None:
+        return None
+    inputs: Any = next(iter(line.task.val))[0]
+    return check(passed.artifact, passed.restored, _pytree.tree_map(_first, inputs))
+
+
+def _first(tensor: Tensor) -> Tensor:
+    return tensor[:CHECKED].detach().to("cpu") if isinstance(tensor, torch.Tensor) else tensor
+
+
+def _missed(target: Target, rows: tuple[LayerRow, ...], file_bytes: int) -> list[str]:
+    pruned = [row for row in rows if row.fate == PRUNED]
+    total, kept = sum(row.weights for row in pruned), sum(row.nonzeros for row in pruned)
+    found: dict[str, float] = {
+        "density": kept / total,
+        "macs": sum(row.macs_after for row in pruned),
+        "packed_bytes": file_bytes,
+    }
+    limits = {**target.wishes()}
+    if "density" in limits:
+        limits["density"] = max(1, round(limits["density"] * total)) / total  # exact to the weight
+    return [f"{name} {limit:g}: got {found[name]:g}" for name, limit in limits.items() if found[name] > limit]
+
+
+def _beyond(target: Target, drop: float) -> list[str]:
+    if target.max_drop is None or drop <= target.max_drop:
+        return []
+    return [f"max_drop {target.max_drop:g}: lost {drop:.4g} on validation"]
+
+
+def _differs(found: Check | None) -> list[str]:
+    if found is None or found.relative_difference <= TOLERANCE:
+        return []
+    return [f"the file differs from torch by {found.relative_difference:.1e} of the largest output: please report this"]
+
+
+def _why(line: Line, passed: Passed, drop: float) -> list[str]:
+    """Where a loss of more than a point comes from."""
+    if drop <= POINT * max(1.0, abs(line.score_dense)):
+        return []
+    soft, hard = line.drop(passed.fitted.score_soft), line.drop(passed.fitted.score_hard)
+    told = [
+        f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one point: "
+        f"{soft:.4g} when self-pruning ended, {hard:.4g} right after hardening, {drop:.4g} after fine-tuning"
+    ]
+    if _gaining(line, passed.fitted.history, drop):
+        told.append("fine-tuning was still gaining when it ended: more of its epochs may help")
+    elif soft > drop / 2:
+        told.append(
+            "the loss was there before hardening: this many weights may be too few for this network and data, or the "
+            "epochs of self-pruning too few; ask for a larger density, or a max_drop to find the sparsest within it"
+        )
+    return told
+
+
+def _gaining(line: Line, history: tuple[Record, ...], drop: float) -> bool:
+    scores = [line.drop(record.score) for record in history if record.phase == "finetune"]
+    half = len(scores) // 2
+    return half > 0 and sum(scores[:half]) / half - sum(scores[half:]) / (len(scores) - half) > 0.25 * drop
+
+
+def _weights_only(passed: Passed) -> list[str]:
+    reason = passed.artifact.meta.get("weights_only")
+    return [f"the file holds weights alone and cannot run by itself: {reason}"] if reason else []
+
+
+def _change(name: str, unit: str, before: float, after: float, *how: str) -> Change:
+    return Change(Measurement(name, before, unit, how[0]), Measurement(name, after, unit, how[1]))

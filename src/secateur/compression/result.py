@@ -1,0 +1,120 @@
+"""Compression: what a run did, as one value with a JSON form. Every tensor has its row."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.errors import DataError
+from secateur.ir.target import Target
+from secateur.ir.text_table import text_table
+from secateur.nn.check import Check
+from secateur.reporting.layers import PRUNED, LayerRow
+from secateur.reporting.saving import json_text
+from secateur.train.distillation import Distillation
+from secateur.train.schedule import Schedule
+
+RESULT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Compression:
+    """The result of `compress`.
+
+    layers        one row a tensor: pruned, kept or skipped and why, threshold, non-zeros, bytes before and after
+    factor        common factor that hardening put on all learned thresholds to meet the target
+    score_*       mean metric on the validation data: of the dense model; before hardening (soft) and right after it
+                  (hard); of the network in the file, fine-tuned, restored into torch
+    file_bytes    of model.secat; sha256 is its hash
+    check         the file beside the torch model on one validation batch, run by the numpy reference; None where the
+                  file holds weights alone and cannot run
+    missed        what of the target does not hold, in words; empty where all of it holds
+    notes         what else a user should know, in words
+    """
+
+    target: Target
+    schedule: Schedule
+    layers: tuple[LayerRow, ...]
+    factor: float
+    score_dense: float
+    score_soft: float
+    score_hard: float
+    score_packed: float
+    drop: float
+    file_bytes: int
+    sha256: str
+    check: Check | None
+    missed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether the whole target holds."""
+        return not self.missed
+
+    @property
+    def density(self) -> float:
+        """Fraction of the weights of all pruned tensors that is in the file."""
+        rows = [row for row in self.layers if row.fate == PRUNED]
+        return sum(row.nonzeros for row in rows) / sum(row.weights for row in rows)
+
+    @property
+    def bytes_before(self) -> int:
+        """Of all parameters as float32."""
+        return sum(row.bytes_before for row in self.layers)
+
+    @property
+    def macs(self) -> tuple[int, int]:
+        """Multiply-accumulates for one example before, and after on weights that are not zero, where known."""
+        return sum(row.macs_before for row in self.layers), sum(row.macs_after for row in self.layers)
+
+    def to_json(self) -> str:
+        """Text that `from_json` reads back to an equal Compression; numbers that are not finite are null."""
+        return json_text("secateur_compression", RESULT_VERSION, self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Compression:
+        """The Compression in a JSON text; DataError where there is none."""
+        try:
+            data = json.loads(text)
+            if data.pop("secateur_compression") != RESULT_VERSION:
+                raise DataError("not the result of a run of this version")
+            return _read(data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"not the result of a run: {error}") from None
+
+    def __str__(self) -> str:
+        header = ("tensor", "fate", "why", "threshold", "weights", "kept", "density", "bytes", "in file")
+        return text_table(header, [_row(row) for row in self.layers], right=header[3:])
+
+
+def _row(row: LayerRow) -> tuple[str, ...]:
+    threshold = f"{row.threshold:.3g}" if math.isfinite(row.threshold) else "-"
+    counts = (f"{row.weights:,}", f"{row.nonzeros:,}", f"{100 * row.density:.3g} %")
+    return (row.name, row.fate, row.reason or row.method, threshold, *counts, f"{row.bytes_before:,}",
+            f"{row.bytes_after:,}")  # fmt: skip
+
+
+def _read(data: dict[str, Any]) -> Compression:
+    schedule = data["schedule"]
+    distill = Distillation(**schedule["distill"]) if schedule["distill"] else None
+    layers = [{**row, "shape": tuple(row["shape"]), "threshold": _number(row["threshold"])} for row in data["layers"]]
+    fields = {name: _number(data[name]) for name in data if name.startswith("score_") or name in ("drop", "factor")}
+    return Compression(
+        **{
+            **data,
+            **fields,
+            "target": Target(**data["target"]),
+            "schedule": Schedule(**{**schedule, "distill": distill}),
+            "layers": tuple(LayerRow(**row) for row in layers),
+            "check": Check(**data["check"]) if data["check"] else None,
+            "missed": tuple(data["missed"]),
+            "notes": tuple(data["notes"]),
+        }
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,69 @@
+"""What a training loop tells while it runs, and what it leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from secateur.nn.harden import HardenedTensor, Hardening
+
+
+@dataclass(frozen=True)
+class Record:
+    """The state after an epoch.
+
+    loss         mean loss of the task over the epoch
+    score        mean metric on validation data
+    density      by tensor, expected fraction of weights that stay
+    thresholds   by tensor, in units of the weight
+    multipliers  by wish, of the budget
+    costs        by wish, its expected cost and the reference the budget asks for by now
+    terms        by term of the loss ("task", "budget", "distillation"), its mean over the epoch
+    """
+
+    phase: str
+    epoch: int
+    loss: float
+    score: float
+    density: dict[str, float]
+    thresholds: dict[str, float]
+    multipliers: dict[str, float]
+    costs: dict[str, tuple[float, float]] = field(default_factory=dict)
+    terms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress inside a phase, for whoever shows it."""
+
+    phase: str
+    done: int
+    total: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` did: one record an epoch, the hardening, and the score right before and right after it."""
+
+    history: tuple[Record, ...]
+    hardening: Hardening
+    score_soft: float
+    score_hard: float
+
+
+def record_from(data: Mapping[str, Any]) -> Record:
+    """The Record whose `dataclasses.asdict` this is."""
+    return Record(**{**data, "costs": {name: tuple(pair) for name, pair in data["costs"].items()}})
+
+
+def hardening_from(data: Mapping[str, Any]) -> Hardening:
+    """The Hardening whose `dataclasses.asdict` this is."""
+    return Hardening(data["factor"], tuple(HardenedTensor(**row) for row in data["tensors"]))
+
+
+def plain(value: Record | Hardening) -> dict[str, Any]:
+    """As plain data that `record_from` or `hardening_from` reads back."""
+    return dataclasses.asdict(value)

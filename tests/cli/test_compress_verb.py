@@ -1,0 +1,74 @@
+"""`compress`: a table and files, JSON alone, exit 1 for a missed target, 2 for wrong input, 130 when interrupted."""
+
+import os
+import signal
+
+import pytest
+
+from secateur.compression import compress as compressing
+from secateur.ir.artifact import Artifact
+
+SHORT = ("--epochs", "2", "--finetune-epochs", "1", "--lr", "0.001")
+
+
+def test_a_table_and_files(secateur, task_name, tmp_path):
+    ran = secateur("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", *SHORT)
+    assert ran.status == 0, ran.err
+    assert ran.out.splitlines()[0].split()[:3] == ["tensor", "fate", "why"]
+    assert "Linear.bias has no pruning rule" in ran.out
+    assert "verified: " in ran.out
+    assert "self-prune: 4/4" in ran.err
+    assert Artifact.load(tmp_path / "run" / "model.secat").graph is not None
+    again = secateur("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", *SHORT)
+    assert again.out == ran.out
+    assert "self-prune" not in again.err
+
+
+def test_json_alone(secateur, task_name, tmp_path):
+    data = secateur("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", *SHORT, "--json").json
+    assert data["met"]
+    assert [row["name"] for row in data["layers"]] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+
+
+@pytest.mark.parametrize(("more", "status"), [((), 1), (("--on-miss", "warn"), 0)])
+def test_a_missed_target_is_a_failed_check_or_told(secateur, task_name, tmp_path, more, status):
+    words = ("compress", task_name, "--density", "0.05", "--max-drop", "0", "-o", tmp_path / "run", *SHORT)
+    ran = secateur(*words, *more)
+    assert ran.status == status
+    assert "MISSED: " in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "at least one of density"),
+        (("--density", "2"), "density is a fraction"),
+        (("--density", "0.5", "--on-miss", "never"), "--on-miss is error or warn"),
+        (("--density", "0.5", "--plan", "none.json"), "cannot read none.json"),
+        (("--density", "0.5", "--distill", "2"), "weight of distillation"),
+    ],
+)
+def test_wrong_input_is_told(secateur, task_name, tmp_path, words, told):
+    ran = secateur("compress", task_name, "-o", tmp_path / "run", *words)
+    assert ran.status == 2
+    assert told in ran.err
+
+
+def test_another_target_in_the_same_folder_is_refused(secateur, task_name, tmp_path):
+    assert secateur("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", *SHORT).status == 0
+    ran = secateur("compress", task_name, "--density", "0.4", "-o", tmp_path / "run", *SHORT)
+    assert ran.status == 2
+    assert "target, density: 0.5 then, 0.4 now" in ran.err
+
+
+def test_interrupted_it_says_how_to_go_on(secateur, task_name, tmp_path, monkeypatch):
+    def watcher(progress):
+        return lambda event: os.kill(os.getpid(), signal.SIGINT)
+
+    words = ("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", *SHORT)
+    with monkeypatch.context() as patch:
+        patch.setattr(compressing, "watcher", watcher)
+        ran = secateur(*words)
+    assert ran.status == 130
+    assert f"everything is kept in {tmp_path / 'run'}, the same command goes on from there" in ran.err
+    assert secateur(*words).status == 0

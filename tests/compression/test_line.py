@@ -1,0 +1,40 @@
+"""compression.line: scores are told as a loss in the metric's own direction; histograms survive an interruption."""
+
+import dataclasses
+import json
+
+import pytest
+from tiny_task import tiny_task
+
+from secateur.compression.interrupts import Stop
+from secateur.compression.line import Line
+from secateur.compression.run_folder import RunFolder
+from secateur.ir.plan import Prune
+from secateur.ir.target import Target
+from secateur.nn.planning import plan
+from secateur.train.schedule import Schedule
+
+
+def line(folder, task):
+    rows = plan(task.model, task.example, prune=Prune())
+    return Line(task, rows, RunFolder(folder), Stop(), lambda _: None, "float32", 1000)
+
+
+def test_a_drop_is_a_loss_whichever_way_is_better(tmp_path):
+    task = tiny_task()
+    assert line(tmp_path, task).drop(line(tmp_path, task).score_dense - 0.25) == pytest.approx(0.25)
+    lower = dataclasses.replace(task, higher_is_better=False)
+    assert line(tmp_path, lower).drop(line(tmp_path, lower).score_dense + 0.25) == pytest.approx(0.25)
+
+
+def test_histograms_are_of_the_weights_before_fine_tuning_and_are_read_again(tmp_path):
+    schedule = Schedule(1, 1, seed=0)
+    first = line(tmp_path, tiny_task()).train("state", Target(density=0.5), schedule)
+    again = line(tmp_path, tiny_task()).train("state", Target(density=0.5), schedule)
+    assert again.histograms == first.histograms
+    assert [one.name for one in first.histograms] == ["0.weight", "4.weight", "6.weight"]
+    assert all(sum(counts) == 128 for counts in first.histograms[0].series.values())
+    drawn, row = first.histograms[0], first.fitted.hardening.tensors[0]
+    bins = zip(drawn.series["after self-pruning"], drawn.edges, drawn.edges[1:], strict=False)
+    assert sum(count for count, low, high in bins if min(abs(low), abs(high)) >= drawn.threshold) <= row.nonzeros
+    assert json.loads((tmp_path / "state-weights.json").read_text())["histograms"]

@@ -1,0 +1,17 @@
+"""compression.options: what is refused, and what of them belongs to the result."""
+
+import pytest
+
+from secateur.compression.options import Options
+from secateur.errors import TargetError
+
+
+@pytest.mark.parametrize("wrong", [{"on_miss": "ignore"}, {"seed": -1}])
+def test_what_makes_no_sense_is_refused(wrong):
+    with pytest.raises(TargetError):
+        Options(**wrong)
+
+
+def test_what_may_change_while_a_run_is_interrupted():
+    assert Options(save_seconds=1, on_miss="warn", code=("a",)).settings() == Options().settings()
+    assert Options(seed=1).settings() != Options().settings()

@@ -1,0 +1,37 @@
+"""compression.outcome: what was missed and where a loss comes from, in words."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_task import OPTIONS, tiny_task
+
+from secateur.compression.compress import compress
+from secateur.compression.outcome import checked_in_words
+from secateur.errors import TargetError
+from secateur.ir.target import Target
+from secateur.nn.check import Check
+
+
+def test_the_check_in_words():
+    assert "at most 2e-07" in checked_in_words(Check(64, 1e-6, 2e-7, 1.0))
+    assert "weights alone" in checked_in_words(None)
+
+
+def test_a_loss_of_more_than_a_point_is_explained(tmp_path):
+    short = dataclasses.replace(OPTIONS, prune_epochs=1, finetune_epochs=0)
+    result = compress(tiny_task(), Target(density=0.02), out=tmp_path / "run", options=short)
+    assert result.drop > 0.01
+    assert "more than one point" in result.notes[0]
+    assert "when self-pruning ended" in result.notes[0]
+    assert result.met  # nobody asked for a max_drop
+
+
+def test_a_file_that_differs_from_torch_is_a_miss(tmp_path, monkeypatch):
+    """A planted fault: the reference gives something else than the file says."""
+    from secateur.nn import check as checking
+
+    whole = checking.interpret
+    monkeypatch.setattr(checking, "interpret", lambda *inputs: np.asarray(whole(*inputs)) + 1)
+    with pytest.raises(TargetError, match="the file differs from torch"):
+        compress(tiny_task(), Target(density=0.3), out=tmp_path / "run", options=OPTIONS)

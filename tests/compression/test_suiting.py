@@ -1,0 +1,98 @@
+"""compression.suiting: steps from the size of the data, a rate that does not wipe out what is known."""
+
+import dataclasses
+
+import pytest
+import torch
+from tiny_task import tiny_task
+from torch import nn
+from torch.nn import functional as F
+
+from secateur.compression.options import Options
+from secateur.compression.suiting import (
+    LEAST_STEPS,
+    MOST_EPOCHS,
+    MOST_STEPS,
+    RATES,
+    suited_epochs,
+    suited_rate,
+    suited_schedule,
+)
+from secateur.errors import DataError
+from secateur.ir.target import Target
+from secateur.train.distillation import Distillation
+from secateur.train.task import Task, accuracy
+
+TENTH = Target(density=0.1)
+
+
+@pytest.mark.parametrize("batches", [1, 10, 100, 430, 5_000, 100_000])
+def test_steps_lie_between_their_bounds(batches):
+    prune, finetune = suited_epochs(batches, TENTH)
+    assert 1 <= prune <= MOST_EPOCHS
+    assert prune == MOST_EPOCHS or prune * batches >= LEAST_STEPS
+    assert prune == 1 or (prune - 1) * batches < MOST_STEPS
+    assert prune / 2 <= finetune <= prune / 2 + 1
+
+
+def test_fewer_weights_take_longer():
+    assert suited_epochs(100, Target(density=0.01))[0] == 2 * suited_epochs(100, TENTH)[0]
+    assert suited_epochs(100, Target(macs=5))[0] > suited_epochs(100, TENTH)[0]
+    with pytest.raises(DataError, match="no batch"):
+        suited_epochs(0, TENTH)
+
+
+def sensitive(scale):
+    """A trained classifier that steps of much more than 0.01 / scale destroy."""
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (64,), generator=draw)
+    points = scale * (0.1 * torch.randn(64, 400, generator=draw) + (2.0 * labels - 1).unsqueeze(1))
+    model = nn.Linear(400, 2)
+    with torch.no_grad():
+        model.bias.zero_()
+        model.weight.copy_(torch.tensor([[-1.0], [1.0]]) * (0.01 / scale) * torch.ones(2, 400))
+        model.weight[:, ::2].mul_(-0.9)
+    batches = [(points[i : i + 16], labels[i : i + 16]) for i in range(0, 64, 16)]
+    return Task(model, points[:1], batches, batches, F.cross_entropy, accuracy)
+
+
+def test_a_robust_network_takes_the_measured_rate_and_stays_as_it_is():
+    task = tiny_task()
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    assert suited_rate(task, 0) == RATES[0]
+    assert all(torch.equal(value, before[name]) for name, value in task.model.state_dict().items())
+
+
+def test_a_network_that_large_steps_destroy_takes_a_smaller_one():
+    noisy = sensitive(1.0)
+    flipped = dataclasses.replace(noisy, loss=lambda outputs, labels: F.cross_entropy(1000 * outputs, labels).sqrt())
+    assert suited_rate(flipped, 0) <= RATES[0]
+
+    class Cliff(nn.Module):
+        """Right as long as its weight has hardly moved."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, x):
+            off = (1e4 * (self.weight - 1)).square()
+            return torch.stack([-(1 - off) * x[:, 0], (1 - off) * x[:, 0]], 1) + 0.1 * self.weight
+
+    cliff = dataclasses.replace(noisy, model=Cliff(), loss=lambda y, t: F.cross_entropy(y, t) - 0.01 * y.mean())
+    assert suited_rate(cliff, 0) < RATES[0]
+
+
+def test_an_untrained_network_takes_the_measured_rate():
+    task = tiny_task()
+    with torch.no_grad():
+        task.model[6].weight.zero_()
+        task.model[6].bias.zero_()
+    assert suited_rate(task, 0) == RATES[0]
+
+
+def test_what_is_given_is_taken():
+    options = Options(prune_epochs=3, finetune_epochs=2, lr=0.25, average=0.5, distill=Distillation(), seed=4)
+    found = suited_schedule(tiny_task(), TENTH, options)
+    assert (found.prune_epochs, found.finetune_epochs, found.lr, found.average, found.seed) == (3, 2, 0.25, 0.5, 4)
+    assert found.distill == Distillation()
