@@ -125,12 +125,22 @@ def test_weights_whose_inputs_cannot_be_seen_are_named():
     assert "Embedding" in reason or "one tensor with" in reason
 
 
-def test_a_layer_too_wide_is_left_alone_and_says_so(monkeypatch):
+@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Linear(6, 4, bias=False), nn.Conv1d(4, 6, 3, groups=2)])
+@torch.no_grad()
+def test_of_a_layer_too_wide_the_bias_alone_is_fitted_and_that_is_said(monkeypatch, layer):
     monkeypatch.setattr(repair, "LARGEST_INPUT", 5)
-    cut, dense = both(nn.Sequential(nn.Linear(6, 4)), (torch.ones(2, 6),), 0.5)
-    calls, reasons = viewed(transforms_of(cut), dense, (0, (torch.ones(2, 6),)))
-    assert calls == {}
-    assert reasons == {"0.weight": "more than 5 inputs"}
+    torch.manual_seed(0)
+    x = torch.randn(9, *((6,) if isinstance(layer, nn.Linear) else (4, 7)))
+    cut, dense, found, reasons = repaired(nn.Sequential(layer), [(x,)], 0.5)
+    assert reasons == {}
+    lost = (cut(x) - dense(x)).double()
+    scale = float(dense(x).double().square().sum())
+    assert found["0.weight"].after == pytest.approx(float(lost.square().sum()) / scale, rel=1e-4)
+    assert found["0.weight"].after <= found["0.weight"].before
+    assert "more than 5 inputs" in found["0.weight"].note
+    if layer.bias is not None:
+        assert lost.transpose(0, 1).flatten(1).mean(1).abs().max() < 1e-6
+    assert torch.equal(transforms_of(cut)[0].original, layer.weight)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from prepared import EXAMPLE, prepared
 from secateur.errors import DataError
 from secateur.maths.allocation import ranks
 from secateur.nn.transform import transforms_of
+from secateur.train import sensitivity
 from secateur.train.sensitivity import DENSITIES, curves, divergence, squared_change
 
 
@@ -84,3 +85,14 @@ def test_outputs_in_containers_count_alike():
         strict=True,
     ):
         np.testing.assert_allclose(a.change, b.change, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_measuring_stops_at_enough_inputs(monkeypatch):
+    monkeypatch.setattr(sensitivity, "SAMPLES", 3)
+    model = whole()
+    batches = [(EXAMPLE,), (2 * EXAMPLE,), (5 * EXAMPLE,)]
+    found = curves(model, orders(model), batches, "error", lambda *_: None)
+    expected = curves(model, orders(model), batches[:2], "error", lambda *_: None)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a.change, b.change)

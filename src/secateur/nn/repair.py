@@ -23,7 +23,7 @@ from secateur.nn.transform import Transformed, transforms_of
 RIDGE = 0.01
 """The ridge in units of the mean square of an input (chosen on validation data: docs/one_shot.md)."""
 LARGEST_INPUT = 6144
-"""Layers with more inputs are left as they are: their matrix of inputs would take more than 300 MB."""
+"""Of layers with more inputs only the bias is fitted: their matrix of inputs would take more than 300 MB."""
 REPAIRABLE = (nn.Linear, nn.Conv1d, nn.Conv2d)
 """Modules whose weight is multiplied with rows of their input; exactly these, as a subclass may compute something
 else."""
@@ -32,10 +32,11 @@ else."""
 @dataclass(frozen=True)
 class Repaired:
     """One layer's error on the calibration batches, relative to the dense layer's energy: sum |y - y0|^2 / sum |y0|^2,
-    right after cutting and after the repair."""
+    right after cutting and after the repair. note says what was not fitted, "" where everything was."""
 
     before: float
     after: float
+    note: str = ""
 
 
 @dataclass
@@ -66,8 +67,6 @@ def _blindness(site: Transformed, module: nn.Module, calls: dict[nn.Module, int]
         return f"one tensor with {', '.join(site.transform.row.tied)}"
     if module not in calls:
         return "its module is never called: another one passes the weight to a function"
-    if site.original.flatten(1).shape[1] > LARGEST_INPUT:
-        return f"more than {LARGEST_INPUT:,} inputs"
     return ""
 
 
@@ -112,7 +111,8 @@ def repair_(
             _shift_statistics(module, cast(_BatchNorm, twin), runs)
         else:
             site = sites[id(twin)]
-            found[site.name] = _repair_layer(site, module, runs)
+            wide = site.original[0].numel() > LARGEST_INPUT
+            found[site.name] = (_shift_bias if wide else _repair_layer)(site, module, runs)
     told(len(order), len(order), "")
     return found
 
@@ -168,6 +168,33 @@ def _repair_layer(site: Transformed, module: nn.Module, runs: _Runs) -> Repaired
     _write(site, torch.cat(solved), mask)
     energy = max(sum(sums.energy), np.finfo(np.float64).tiny)
     return Repaired(before / energy, after / energy)
+
+
+def _shift_bias(site: Transformed, module: nn.Module, runs: _Runs) -> Repaired:
+    """The bias alone: the mean of what the outputs lack."""
+    layer, twin = cast(nn.Linear, module), cast(nn.Linear, site.module)
+    groups = getattr(module, "groups", 1)
+    dense, cut = _matrix(layer.weight, None, groups), _matrix(site.original * _stage_mask(site), None, groups)
+    offset = 0.0 if layer.bias is None else layer.bias.detach().cpu().double().reshape(groups, 1, -1)
+    lacking, squares, energy, samples = torch.zeros((), dtype=torch.float64), 0.0, 0.0, 0
+
+    def visit(x: Tensor, z: Tensor) -> None:
+        nonlocal lacking, squares, energy, samples
+        for dense_rows, rows in zip(rows_of(module, x), rows_of(module, z), strict=True):
+            wanted = dense_rows @ dense.transpose(1, 2)
+            lost = wanted - rows @ cut.transpose(1, 2)
+            lacking = lacking + lost.sum(1).flatten()
+            squares += float(lost.square().sum())
+            energy += float((wanted + offset).square().sum())
+            samples += rows.shape[1]
+
+    runs.pairs(module, site.module, visit)
+    energy = max(energy, np.finfo(np.float64).tiny)
+    note = f"more than {LARGEST_INPUT:,} inputs: of its values only the bias was fitted"
+    if layer.bias is None:
+        return Repaired(squares / energy, squares / energy, note.replace("only the bias", "none"))
+    twin.bias.add_(lacking.to(twin.bias) / samples)
+    return Repaired(squares / energy, max(0.0, squares - float(lacking.square().sum()) / samples) / energy, note)
 
 
 def _matrix(weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:

@@ -53,7 +53,8 @@ class OneShotTensor:
     """How one tensor was cut.
 
     score   "|w|", or "|w| x input" where the inputs were seen
-    reason  why its inputs could not be seen, so that neither its score knows them nor its values were repaired; "" else
+    reason  why its inputs could not be seen, so that neither its score knows them nor its values were repaired, or why
+            of these only the bias was; "" else
     before, after  the layer's squared error on the calibration batches relative to the dense layer's energy, after
                    cutting and after the repair; None without repair
     """
@@ -79,7 +80,7 @@ class OneShot(Hardening):
 
     @property
     def fallbacks(self) -> dict[str, str]:
-        """Name -> reason of every tensor whose inputs could not be seen although batches were given."""
+        """Name -> reason of every tensor that batches could not serve in full."""
         return {layer.name: layer.reason for layer in self.layers if layer.reason}
 
 
@@ -246,7 +247,8 @@ class _Work:
     def _layer(self, name: str, repaired: dict[str, Repaired]) -> OneShotTensor:
         if reason := self.reasons.get(name, ""):
             return OneShotTensor(name, "|w|", reason)
-        return OneShotTensor(name, "|w| x input", "", repaired[name].before, repaired[name].after)
+        done = repaired[name]
+        return OneShotTensor(name, "|w| x input", done.note, done.before, done.after)
 
     def _told(self, phase: str) -> Callable[[int, int, str], None]:
         return lambda done, total, layer: self.watch(OneShotStep(phase, done, total, layer))

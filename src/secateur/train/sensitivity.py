@@ -15,8 +15,12 @@ from secateur.errors import DataError
 from secateur.nn.layer_inputs import Inputs, call
 from secateur.nn.transform import Transformed, transforms_of
 
-DENSITIES = (0.0, 0.03, 0.1, 0.2, 0.35, 0.6)
+DENSITIES = (0.0, 0.05, 0.15, 0.3, 0.6)
 """Shares of a layer's weights that stay where the change is measured; at 1 it is 0."""
+
+
+SAMPLES = 64
+"""Inputs it is measured on, in whole batches from the first: a relative change needs few, and every layer many runs."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,11 @@ def curves(
     """One Curve for every site of a hardened model whose masks are all True; the masks are restored.
 
     orders  by site the place of every weight: with k weights those of places 0 to k - 1 stay
-    told    hears how many layers of how many are done, and which comes next
+    batches are used from the first until there are SAMPLES inputs; told hears how many layers of how many are done, and
+    which comes next
     """
     sites = transforms_of(model)
+    batches = _first(batches)
     dense = [_outputs(model, inputs, number) for number, inputs in enumerate(batches)]
     found = []
     for done, (site, order) in enumerate(zip(sites, orders, strict=True)):
@@ -66,6 +72,15 @@ def curves(
         found.append(Curve(np.array([*kept, order.size], np.float64), np.array([*values, 0.0])))
     told(len(sites), len(sites), "")
     return found
+
+
+def _first(batches: Sequence[Inputs]) -> Sequence[Inputs]:
+    samples = 0
+    for number, inputs in enumerate(batches):
+        samples += len(inputs[0])
+        if samples >= SAMPLES:
+            return batches[: number + 1]
+    return batches
 
 
 def _with_only(

