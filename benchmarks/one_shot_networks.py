@@ -20,8 +20,8 @@ CALIBRATION, BATCH = 512, 128
 """Digits that one-shot pruning sees, and how many at a time."""
 TONES = 256
 """Frames it sees."""
-PASSAGES, TEXTS = 128, 32
-"""Texts it sees, and how many at a time."""
+PASSAGES, TEXTS, TESTED = 128, 32, 500
+"""Texts it sees, how many at a time, and how many judge it, on validation and on held-out mails."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ def sentence_encoder(folders: dict[str, Path]) -> Subject:
         with torch.no_grad():
             return torch.cat([judged(*batch) for batch in given])
 
-    held_out = {False: batches(tuple(sorted(passages.validation[:500], key=len)))}
+    held_out = {False: batches(tuple(sorted(passages.validation[:TESTED], key=len)))}
     wanted = {False: embeddings(model, held_out[False])}
 
     def judge(judged: nn.Module, test: bool) -> float:
         if test not in wanted:
-            held_out[test] = batches(tuple(sorted(passages.held_out, key=len)))
+            held_out[test] = batches(tuple(sorted(passages.held_out[:TESTED], key=len)))
             wanted[test] = embeddings(dense, held_out[test])
         return float(F.cosine_similarity(embeddings(judged, held_out[test]), wanted[test]).mean())
 

@@ -15,7 +15,7 @@ from secateur.errors import DataError
 from secateur.nn.layer_inputs import Inputs, call
 from secateur.nn.transform import Transformed, transforms_of
 
-DENSITIES = (0.0, 0.05, 0.15, 0.3, 0.6)
+DENSITIES = (0.0, 0.01, 0.03, 0.1, 0.25, 0.6)
 """Shares of a layer's weights that stay where the change is measured; at 1 it is 0."""
 
 
