@@ -32,11 +32,11 @@ WAYS: dict[str, dict[str, Any]] = {
     "lamp + batches": {"allocation": "lamp", "data": True},
     "measured": {"allocation": "measured", "data": True},
 }
-DENSITIES = (0.5, 0.3, 0.2, 0.1)
+DENSITIES = (0.5, 0.3, 0.2, 0.1, 0.05)
 
 
-def measure(name: str, subject: Subject, way: str, density: float, *, test: bool) -> None:
-    """One result: cut a copy, judge it, record it."""
+def measure(name: str, subject: Subject, way: str, density: float, *, dense: float, test: bool) -> None:
+    """One result: cut a copy, judge it, record it. dense: the judgement of the dense model."""
     chosen = WAYS[way]
     model = copy.deepcopy(subject.model).eval()
     plan = sct.plan(model, subject.example, prune=sct.Prune())
@@ -53,7 +53,7 @@ def measure(name: str, subject: Subject, way: str, density: float, *, test: bool
         way=way,
         density=density,
         judged_on="test" if test else "validation",
-        dense=round(subject.judge(subject.model.eval(), test), 4),
+        dense=round(dense, 4),
         value=round(subject.judge(model, test), 4),
         unit=subject.unit,
         weights=sum(row.size for row in plan.pruned),
@@ -105,10 +105,11 @@ def main() -> None:
     torch.set_num_threads(1)
     subject = SUBJECTS[options.network]({"data": options.data, "mnist": options.mnist, "weights": options.weights})
     done = {(line["network"], line["way"], line["density"], line["judged_on"]) for line in results()}
+    dense = subject.judge(copy.deepcopy(subject.model).eval(), options.test)
     for way in options.ways:
         for density in options.densities:
             if (options.network, way, density, judged_on) not in done:
-                measure(options.network, subject, way, density, test=options.test)
+                measure(options.network, subject, way, density, dense=dense, test=options.test)
 
 
 if __name__ == "__main__":

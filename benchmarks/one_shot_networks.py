@@ -18,8 +18,8 @@ from networks import lenet5, published_mnistnet
 
 CALIBRATION, BATCH = 512, 128
 """Digits that one-shot pruning sees, and how many at a time."""
-TONES = 256
-"""Frames it sees."""
+TONES, FRAMES = 256, 2000
+"""Frames it sees, and how many judge it."""
 PASSAGES, TEXTS, TESTED = 128, 32, 500
 """Texts it sees, how many at a time, and how many judge it, on validation and on held-out mails."""
 
@@ -84,7 +84,7 @@ def tiny_crepe(folders: dict[str, Path]) -> Subject:
     frames, _ = crepe.tones(TONES, seed=1)
 
     def judge(judged: nn.Module, test: bool) -> float:
-        return crepe.off_pitch(judged, *crepe.tones(*((5000, 3) if test else (2000, 2))))
+        return crepe.off_pitch(judged, *crepe.tones(*(FRAMES, 3 if test else 2)))
 
     batches = list(frames.split(BATCH))
     return Subject(crepe.load(folders["data"]), frames[:1], batches, judge, "% more than 50 cents off")
