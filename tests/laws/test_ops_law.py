@@ -15,8 +15,10 @@ import pytest
 import torch
 from op_cases import TWINS, Twin
 
+from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops import OPS, Op
+from secateur.ir.verify import check_type
 
 CASES = 100
 BATCHES = (0, 1, 2, 3)
@@ -142,3 +144,29 @@ def test_macs_are_a_count(name: str) -> None:
 def test_the_signature_can_be_checked(name: str) -> None:
     """The import hook of conftest.py checks array shapes, but passes over annotations that it cannot resolve."""
     assert "return" in get_type_hints(OPS[name].meaning)
+
+
+HOSTILE = (-1, 0, 1, 2**40, 2**63, 1.5, float("nan"), float("inf"), True, "", None)
+HOSTILE_TUPLES = ((), (0,), (1, 1), (2**40,), (2**40,) * 3, (2**63, 1), (-(2**40), 1, 1), (1,) * 40, (1.0, 2), ("a",))
+HOSTILE_SHAPES = ((), (1,), (-1,), (2**40,), (-1, 2**20, 2**20), (-(2**40),), (1,) * 16, (3, -1, 2), (2, 3, -4, 5))
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_a_stranger_s_node_gives_a_sane_type_or_a_graph_error(name: str) -> None:
+    """Attributes and input types that check_type lets through, one replaced at a time; nothing is computed."""
+    refused = 0
+    for seed in range(6):
+        types, attributes = TWINS[name].draw(np.random.default_rng(seed))
+        cases = [(types, attributes | {key: value}) for key in attributes for value in (*HOSTILE, *HOSTILE_TUPLES)]
+        for place in range(len(types)):
+            for shape in HOSTILE_SHAPES:
+                for dtype in ("float32", "int64", "bool"):
+                    cases.append(([*types[:place], ValueType(shape, dtype), *types[place + 1 :]], attributes))
+        cases += [(types[:-1], attributes), ([*types, types[-1]], attributes), ([], attributes)]
+        for inputs, given in cases:
+            try:
+                check_type("y", OPS[name].shape(inputs, given))
+                assert type(OPS[name].macs(inputs, given)) is int
+            except GraphError:
+                refused += 1
+    assert refused > 6

@@ -10,11 +10,17 @@ from torch import nn
 from torch.utils import _pytree
 from zoo import ZOO, another, inputs_of, model_of, packed
 
-from secateur.errors import ArtifactError
+from secateur.errors import ArtifactError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
+from secateur.ir.plan import Prune
+from secateur.ir.target import Target
+from secateur.nn.harden import harden_
 from secateur.nn.pack import pack
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
 from secateur.nn.restore import restore_
+from secateur.nn.strip import strip_
 
 
 def outputs(model, inputs):
@@ -175,3 +181,43 @@ def test_half_precision_models_get_rounded_values():
     model = restore_(another("mlp").half(), artifact)
     assert model[0].weight.dtype == torch.float16
     np.testing.assert_allclose(outputs(model.float(), x)[0], interpreted(artifact, x)[0], atol=0.02)
+
+
+def test_a_model_over_packed_sequences_goes_through_the_line_as_weights_alone():
+    class Packing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(4, 6, batch_first=True)
+
+        def forward(self, x):
+            packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]), batch_first=True)
+            return self.lstm(packed)[1][0][0]
+
+    model, x = Packing(), torch.randn(2, 5, 4)
+    prepare_(model, plan(model, x, prune=Prune(start=1.0)))
+    model(x).sum().backward()
+    harden_(model, Target(density=0.3))
+    with pytest.warns(SecateurWarning, match="packed sequence"):
+        artifact = pack(model, x)
+    assert "lstm (LSTM) runs over a packed sequence" in artifact.meta["weights_only"]
+    fresh = restore_(Packing(), Artifact.from_bytes(artifact.to_bytes()))
+    with torch.no_grad():
+        assert torch.equal(fresh(x), model(x))
+        assert torch.equal(strip_(model)(x), fresh(x))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_norm_behind_a_transposed_convolution_in_groups_becomes_an_identity(bias):
+    """Its channels are not the weight's first axis."""
+
+    def build():
+        return nn.Sequential(nn.ConvTranspose1d(2, 6, 3, groups=2, bias=bias), nn.BatchNorm1d(6), nn.Tanh()).eval()
+
+    torch.manual_seed(0)
+    model, x = build(), torch.randn(2, 2, 5)
+    with torch.no_grad():
+        model[1].running_mean.normal_()
+        model[1].running_var.uniform_(0.5, 2)
+    artifact = pack(model, x)
+    assert len(artifact.folds) == 1
+    assert_close(outputs(restore_(build(), artifact), (x,)), outputs(model, (x,)))

@@ -14,6 +14,7 @@ from secateur.errors import DataError, GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.interpret import run_graph
 from secateur.ir.naming import is_made
+from secateur.ir.ops import OPS
 from secateur.ir.verify import verify
 from secateur.nn.trace import trace
 
@@ -185,3 +186,58 @@ def test_bad_examples(example, message):
 def test_errors_of_the_model_itself_reach_the_user():
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         trace(nn.Linear(3, 2), torch.ones(2, 4))
+
+
+class Packing(nn.Module):
+    """A recurrent layer over a packed sequence, as of texts of different lengths."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(4, 3, batch_first=True)
+
+    def forward(self, x):
+        packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]), batch_first=True)
+        return self.gru(packed)[1][0]
+
+
+def test_packed_sequences_are_refused_by_name():
+    model = Packing()
+    with pytest.raises(GraphError, match=r"^gru \(GRU\) runs over a packed sequence.* pad the sequences and mask"):
+        trace(model, torch.randn(2, 5, 4))
+    assert not model.gru._forward_pre_hooks
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_recurrent_model_with_time_first_keeps_the_shape_of_the_example_and_says_so(kind):
+    model, x = kind(4, 3), torch.randn(5, 2, 4)
+    traced = trace(model, x)
+    assert traced.graph.types[traced.graph.inputs[0]].shape == (5, 2, 4)
+    assert traced.notes[0].startswith("the batch is fixed at 5")
+    results = run_graph(traced.graph, traced.constants, [x.numpy()])
+    assert max(map(relative_error, results, outputs(model, (x,)))) < 1e-5
+
+
+def test_a_cell_state_is_computed_only_where_it_is_read():
+    layer = nn.LSTM(4, 3, num_layers=2, batch_first=True)
+    for read, cell in ((lambda found: found[0], False), (lambda found: found[1][0], False), (lambda f: f[1][1], True)):
+        graph = trace(Does(lambda x, read=read: read(layer(x))), torch.randn(2, 5, 4)).graph
+        assert [node.attributes["cell"] for node in graph.nodes if node.op == "lstm"] == [cell, cell]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"num_layers": 2, "bidirectional": True}])
+def test_projections(options):
+    model, x = nn.LSTM(4, 5, proj_size=2, batch_first=True, **options), torch.randn(3, 5, 4)
+    traced = trace(model, x)
+    results = run_graph(traced.graph, traced.constants, [x.numpy()])
+    assert max(map(relative_error, results, outputs(model, (x,)))) < 1e-5
+
+
+@pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])
+def test_cells_are_unrolled(kind):
+    cell, x = kind(4, 3), torch.randn(2, 5, 4)
+    traced = trace(Does(lambda x: cell(x[:, 1], cell(x[:, 0]))), x)
+    assert {"linear"} <= {node.op for node in traced.graph.nodes} <= set(OPS) - {"lstm", "gru", "rnn"}
+    results = run_graph(traced.graph, traced.constants, [x.numpy()])
+    wanted = outputs(Does(lambda x: cell(x[:, 1], cell(x[:, 0]))), (x,))
+    assert max(map(relative_error, results, wanted)) < 1e-5
