@@ -143,7 +143,7 @@ def prepared(teacher: minilm.MiniLM) -> minilm.MiniLM:
     student = copy.deepcopy(teacher)
     student.word.weight.requires_grad_(False)
     example = torch.zeros(1, LONGEST_TOKENS, dtype=torch.int64), torch.ones(1, LONGEST_TOKENS, dtype=torch.bool)
-    sct.prepare_(student, sct.plan(student, example, prune=sct.Prune(), skip=("word",)))
+    sct.prepare_(student, sct.plan(student, example, prune=sct.Prune()))
     return student
 
 

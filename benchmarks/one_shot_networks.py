@@ -96,6 +96,7 @@ def sentence_encoder(folders: dict[str, Path]) -> Subject:
     import minilm
 
     model, tokenizer = minilm.load(folders["data"])
+    model.word.weight.requires_grad_(False)  # the word table is kept, as in bench_minilm.py
     passages = mails.read(folders["data"])
 
     def batches(texts: tuple[str, ...]) -> list[Any]:

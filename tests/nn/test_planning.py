@@ -152,6 +152,16 @@ def test_embeddings_that_change_their_weight_themselves_are_kept(options, messag
         assert row.reason.startswith(message)
 
 
+def test_a_frozen_embedding_is_kept_unless_it_is_tied_to_a_layer():
+    frozen = nn.Embedding.from_pretrained(torch.randn(7, 4))
+    (row,) = plan(frozen, torch.tensor([[1, 2]]), prune=Prune())
+    assert row.prune is None
+    assert row.reason.startswith("a frozen table")
+    tied = Tied()
+    tied.embed.weight.requires_grad_(False)
+    assert plan(tied, torch.tensor([[1, 2]]), prune=Prune())["embed.weight"].prune is not None
+
+
 def test_a_threshold_a_channel_needs_channels_on_one_axis():
     model = nn.Sequential(nn.ConvTranspose1d(4, 6, 3, groups=2), nn.ConvTranspose1d(6, 6, 3, groups=6))
     rows = plan(model, torch.randn(1, 4, 5), prune=Prune(granularity="channel"))

@@ -70,6 +70,8 @@ class Site:
             if isinstance(module, nn.Embedding) and (module.sparse or module.max_norm is not None):
                 setting = "sparse" if module.sparse else "max_norm"
                 return f"{setting} changes the weight itself, not what a rule makes of it: build {path} without it"
+        if not self.tensor.requires_grad and all(isinstance(module, nn.Embedding) for _, module, _ in self.ends):
+            return "a frozen table, as Embedding.from_pretrained makes it: requires_grad_() to prune it"
         if rule is not None and rule.granularity == "channel" and self.channel_axis() is None:
             return 'its output channels lie on no single axis: only granularity "tensor" fits'
         return ""
