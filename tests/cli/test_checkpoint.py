@@ -1,5 +1,7 @@
 """A checkpoint's state dict is found where training scripts put it."""
 
+import zipfile
+
 import pytest
 import torch
 from torch import nn
@@ -31,3 +33,32 @@ def test_prepared_models_are_told_apart():
 def test_misfits_name_what_is_missing(tmp_path):
     with pytest.raises(DataError, match=r"(?s)does not fit the task's model.*bias"):
         load_into(nn.Linear(3, 2), {"weight": torch.zeros(2, 3)}, tmp_path / "ck.pt")
+
+
+def test_what_is_no_state_dict_is_refused(tmp_path):
+    for number, content in enumerate(({1: torch.zeros(2)}, [torch.zeros(2)], 3, {"model": {None: 1}})):
+        torch.save(content, tmp_path / f"{number}.pt")
+        with pytest.raises(DataError, match=r"not a state dict"):
+            state_of(tmp_path / f"{number}.pt")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"\x80\x02}(}K\x01u.",  # a dict as the key of a dict: TypeError in torch's reader
+        b"\x80\x02t.",  # a tuple without a mark: IndexError
+        b"\x80\x02N}b.",  # state for None: AttributeError or UnpicklingError
+    ],
+)
+def test_damaged_pickles_are_refused_whatever_torch_raises(stream, tmp_path):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(tmp_path / "ck.pt", "w") as damaged:
+        for name in whole.namelist():
+            damaged.writestr(name, stream if name.endswith("data.pkl") else whole.read(name))
+    with pytest.raises(DataError, match="no checkpoint of tensors alone"):
+        state_of(tmp_path / "ck.pt")
+
+
+def test_entries_that_are_no_tensors_are_refused(tmp_path):
+    with pytest.raises(DataError, match="does not fit"):
+        load_into(nn.Linear(3, 2), {"weight": "x", "bias": 3}, tmp_path / "ck.pt")

@@ -75,7 +75,9 @@ def test_inputs_that_do_not_fit(secateur, packed, two_ended, tmp_path):
     assert "float32 (1, 5)" in refusal(secateur("run", packed, tmp_path / "wide.npy", "-o", out))
     found = refusal(secateur("run", two_ended, tmp_path / "names.npz", "-o", tmp_path / "y.npz"))
     assert "holds a, c, the model's inputs are a, b" in found
-    assert "expected 2 inputs" in refusal(secateur("run", two_ended, tmp_path / "wide.npy", "-o", tmp_path / "y.npz"))
+    assert "expected 2 inputs (a, b), got one" in refusal(
+        secateur("run", two_ended, tmp_path / "wide.npy", "-o", tmp_path / "y.npz")
+    )
     assert not out.exists()
 
 

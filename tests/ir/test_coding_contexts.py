@@ -112,3 +112,15 @@ def test_random_streams_give_positions_or_artifact_errors():
         assert (np.diff(positions) > 0).all()
         assert 0 <= positions[0] <= positions[-1] < shape[0] * shape[1]
     assert outcomes == {"refused", "decoded"}
+
+
+def test_many_rows_are_kept_in_little_memory(monkeypatch: pytest.MonkeyPatch):
+    """Both ways of keeping where rows begin decode to the same; more rows than an encoder takes are refused."""
+    mask = pruned(300, 40, 200)
+    positions = np.flatnonzero(mask)
+    stream = encode_contexts(positions, mask.shape)
+    assert stream is not None
+    monkeypatch.setattr(contexts, "LONG_LINES", 10)
+    np.testing.assert_array_equal(decode_contexts(stream, mask.shape, positions.size), positions)
+    with pytest.raises(ArtifactError, match="not coded with contexts"):
+        decode_contexts(stream + bytes(50_000), (contexts.MOST_LINES, 1), 200)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from fuzz_file import zeros_frame
 from secateur.errors import ArtifactError
 from secateur.ir.coding.squeeze import SMALL_BYTES, squeeze, unsqueeze
 
@@ -50,3 +51,9 @@ def test_damage_is_an_artifact_error():
     for bad in (b"", frame + b"x", frame[:-1]):
         with pytest.raises(ArtifactError):
             unsqueeze(bad, 80)
+
+
+def test_windows_are_no_larger_than_anything_written_needs():
+    assert unsqueeze(zeros_frame(100), 100) == bytes(100)
+    with pytest.raises(ArtifactError, match="asks for 1073741824 of memory"):
+        unsqueeze(zeros_frame(100, window_log=30), 100)

@@ -9,6 +9,7 @@ import pytest
 
 from secateur.errors import ArtifactError
 from secateur.ir import container
+from secateur.ir.coding.squeeze import squeeze
 from secateur.ir.coding.varint import varint
 from secateur.ir.container import HEADER_LIMIT, MAGIC, VERSION, build, framing_bytes, open_container
 
@@ -102,3 +103,24 @@ def test_a_header_beyond_the_limit_cannot_be_written():
 def test_a_file_shorter_than_its_size_is_refused():
     with pytest.raises(ArtifactError, match="more bytes are announced"):
         open_container(BytesIO(FILE[:20]), len(FILE))
+
+
+def test_numbers_have_one_form():
+    data = MAGIC + bytes([VERSION]) + b"\x85\0" + bytes(20)
+    with pytest.raises(ArtifactError, match="shortest form"):
+        opened(data)
+
+
+def test_headers_of_very_many_parts_need_a_file_that_is_as_large():
+    """A hundred thousand nodes compress to two kilobytes, and would take a hundred megabytes."""
+    header = b'{"nodes":[' + b",".join([b'["relu",[1]]'] * 20_000) + b"]}"
+    with pytest.raises(ArtifactError, match="too many parts"):
+        build(header, [])
+    large = build(header, [bytes(10**6)])
+    assert opened(large)[0] == header
+    frame = squeeze(header, container._dictionary())
+    small = prefixed(len(header), len(frame), 0, rest=frame)
+    small += google_crc32c.value(small).to_bytes(4, "little")
+    small += google_crc32c.value(small).to_bytes(4, "little")
+    with pytest.raises(ArtifactError, match="more parts than a file of"):
+        opened(small)

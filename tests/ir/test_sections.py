@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from sample_artifacts import tiny
 
 from secateur.errors import ArtifactError
 from secateur.ir import sections
 from secateur.ir.coding.varint import varint
+from secateur.ir.formats import Dense, Sparse
 from secateur.ir.sections import Decoded, decode_body, encode_body
 
 ARTIFACT = tiny()
 SHAPES = {name: tensor.shape for name, tensor in ARTIFACT.tensors.items()}
 BODY = encode_body(ARTIFACT.units, ARTIFACT.tensors)
+
+
+def held(tensor: Dense | Sparse) -> int:
+    """Bytes of a tensor's arrays."""
+    return tensor.array.nbytes if isinstance(tensor, Dense) else tensor.positions.nbytes + tensor.values.nbytes
 
 
 @pytest.mark.parametrize("size", [1, 40, 1 << 20])
@@ -45,7 +50,7 @@ def test_more_or_fewer_records_than_announced_are_refused():
 
 
 def test_sizes_are_checked_before_anything_is_decoded():
-    needed = sum(4 * int(np.prod(shape)) for shape in SHAPES.values()) + 5
+    needed = sum(max(4 * tensor.size, held(tensor)) for tensor in ARTIFACT.tensors.values()) + 5
     assert decode_body(iter(BODY.sections()), 1, SHAPES, needed).tensors
     with pytest.raises(ArtifactError, match=f"announces {needed} bytes of tensors, {needed - 1} are allowed"):
         decode_body(iter(BODY.sections()), 1, SHAPES, needed - 1)
@@ -61,4 +66,25 @@ def test_sizes_are_checked_before_anything_is_decoded():
 def test_unit_masks_count_and_are_refused_before_they_are_allocated():
     record = varint(2**50) + bytes([0, 0])
     with pytest.raises(ArtifactError, match="larger max_bytes"):
+        decode_body(iter([varint(len(record)) + record]), 1, {}, 2**32)
+
+
+@pytest.mark.parametrize(
+    ("record", "shape", "bytes_needed"),
+    [
+        (bytes([0, 6, 0]) + varint(2**31) + b"\0", (2**31,), 10 * 2**31),  # all positions: 8 bytes each, and a float16
+        (bytes([1, 6, 0]) + varint(2**31) + b"\0", (2**31,), 12 * 2**31),
+        (bytes([4, 1]), (2**31,), 8 * 2**31),  # int64
+    ],
+)
+def test_tensors_count_as_what_they_are_held_as(record: bytes, shape: tuple[int, ...], bytes_needed: int):
+    """A dozen bytes can announce positions, or integers, that take several times what float32 would."""
+    section = varint(len(record)) + record
+    with pytest.raises(ArtifactError, match=f"announces {bytes_needed} bytes of tensors"):
+        decode_body(iter([section]), 0, {"w": shape}, 2**33)
+
+
+def test_positions_of_units_count():
+    record = varint(2**31) + bytes([0]) + varint(2**31)
+    with pytest.raises(ArtifactError, match=f"announces {2**34} bytes"):
         decode_body(iter([varint(len(record)) + record]), 1, {}, 2**32)

@@ -9,6 +9,7 @@ import pytest
 
 from secateur.errors import AlgorithmError
 from secateur.maths.bilinear import Bilinear
+from secateur.maths.convolution import convolution
 from secateur.maths.exact_matrix import ExactMatrix, exact
 from secateur.maths.nesting import nested, of_moduli, of_points, split_fields
 
@@ -170,3 +171,23 @@ def test_axes_that_are_not_its_own_are_noticed():
     wrong = dataclasses.replace(nested(one, one), axes=(one, two))
     assert not wrong.proves()
     assert not dataclasses.replace(one, outputs=(3,)).proves()
+
+
+def test_what_would_take_hours_to_prove_is_refused():
+    """A few hundred bytes can announce tiles of 64 x 64 x 64, or stages whose product is a matter of hours."""
+    plain = json.loads(convolution(outputs=2, taps=3).to_json())
+    stages = [{"before": 32, "after": 1, "matrix": [[10**100] * 32] * 32}] * 4
+    with pytest.raises(AlgorithmError, match="take too long to multiply"):
+        Bilinear.from_json(json.dumps(plain | {"output_transform": stages}))
+    ones = {"at": [[1]] * 4096, "g": [[1] * 4], "bt": [[1] * 65**2]}
+    forms = {
+        f"{name}_transform": [{"before": 1, "after": 1, "matrix": ones[key]}]
+        for name, key in (("output", "at"), ("filter", "g"), ("input", "bt"))
+    }
+    with pytest.raises(AlgorithmError, match="too large to be proved"):
+        Bilinear.from_json(json.dumps(plain | ones | forms | {"outputs": [64, 64], "taps": [2, 2], "axes": []}))
+    nested = json.loads(convolution(outputs=(2, 2), taps=(3, 3)).to_json())
+    assert nested["axes"]
+    nested["axes"][0]["axes"] = [dict(nested["axes"][0])]
+    with pytest.raises(AlgorithmError, match="axes of their own"):
+        Bilinear.from_json(json.dumps(nested))

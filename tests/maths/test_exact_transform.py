@@ -23,6 +23,13 @@ def test_a_stage_acts_along_its_axis(before, after):
     assert Transform((stage,)).program.matrix() == stage.whole()
 
 
+def test_a_stage_multiplies_without_being_written_out():
+    stage = Stage(A, 2, 3)
+    rows = stage.whole().shape[1]
+    other = exact([[Fraction(row * column, 7) for column in range(1, 5)] for row in range(rows)])
+    assert stage.times(other) == stage.whole() @ other
+
+
 def test_stages_multiply_the_first_one_first():
     transform = Transform((Stage(A), Stage(B)))
     assert transform.matrix == B @ A

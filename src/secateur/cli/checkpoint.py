@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,20 @@ from secateur.errors import DataError
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts usually keep the state dict beside other things."""
+DAMAGE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
+"""What torch.load raises on damaged bytes: its reader of pickles trusts that they are well formed."""
 
 
 def state_of(path: Path) -> Mapping[str, Any]:
@@ -22,15 +37,15 @@ def state_of(path: Path) -> Mapping[str, Any]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
+    except DAMAGE:
         raise DataError(
             f"{path} is no checkpoint of tensors alone: write it with torch.save(model.state_dict(), path)"
         ) from None
     for key in NESTED:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    if not isinstance(loaded, Mapping):
-        raise DataError(f"{path} holds a {type(loaded).__name__}, not a state dict")
+    if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
+        raise DataError(f"{path} holds a {type(loaded).__name__}, not a state dict: tensors by name")
     return loaded
 
 
@@ -43,5 +58,5 @@ def load_into(model: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     """The state into the model, strictly; DataError names what does not fit."""
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError, ValueError) as error:  # entries that are no tensors
         raise DataError(f"{path} does not fit the task's model: {error}") from None

@@ -11,11 +11,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from secateur.cli.arrays import read_arrays
 from secateur.cli.output import AsJSON, check_writable, show_result, write_file
 from secateur.errors import ArtifactError, DataError
 from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
-from secateur.ir.graph import Graph
 
 HOW = "interpreted in numpy, the reference that faster executions must equal"
 
@@ -45,38 +45,12 @@ def run(
     show_result(text, data, as_json=as_json)
 
 
-def read_arrays(path: Path, graph: Graph) -> list[np.ndarray]:
-    """The graph's inputs in its order, from a .npy with the only one or a .npz with all of them by name. DataError for
-    a file that is missing, damaged, holds objects (pickles are never read) or other names."""
-    try:
-        # Mapped, so that a header that announces more than the file holds is refused before memory is taken.
-        loaded = np.load(path, allow_pickle=False, mmap_mode="r")
-        if isinstance(loaded, np.ndarray):
-            return [np.array(loaded)]
-        with loaded:
-            if sorted(loaded.files) != sorted(graph.inputs):
-                raise DataError(f"{path} holds {_names(loaded.files)}, the model's inputs are {_names(graph.inputs)}")
-            arrays = [loaded[name] for name in graph.inputs]
-            if not all(isinstance(array, np.ndarray) for array in arrays):  # numpy gives other members as bytes
-                raise ValueError
-            return arrays
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError):
-        # numpy's own words recommend reading pickles, which could run anything.
-        raise DataError(f"{path} is no .npy or .npz file of plain numbers, or it is damaged") from None
-
-
 def _check_output(path: Path, *, several: bool) -> None:
     if path.suffix not in (".npy", ".npz"):
         raise DataError(f"the result is an array: name it .npy or .npz, not {path.name!r}")
     if several and path.suffix == ".npy":
         raise DataError("this model has several outputs: name a .npz file, which holds them all")
     check_writable(path)
-
-
-def _names(names: object) -> str:
-    return ", ".join(map(str, names)) if isinstance(names, (list, tuple)) and names else "no array"
 
 
 def _npy(array: np.ndarray) -> bytes:

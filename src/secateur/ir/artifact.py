@@ -70,10 +70,10 @@ class Artifact:
             if not (0 <= axis < len(shape) and 0 <= index < len(self.units) and repeat >= 1):
                 raise ArtifactError(f"axis {axis} of {name!r} refers to unit group {index} x {repeat}: out of range")
             group = self.units[index]
-            kept = int(np.count_nonzero(group.kept))
-            if shape[axis] != kept * repeat:
+            if shape[axis] != group.kept_units * repeat:
                 raise ArtifactError(
-                    f"axis {axis} of {name!r} has {shape[axis]} elements, its unit group keeps {kept} x {repeat}"
+                    f"axis {axis} of {name!r} has {shape[axis]} elements, "
+                    f"its unit group keeps {group.kept_units} x {repeat}"
                 )
             shape[axis] = group.size * repeat
         return tuple(shape)
@@ -117,6 +117,8 @@ class Artifact:
                 return cls._read(file, os.fstat(file.fileno()).st_size, max_bytes)
         except OSError as error:
             raise ArtifactError(f"cannot read {path}: {error.strerror or error}") from error
+        except ValueError as error:  # a name with a NUL in it
+            raise ArtifactError(f"cannot read {str(path)!r}: {error}") from error
 
     def bytes_by_stream(self) -> FileBytes:
         """Where the bytes of the file go; `total` is exactly the size of the file.

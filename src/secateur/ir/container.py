@@ -27,6 +27,9 @@ MAGIC = b"\x93SECAT"
 VERSION = 1
 CHECKSUM_BYTES = 4
 HEADER_LIMIT = 1 << 20  # bytes of JSON: about ten thousand tensors
+PARTS_BYTES = 13 << 20  # what a header may become in memory, in a small file
+PARTS_A_BYTE = 8  # and how much more for a byte of the file
+LIST_BYTES, OBJECT_BYTES, ITEM_BYTES = 300, 400, 70  # roughly what a header's lists, objects and items become
 HEADER_DICTIONARY = Path(__file__).with_name("header.dict")
 
 
@@ -48,6 +51,8 @@ def build(header: bytes, sections: Sequence[bytes]) -> bytes:
     out += _checksum(bytes(out))
     for section in sections:
         out += section + _checksum(section)
+    if (excess := _excess_parts(header, len(out) + CHECKSUM_BYTES)) > 0:
+        raise ArtifactError(f"the header has too many parts, by {excess} bytes in memory: shorten the meta")
     return bytes(out + _checksum(bytes(out)))
 
 
@@ -81,7 +86,10 @@ def open_container(file: BinaryIO, size: int) -> Container:
         raise ArtifactError(f"damaged artifact: cut off, or the announced lengths do not fit the file's {size} bytes")
     frame = source.read(packed)
     source.check(source.crc, "header")
-    return Container(unsqueeze(frame, raw, _dictionary()), packed, _sections(source, lengths))
+    header = unsqueeze(frame, raw, _dictionary())
+    if _excess_parts(header, size) > 0:
+        raise ArtifactError(f"damaged artifact: its header has more parts than a file of {size} bytes needs")
+    return Container(header, packed, _sections(source, lengths))
 
 
 def _sections(source: _Source, lengths: list[int]) -> Iterator[bytes]:
@@ -116,11 +124,23 @@ class _Source:
             shift += 7
             if shift >= LIMIT_BITS:
                 raise ArtifactError("damaged artifact: an announced number is longer than 63 bits")
+        if byte == 0 and shift:
+            raise ArtifactError("damaged artifact: an announced number is not in its shortest form")
         return value | byte << shift
 
     def check(self, crc: int, what: str) -> None:
         if self.read(CHECKSUM_BYTES) != crc.to_bytes(CHECKSUM_BYTES, "little"):
             raise ArtifactError(f"damaged artifact: the checksum of its {what} does not match")
+
+
+def _excess_parts(header: bytes, file_bytes: int) -> int:
+    """Bytes by which a header would become too large in memory: 2 kB of zstd can hold a hundred thousand nodes.
+
+    Counted before JSON is read, brackets and commas within text too.
+    """
+    lists, objects, items = (header.count(mark) for mark in (b"[", b"{", b","))
+    needed = LIST_BYTES * lists + OBJECT_BYTES * objects + ITEM_BYTES * items
+    return needed - PARTS_BYTES - PARTS_A_BYTE * file_bytes
 
 
 def _checksum(data: bytes) -> bytes:

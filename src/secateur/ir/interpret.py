@@ -7,22 +7,30 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from secateur.errors import DataError
+from secateur.ir.effort import MAX_RUN_BYTES, MAX_RUN_SECONDS, check_effort, last_reads
 from secateur.ir.graph import Graph, ValueType
 from secateur.ir.ops import OPS
 from secateur.ir.ops.sizes import show
 
 
 def run_graph(
-    graph: Graph, constants: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]
+    graph: Graph,
+    constants: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray],
+    *,
+    max_bytes: int = MAX_RUN_BYTES,
+    max_seconds: float = MAX_RUN_SECONDS,
 ) -> tuple[np.ndarray, ...]:
     """The outputs of a graph that passed `verify`, in order, as arrays of their own.
 
     Inputs come by name or in the graph's order; shapes and dtypes are those of graph.types, where a size -k stands for
     k times the batch size, the same in all inputs. Arithmetic is IEEE 754 without warnings: 1 / 0 is an infinity.
-    DataError for inputs or constants that do not fit.
+    max_bytes    limit of constants, values and working memory together;  max_seconds: of a rough estimate of the time
+    DataError for inputs or constants that do not fit, and before anything is computed where a limit would be passed.
     """
     given = _named(graph, inputs)
     batch = _batch(graph, given)
+    check_effort(graph, batch, max_bytes=max_bytes, max_seconds=max_seconds)
     values = {name: _checked(name, graph.types[name], array, batch) for name, array in given.items()}
     for name in graph.constants:
         if name not in constants:
@@ -30,14 +38,16 @@ def run_graph(
         if not isinstance(constants[name], np.ndarray):
             raise DataError(f"constant {name!r}: expected a numpy array, got {type(constants[name]).__name__}")
         values[name] = _checked(name, graph.types[name], constants[name], batch)
-    dying = _last_reads(graph)
-    with np.errstate(all="ignore"):
-        for position, node in enumerate(graph.nodes):
-            arrays = [values[name] for name in node.inputs]
-            values[node.output] = OPS[node.op].run(arrays, node.attributes, batch)
-            for name in dying[position]:
-                del values[name]
-    return tuple(_own(values[name]) for name in graph.outputs)
+    try:
+        with np.errstate(all="ignore"):
+            for node, dying in zip(graph.nodes, last_reads(graph), strict=True):
+                arrays = [values[name] for name in node.inputs]
+                values[node.output] = OPS[node.op].run(arrays, node.attributes, batch)
+                for name in dying:
+                    del values[name]
+        return tuple(_own(values[name]) for name in graph.outputs)
+    except MemoryError as error:
+        raise DataError(f"not enough memory to run this graph for a batch of {batch}: run smaller batches") from error
 
 
 def _named(graph: Graph, inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -85,17 +95,6 @@ def _checked(name: str, expected: ValueType, array: np.ndarray, batch: int) -> n
 def _misfit(name: str, expected: ValueType, array: np.ndarray) -> DataError:
     got = f"{array.dtype} {show(array.shape)}"
     return DataError(f"{name!r}: expected {expected.dtype} {show(expected.shape)}, got {got}")
-
-
-def _last_reads(graph: Graph) -> list[list[str]]:
-    """For each node, the values that nothing needs once it has run."""
-    last = {name: position for position, node in enumerate(graph.nodes) for name in (*node.inputs, node.output)}
-    kept = set(graph.outputs)
-    dying: list[list[str]] = [[] for _ in graph.nodes]
-    for name, position in last.items():
-        if name not in kept:
-            dying[position].append(name)
-    return dying
 
 
 def _own(array: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool
@@ -33,6 +34,11 @@ class UnitGroup:
                 f"a unit group of {self.size} units needs a bool mask of shape ({self.size},), "
                 f"not {self.kept.dtype} of shape {self.kept.shape}"
             )
+
+    @cached_property
+    def kept_units(self) -> int:
+        """How many units stay; counted once, since many tensors ask."""
+        return int(np.count_nonzero(self.kept))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, UnitGroup) and np.array_equal(self.kept, other.kept)

@@ -9,12 +9,14 @@ from math import prod
 import numpy as np
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.positions import decode_positions, encode_positions
+from secateur.ir.coding.positions import announced_nonzeros, decode_positions, encode_positions
 from secateur.ir.coding.tensors import (
+    POSITION_BYTES,
     Streams,
     TensorBytes,
     decode_tensor,
     encode_tensor,
+    held_bytes,
     record_bytes,
     split_record,
 )
@@ -24,6 +26,7 @@ from secateur.ir.records import UnitGroup
 
 SECTION_BYTES = 1 << 20  # a section is closed once it holds as much; a small model is one section
 DENSE_ITEM_BYTES = 4  # what to_dense makes of an element, but for int64
+UNIT_BYTES = 1
 
 
 @dataclass(frozen=True)
@@ -67,23 +70,25 @@ def decode_body(
     sections: Iterator[bytes], groups: int, shapes: Mapping[str, tuple[int, ...]], max_bytes: int
 ) -> Decoded:
     """Unit groups and tensors. ArtifactError where the records do not fit what the header announced, or where the
-    tensors and unit masks would take more than `max_bytes` once dense."""
+    tensors and unit masks would take more than `max_bytes`, each tensor dense or as it is held, whichever is more."""
     needed = sum(DENSE_ITEM_BYTES * prod(shape) for shape in shapes.values())
     records, units, units_bytes = _records(sections), [], 0
     for _ in range(groups):
         record = _next(records)
         units_bytes += record_bytes(record)
         reader = Reader(record)
-        size = reader.varint()
-        needed += size
-        check_size(needed, max_bytes)
+        size, positions = reader.varint(), reader.rest()
+        needed += UNIT_BYTES * size
+        check_size(max(needed, POSITION_BYTES * announced_nonzeros(positions)), max_bytes)
         kept = np.zeros(size, dtype=np.bool_)
-        kept[decode_positions(reader.rest(), (size,))] = True
+        kept[decode_positions(positions, (size,))] = True
         units.append(UnitGroup(size, kept))
     check_size(needed, max_bytes)
     tensors, sizes = {}, {}
     for name, shape in shapes.items():
         streams = split_record(_next(records))
+        needed += max(0, held_bytes(streams, shape) - DENSE_ITEM_BYTES * prod(shape))
+        check_size(needed, max_bytes)
         tensors[name] = decode_tensor(streams, shape)
         sizes[name] = streams.sizes()
         del streams  # or its section would stay in memory while the next is read

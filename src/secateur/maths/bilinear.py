@@ -41,6 +41,9 @@ from secateur.maths.straight_line import StraightLine
 from secateur.maths.transform import Transform
 
 JSON_VERSION = 1
+MOST_IDENTITY = 2**24  # entries of the identity that is proved: taps x outputs x inputs
+MOST_PROOF = 2**36  # multiplications of a proof: some ten seconds
+PRIME_BITS = 20  # what a prime of the proof is worth, at least
 MATRICES = ("at", "g", "bt")
 TRANSFORMS = ("output_transform", "filter_transform", "input_transform")
 
@@ -171,6 +174,9 @@ class Bilinear:
         axes = tuple(cls._of_plain(read_dict(axis)) for axis in read_list(data["axes"], most=3))
         recipe = read_recipe(data["recipe"])
         found = cls(at, g, bt, outputs, taps, recipe, known, output, filter_, input_, axes=axes)
+        if any(axis.axes for axis in axes):
+            raise AlgorithmError("the axes of an algorithm have axes of their own: one dimension each is what nests")
+        found._check_provable()
         if not found.proves():
             raise AlgorithmError(f"{found.name} in this file does not compute a convolution: its proof fails")
         return found
@@ -192,11 +198,25 @@ class Bilinear:
     def __str__(self) -> str:
         return f"{self.name} over {self.recipe}: {self.products} products, {self.gain:.2f}x fewer than direct"
 
+    def _check_provable(self) -> None:
+        """AlgorithmError where a proof would take gigabytes or minutes, which no algorithm made here does."""
+        cells = prod(self.outputs) * prod(self.taps) * prod(self.inputs)
+        parts = (self.at, self.g, self.bt)
+        bits = sum(int(abs(part.numerators).max()).bit_length() + part.denominator.bit_length() for part in parts)
+        if cells > MOST_IDENTITY or cells * self.products * (1 + bits // PRIME_BITS) > MOST_PROOF:
+            raise AlgorithmError(
+                f"{self.name} is too large to be proved: split it into dimensions or use smaller tiles"
+            )
+
     def _nests(self) -> bool:
         """Whether the whole is the nesting of its axes, if it has any."""
         if not self.axes:
             return True
         sizes = [size for axis in self.axes for size in zip(axis.outputs, axis.taps, strict=True)]
+        for name in MATRICES:
+            shapes = [getattr(axis, name).shape for axis in self.axes]
+            if getattr(self, name).shape != tuple(map(prod, zip(*shapes, strict=True))):
+                return False
         whole = [reduce(ExactMatrix.kron, [getattr(axis, name) for axis in self.axes]) for name in MATRICES]
         return sizes == list(zip(self.outputs, self.taps, strict=True)) and whole == [self.at, self.g, self.bt]
 

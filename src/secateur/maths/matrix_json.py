@@ -15,6 +15,7 @@ from secateur.maths.transform import Stage, Transform
 
 MOST_CELLS = 2**20
 MOST_CHARACTERS = 2**26
+MOST_STEPS = 2**25  # multiplications of long integers to make one matrix of a transform's stages: some seconds
 MOST_EXTENT = 64
 MOST_STAGES = 16
 SAFE_INTEGER = 2**53
@@ -114,6 +115,10 @@ def read_transform(data: object) -> Transform:
         raise AlgorithmError("the stages of a transform do not fit one another")
     if any(prod(size) > MOST_CELLS for size in sizes):
         raise AlgorithmError(f"a stage is beyond {MOST_CELLS:,} entries")
+    inputs = sizes[0][1]
+    steps = inputs * sum(size[0] * stage.matrix.shape[1] for size, stage in zip(sizes[1:], stages[1:], strict=True))
+    if steps > MOST_STEPS:
+        raise AlgorithmError("the stages of a transform take too long to multiply: write fewer or smaller ones")
     return Transform(stages)
 
 

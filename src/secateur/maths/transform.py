@@ -39,6 +39,15 @@ class Stage:
         """The factor written out."""
         return identity(self.before).kron(self.matrix).kron(identity(self.after))
 
+    def times(self, other: ExactMatrix) -> ExactMatrix:
+        """The factor times a matrix, without writing the factor out."""
+        (rows, columns), width = self.matrix.shape, other.shape[1]
+        split = other.numerators.reshape(self.before, columns, self.after * width)
+        flat = np.moveaxis(split, 1, 0).reshape(columns, self.repeats * width)
+        found = self.matrix @ ExactMatrix(flat, other.denominator)
+        split = found.numerators.reshape(rows, self.before, self.after * width)
+        return ExactMatrix(np.moveaxis(split, 0, 1).reshape(self.repeats * rows, width), found.denominator)
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The stage on the first axis of x, in x's dtype."""
         rest = x.shape[1:]
@@ -56,7 +65,7 @@ class Transform:
     @cached_property
     def matrix(self) -> ExactMatrix:
         """The product of all stages."""
-        return reduce(lambda done, stage: stage.whole() @ done, self.stages[1:], self.stages[0].whole())
+        return reduce(lambda done, stage: stage.times(done), self.stages[1:], self.stages[0].whole())
 
     def shortest(self) -> Transform:
         """The stages, or the matrix as one stage where that takes no more additions."""

@@ -50,6 +50,11 @@ def decode_positions(stream: Bytes, shape: tuple[int, ...]) -> Int64[np.ndarray,
     return positions
 
 
+def announced_nonzeros(stream: Bytes) -> int:
+    """How many non-zeros a stream claims to hold, before any is decoded."""
+    return _code(stream)[1].varint()
+
+
 def position_code(stream: Bytes) -> str:
     """The name of the code a stream is in."""
     return _code(stream)[0].name

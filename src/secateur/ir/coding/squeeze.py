@@ -8,6 +8,7 @@ from zstandard import ZstdCompressionDict
 from secateur.errors import ArtifactError
 from secateur.ir.coding.varint import Bytes
 
+WINDOW_BYTES = 1 << 20  # what a frame may make its reader keep beside the result; `squeeze` never needs more
 SMALL_BYTES = 1 << 16
 LEVEL = 19
 # What is large here is noise with uneven bytes, where only the entropy coder earns anything: a short search for long
@@ -38,11 +39,13 @@ def squeeze(data: bytes, dictionary: ZstdCompressionDict | None = None) -> bytes
 
 
 def unsqueeze(frame: Bytes, size: int, dictionary: ZstdCompressionDict | None = None) -> bytes:
-    """The `size` bytes of one frame. Allocates no more than `size`; ArtifactError unless it holds exactly that."""
+    """The `size` bytes of one frame. Allocates little more than `size`; ArtifactError unless it holds exactly that."""
     try:
-        announced = zstandard.get_frame_parameters(frame, format=zstandard.FORMAT_ZSTD1_MAGICLESS).content_size
-        if announced not in (zstandard.CONTENTSIZE_UNKNOWN, size):
-            raise ArtifactError(f"damaged artifact: a frame announces {announced} bytes where {size} belong")
+        found = zstandard.get_frame_parameters(frame, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+        if found.content_size not in (zstandard.CONTENTSIZE_UNKNOWN, size):
+            raise ArtifactError(f"damaged artifact: a frame announces {found.content_size} bytes where {size} belong")
+        if found.window_size > max(WINDOW_BYTES, size):
+            raise ArtifactError(f"damaged artifact: a stream of {size} bytes asks for {found.window_size} of memory")
         decompressor = zstandard.ZstdDecompressor(dict_data=dictionary, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
         data = decompressor.decompress(frame, max_output_size=max(size, 1), allow_extra_data=False)
     except zstandard.ZstdError as error:

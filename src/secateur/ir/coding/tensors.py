@@ -8,11 +8,12 @@ from math import prod
 import numpy as np
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.positions import decode_positions, encode_positions, position_code
+from secateur.ir.coding.positions import announced_nonzeros, decode_positions, encode_positions, position_code
 from secateur.ir.coding.values import decode_values, encode_values, value_code
 from secateur.ir.coding.varint import Bytes, Reader, varint
 from secateur.ir.formats import Dense, Sparse
 
+POSITION_BYTES = 8
 # The index of a row is what files hold: rows are appended, never moved.
 FORMS = (
     (Sparse, "float16"),
@@ -90,6 +91,13 @@ def split_record(record: Bytes) -> Streams:
         raise ArtifactError(f"damaged artifact: there is no tensor form {form}")
     positions = reader.take(reader.varint()) if FORMS[form][0] is Sparse else b""
     return Streams(form, positions, reader.rest())
+
+
+def held_bytes(streams: Streams, shape: tuple[int, ...]) -> int:
+    """Bytes the decoded tensor will take, as the streams announce it; ArtifactError where they announce nothing."""
+    form, dtype = FORMS[streams.form]
+    item = np.dtype(dtype).itemsize
+    return item * prod(shape) if form is Dense else (item + POSITION_BYTES) * announced_nonzeros(streams.positions)
 
 
 def decode_tensor(streams: Streams, shape: tuple[int, ...]) -> Dense | Sparse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
+from secateur.ir.ops.op import Effort
 from secateur.ir.ops.sizes import need_float, need_shape, need_static, show
 from secateur.ir.ops.window import Window
 
@@ -86,6 +88,17 @@ def _columns(x: np.ndarray, window: Window) -> np.ndarray:
     view = sliding_window_view(x, window.reach, axis=spatial)
     steps = tuple(slice(None, None, step) for step in (*window.stride, *window.dilation))
     return np.moveaxis(view[(slice(None), slice(None), *steps)], range(2 + rank, 2 + 2 * rank), spatial)
+
+
+def convolution_effort(
+    _output: ValueType, x: ValueType, weight: ValueType, *_bias: ValueType, groups: int, **window: Any
+) -> Effort:
+    """The padded input, and the columns of as many images as `convolve` takes at a time."""
+    view = Window(weight.shape[2:], **window)
+    padded = prod(x.shape[:2]) * prod(view.padded_sizes(x.shape[2:]))
+    columns = 4 * groups * prod(weight.shape[1:]) * prod(view.outputs(x.shape[2:]))
+    images = min(x.shape[0], max(1, COLUMN_BYTES // max(1, columns)))
+    return Effort(4 * padded + images * columns, padded + x.shape[0] * columns // 4)
 
 
 def convolution_macs(x: ValueType, weight: ValueType, *bias: ValueType, **attributes: object) -> int:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 
 from secateur.errors import DataError, GraphError
 from secateur.ir.graph import ValueType
+from secateur.ir.ops.op import Effort
 from secateur.ir.ops.sizes import broadcast, need_dtype, need_float, need_shape, need_static, show
 
 
@@ -39,6 +40,12 @@ def linear(
 def linear_macs(x: ValueType, weight: ValueType, *_bias: ValueType) -> int:
     """One for every weight and row of x."""
     return prod(x.bind(1)) * weight.shape[0]
+
+
+def product_effort(_output: ValueType, *inputs: ValueType) -> Effort:
+    """The factors may be copied to be multiplied."""
+    size = sum(prod(value.shape) for value in inputs)
+    return Effort(4 * size, size)
 
 
 def matmul_type(a: ValueType, b: ValueType) -> ValueType:
@@ -111,6 +118,14 @@ def attention_macs(q: ValueType, k: ValueType, v: ValueType, *mask: ValueType, s
     """Both products in full: a mask saves nothing in a dense execution."""
     *lead, queries, depth = attention_type(q, k, v, *mask, scale=scale, causal=causal).bind(1)
     return prod(lead) * queries * abs(k.shape[-2]) * (abs(q.shape[-1]) + depth)
+
+
+def attention_effort(
+    output: ValueType, q: ValueType, k: ValueType, v: ValueType, *_mask: ValueType, **_attributes: object
+) -> Effort:
+    """The scores, five times over, and copies of the factors."""
+    scores = prod(output.shape[:-1]) * k.shape[-2]
+    return Effort(24 * scores + 4 * sum(prod(value.shape) for value in (q, k, v)), 12 * scores)
 
 
 def embedding_type(ids: ValueType, weight: ValueType) -> ValueType:

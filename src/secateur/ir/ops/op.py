@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from math import prod
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,28 @@ from secateur.ir.ops.sizes import MAX_ELEMENTS, MAX_RANK
 Kind = Literal["bool", "int", "float", "ints", "shape"] | tuple[str, ...]
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+CALL_STEPS = 4000  # what a call of numpy costs, however small its arrays
+
+
+class Effort(NamedTuple):
+    """What one execution takes: memory beside inputs and output, and elementary steps beside multiply-accumulates."""
+
+    scratch_bytes: int
+    steps: int
+
+
+def plain_effort(output: ValueType, *inputs: ValueType, **_attributes: Any) -> Effort:
+    """A few temporary arrays of the output's size."""
+    size = prod(output.shape)
+    return Effort(16 * size, 4 * size + sum(prod(value.shape) for value in inputs))
+
+
+def wide_effort(output: ValueType, *_inputs: ValueType, **_attributes: Any) -> Effort:
+    """A dozen temporary arrays of the output's size in float64."""
+    size = prod(output.shape)
+    return Effort(96 * size, 40 * size)
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,7 @@ class Op:
     multiplies  (*input types, **attributes) -> multiply-accumulates for one example; None for an op that has none
     weights     number of inputs -> positions of the matrices whose every element takes part in equally many of these;
                 None for a product of the first two inputs
+    effort      (output type, *input types, **attributes), all of a known batch size -> Effort
     """
 
     name: str
@@ -40,6 +64,7 @@ class Op:
     attributes: Mapping[str, Kind] = field(default_factory=dict)
     multiplies: Callable[..., int] | None = None
     weights: Callable[[int], tuple[int, ...]] | None = None
+    effort: Callable[..., Effort] = plain_effort
 
     def shape(self, inputs: Sequence[ValueType], attributes: Mapping[str, Attribute]) -> ValueType:
         """The type of the output. GraphError where the number of inputs, an attribute or a shape does not fit."""
@@ -52,13 +77,7 @@ class Op:
 
     def run(self, arrays: Sequence[np.ndarray], attributes: Mapping[str, Attribute], batch: int) -> np.ndarray:
         """The numpy meaning, for inputs that fit the shape rule; sizes -k in a shape attribute become k * batch."""
-        bound = {
-            name: ValueType(value).bind(batch)
-            if self.attributes[name] == "shape" and isinstance(value, tuple)
-            else value
-            for name, value in attributes.items()
-        }
-        return self.meaning(*arrays, **bound)
+        return self.meaning(*arrays, **bound_attributes(self, attributes, batch))
 
     def macs(self, inputs: Sequence[ValueType], attributes: Mapping[str, Attribute]) -> int:
         """Dense multiply-accumulates for one example (batch 1); 0 for an op that is no sum of products."""
@@ -77,6 +96,14 @@ class Op:
             problem = _misfit(attributes[name], kind)
             if problem:
                 raise GraphError(f"{self.name}: attribute {name!r} {problem}")
+
+
+def bound_attributes(op: Op, attributes: Mapping[str, Attribute], batch: int) -> dict[str, Attribute]:
+    """Attributes of a node of `op` where sizes -k in a shape have become k * batch."""
+    return {
+        name: ValueType(value).bind(batch) if op.attributes[name] == "shape" and isinstance(value, tuple) else value
+        for name, value in attributes.items()
+    }
 
 
 def _misfit(value: object, kind: Kind) -> str | None:

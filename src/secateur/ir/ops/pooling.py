@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ from jaxtyping import Float
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
+from secateur.ir.ops.op import CALL_STEPS, Effort
 from secateur.ir.ops.sizes import need_float, need_static, show
 from secateur.ir.ops.window import Window
+
+CELL_BYTES = 500  # what Python keeps of a cell while the cells of an axis are computed
 
 Image = Float[np.ndarray, "n c *spatial"]
 Pooled = Float[np.ndarray, "n c *out"]
@@ -84,6 +88,26 @@ def adaptive_average_pool_type(x: ValueType, *, output: tuple[int, ...]) -> Valu
 def adaptive_average_pool(x: Image, *, output: tuple[int, ...]) -> Pooled:
     """The mean of each cell; cells as in adaptive_max_pool."""
     return _cells(x, output, np.mean)
+
+
+def pool_effort(_output: ValueType, x: ValueType, **attributes: Any) -> Effort:
+    """The padded input and one result of an axis; every tap goes over what its axis leaves."""
+    attributes.pop("count_include_pad", None)
+    attributes.setdefault("dilation", (1,) * len(attributes["kernel"]))
+    window = Window(**attributes)
+    sizes, counts = list(window.padded_sizes(x.shape[2:])), window.outputs(x.shape[2:])
+    planes, steps = prod(x.shape[:2]), 0
+    padded = planes * prod(sizes)
+    for axis, taps in enumerate(window.kernel):
+        sizes[axis] = counts[axis]
+        steps += taps * (planes * prod(sizes) + CALL_STEPS)
+    return Effort(8 * padded, padded + steps)
+
+
+def adaptive_effort(_output: ValueType, x: ValueType, *, output: tuple[int, ...]) -> Effort:
+    """The cells of an axis, one by one and joined."""
+    size = prod(x.shape[:2]) * prod(max(pair) for pair in zip(x.shape[2:], output, strict=True))
+    return Effort(12 * size + CELL_BYTES * max(output), 3 * len(output) * size + CALL_STEPS * sum(output))
 
 
 def _pool_type(op: str, x: ValueType, window: Window) -> ValueType:

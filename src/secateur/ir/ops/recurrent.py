@@ -20,10 +20,12 @@ from jaxtyping import Float
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops.activation import sigmoid
+from secateur.ir.ops.op import Effort
 from secateur.ir.ops.sizes import need_float, need_shape, need_static, show
 
 Sequence = Float[np.ndarray, "n t i"]
 Array = Float[np.ndarray, "*_"]
+STEP_STEPS = 80_000  # what the calls of numpy for one step of time cost, however small their arrays
 NONLINEARITIES = ("tanh", "relu")
 
 
@@ -166,6 +168,14 @@ def lstm_macs(*values: ValueType, **_attributes: object) -> int:
 def other_macs(*values: ValueType, **_attributes: object) -> int:
     """Every weight once a step."""
     return _once_a_step(values, weights_of_others(len(values)))
+
+
+def recurrent_effort(
+    _output: ValueType, x: ValueType, w_ih: ValueType, *_rest: ValueType, **_options: object
+) -> Effort:
+    """What the input feeds all steps, and some twenty calls of numpy a step."""
+    fed = prod(x.shape[:2]) * w_ih.shape[0]
+    return Effort(12 * fed + 4 * prod(x.shape) + 64 * x.shape[0] * w_ih.shape[0], 8 * fed + STEP_STEPS * x.shape[1])
 
 
 def _once_a_step(values: tuple[ValueType, ...], weights: tuple[int, ...]) -> int:

@@ -68,8 +68,8 @@ def slice_type(x: ValueType, *, axis: int, start: int, stop: int, step: int) -> 
 
 
 def slice_axis(x: np.ndarray, *, axis: int, start: int, stop: int, step: int) -> np.ndarray:
-    """x[start:stop:step] along one axis."""
-    return x[(slice(None),) * axis + (slice(start, stop, step),)]
+    """x[start:stop:step] along one axis; a copy, or a small piece would keep all of x in memory."""
+    return x[(slice(None),) * axis + (slice(start, stop, step),)].copy()
 
 
 def pad_type(x: ValueType, *, pads: tuple[int, ...], mode: str, value: float) -> ValueType:

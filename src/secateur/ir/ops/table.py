@@ -18,7 +18,7 @@ from secateur.ir.ops import (
     shaping,
     transposed,
 )
-from secateur.ir.ops.op import Op
+from secateur.ir.ops.op import Op, wide_effort
 
 MANY = 2**20
 
@@ -30,6 +30,7 @@ _ROWS = (
         convolution.convolve,
         {"stride": "ints", "padding": "ints", "dilation": "ints", "groups": "int"},
         convolution.convolution_macs,
+        effort=convolution.convolution_effort,
     ),
     Op(
         "conv_transpose",
@@ -38,9 +39,14 @@ _ROWS = (
         transposed.transposed_convolve,
         {"stride": "ints", "padding": "ints", "output_padding": "ints", "dilation": "ints", "groups": "int"},
         transposed.transposed_macs,
+        effort=transposed.transposed_effort,
     ),
-    Op("linear", (2, 3), linear.linear_type, linear.linear, multiplies=linear.linear_macs),
-    Op("matmul", (2, 2), linear.matmul_type, linear.matmul, multiplies=linear.matmul_macs),
+    Op(
+        "linear", (2, 3), linear.linear_type, linear.linear, multiplies=linear.linear_macs, effort=linear.product_effort
+    ),
+    Op(
+        "matmul", (2, 2), linear.matmul_type, linear.matmul, multiplies=linear.matmul_macs, effort=linear.product_effort
+    ),
     Op(
         "attention",
         (3, 4),
@@ -48,6 +54,7 @@ _ROWS = (
         linear.attention,
         {"scale": "float", "causal": "bool"},
         linear.attention_macs,
+        effort=linear.attention_effort,
     ),
     Op("embedding", (2, 2), linear.embedding_type, linear.embedding),
     Op(
@@ -58,6 +65,7 @@ _ROWS = (
         {"reverse": "bool", "cell": "bool"},
         recurrent.lstm_macs,
         recurrent.weights_of_lstm,
+        recurrent.recurrent_effort,
     ),
     Op(
         "gru",
@@ -67,6 +75,7 @@ _ROWS = (
         {"reverse": "bool"},
         recurrent.other_macs,
         recurrent.weights_of_others,
+        recurrent.recurrent_effort,
     ),
     Op(
         "rnn",
@@ -76,6 +85,7 @@ _ROWS = (
         {"reverse": "bool", "nonlinearity": recurrent.NONLINEARITIES},
         recurrent.other_macs,
         recurrent.weights_of_others,
+        recurrent.recurrent_effort,
     ),
     Op("relu", (1, 1), activation.same_type, activation.relu),
     Op("relu6", (1, 1), activation.same_type, activation.relu6),
@@ -88,7 +98,7 @@ _ROWS = (
     Op("elu", (1, 1), activation.elu_type, activation.elu, {"alpha": "float"}),
     Op("clip", (1, 1), activation.clip_type, activation.clip, {"low": "float", "high": "float"}),
     Op("prelu", (2, 2), activation.prelu_type, activation.prelu),
-    Op("gelu", (1, 1), activation.gelu_type, activation.gelu, {"approximate": ("none", "tanh")}),
+    Op("gelu", (1, 1), activation.gelu_type, activation.gelu, {"approximate": ("none", "tanh")}, effort=wide_effort),
     Op("softmax", (1, 1), activation.softmax_type, activation.softmax, {"axis": "int"}),
     Op("log_softmax", (1, 1), activation.softmax_type, activation.log_softmax, {"axis": "int"}),
     Op(
@@ -97,6 +107,7 @@ _ROWS = (
         pooling.max_pool_type,
         pooling.max_pool,
         {"kernel": "ints", "stride": "ints", "padding": "ints", "dilation": "ints", "ceil_mode": "bool"},
+        effort=pooling.pool_effort,
     ),
     Op(
         "average_pool",
@@ -104,14 +115,23 @@ _ROWS = (
         pooling.average_pool_type,
         pooling.average_pool,
         {"kernel": "ints", "stride": "ints", "padding": "ints", "ceil_mode": "bool", "count_include_pad": "bool"},
+        effort=pooling.pool_effort,
     ),
-    Op("adaptive_max_pool", (1, 1), pooling.adaptive_max_pool_type, pooling.adaptive_max_pool, {"output": "ints"}),
+    Op(
+        "adaptive_max_pool",
+        (1, 1),
+        pooling.adaptive_max_pool_type,
+        pooling.adaptive_max_pool,
+        {"output": "ints"},
+        effort=pooling.adaptive_effort,
+    ),
     Op(
         "adaptive_average_pool",
         (1, 1),
         pooling.adaptive_average_pool_type,
         pooling.adaptive_average_pool,
         {"output": "ints"},
+        effort=pooling.adaptive_effort,
     ),
     Op("reshape", (1, 1), shaping.reshape_type, shaping.reshape, {"shape": "shape"}),
     Op("permute", (1, 1), shaping.permute_type, shaping.permute, {"axes": "ints"}),
@@ -137,8 +157,15 @@ _ROWS = (
     Op("mul", (2, 2), elementwise.arithmetic_type, elementwise.mul),
     Op("div", (2, 2), elementwise.quotient_type, elementwise.div),
     Op("batch_norm", (5, 5), norm.batch_norm_type, norm.batch_norm, {"eps": "float"}),
-    Op("layer_norm", (3, 3), norm.layer_norm_type, norm.layer_norm, {"eps": "float"}),
-    Op("group_norm", (3, 3), norm.group_norm_type, norm.group_norm, {"groups": "int", "eps": "float"}),
+    Op("layer_norm", (3, 3), norm.layer_norm_type, norm.layer_norm, {"eps": "float"}, effort=wide_effort),
+    Op(
+        "group_norm",
+        (3, 3),
+        norm.group_norm_type,
+        norm.group_norm,
+        {"groups": "int", "eps": "float"},
+        effort=wide_effort,
+    ),
     Op("mean", (1, 1), reduction.mean_type, reduction.mean, {"axes": "ints", "keepdims": "bool"}),
     Op("sum", (1, 1), reduction.sum_type, reduction.sum_axes, {"axes": "ints", "keepdims": "bool"}),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops import convolution
+from secateur.ir.ops.op import CALL_STEPS, Effort
 from secateur.ir.ops.sizes import MAX_ELEMENTS, need_float, need_shape, need_static, show
 
 
@@ -133,6 +135,18 @@ def transposed_convolve(
     for value in bias:
         y = y + value.reshape(-1, *(1,) * len(kernel))
     return y
+
+
+def transposed_effort(
+    output: ValueType, x: ValueType, weight: ValueType, *_bias: ValueType, groups: int, **spread: Any
+) -> Effort:
+    """The canvas, and what every tap makes of as many images as `transposed_convolve` takes at a time."""
+    kernel = weight.shape[2:]
+    canvas = x.shape[0] * output.shape[1] * prod(Spread(kernel, **spread).canvas(x.shape[2:]))
+    taps = 4 * groups * prod(weight.shape[1:]) * prod(x.shape[2:])
+    images = min(x.shape[0], max(1, convolution.COLUMN_BYTES // max(1, taps)))
+    copies = 4 * (canvas + prod(x.shape) + prod(weight.shape) + prod(output.shape))
+    return Effort(copies + 2 * images * taps, canvas + x.shape[0] * taps // 2 + CALL_STEPS * prod(kernel))
 
 
 def transposed_macs(x: ValueType, weight: ValueType, *_bias: ValueType, **_attributes: object) -> int:

@@ -56,15 +56,17 @@ class Window:
     def padded(self, x: np.ndarray, value: float) -> np.ndarray:
         """x (n, c, *spatial) with its border, wide enough on the right for every window of `outputs`."""
         sizes = x.shape[2:]
-        ends = [
-            max(pad, (count - 1) * step + reach - size - pad)
+        if (around := self.padded_sizes(sizes)) == sizes:
+            return x
+        result = np.full((*x.shape[:2], *around), value, dtype=x.dtype)
+        result[(..., *(slice(pad, pad + size) for size, pad in zip(sizes, self.padding, strict=True)))] = x
+        return result
+
+    def padded_sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Spatial sizes of what `padded` gives."""
+        return tuple(
+            size + pad + max(pad, (count - 1) * step + reach - size - pad)
             for size, pad, step, reach, count in zip(
                 sizes, self.padding, self.stride, self.reach, self.outputs(sizes), strict=True
             )
-        ]
-        if not any(self.padding) and not any(end > 0 for end in ends):
-            return x
-        borders = list(zip(sizes, self.padding, ends, strict=True))
-        result = np.full((*x.shape[:2], *(size + pad + end for size, pad, end in borders)), value, dtype=x.dtype)
-        result[(..., *(slice(pad, pad + size) for size, pad, _ in borders))] = x
-        return result
+        )
