@@ -51,12 +51,13 @@ def measure(run: Run, model: nn.Module, data: Images, folder: Path, *, search: b
 
 
 def sizes(model: nn.Module, example: Tensor, path: Path) -> dict[str, int]:
-    """Bytes of the file with float16 values, its units in the model's order and sorted, of which the second stays at
-    `path`; parameters left once dead units are gone."""
-    plain, artifact = (sct.pack(model, example, values="float16", sort=sort) for sort in (False, True))
+    """Bytes of the file with float16 values: of the weights as they are, and of the same function with units sorted and
+    rescaled, which stays at `path`; parameters left once dead units are gone."""
+    plain = sct.pack(model, example, values="float16")
+    artifact = sct.pack(model, example, values="float16", sort=True, rescale=True)
     artifact.save(path)
     return {
         "file_bytes": len(plain.to_bytes()),
-        "file_bytes_sorted": path.stat().st_size,
+        "file_bytes_rescaled": path.stat().st_size,
         "parameters_left": artifact.meta["parameters"][1],
     }

@@ -38,7 +38,7 @@ def test_the_smallest_code_is_taken(values: np.ndarray, code: str, most: int):
 
 
 def test_the_order_of_codes_is_part_of_the_format():
-    assert CODES == ["floats", "planes", "steps", "bits", "ascending", "signs"]
+    assert CODES == ["floats", "planes", "steps", "bits", "ascending", "signs", "leading"]
 
 
 @pytest.mark.parametrize("size", [1, 9, 10, 11, 20, 35])

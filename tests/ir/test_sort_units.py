@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_networks import Net, assert_close, check_valid, networks, outputs_of
 
 from secateur.ir import sort_units as module
@@ -13,11 +14,11 @@ from secateur.ir.records import restore_units
 from secateur.ir.sort_units import sort_units
 
 
-def check(net: Net) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def check(net: Net, *, rescale: bool = False) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The law: same outputs, and restored to the original shapes still; gives the tensors before and after."""
     graph = net.graph(net.nodes[-1].output)
     smaller, tensors, removal = remove_dead_units(graph, net.constants)
-    found, groups = sort_units(graph, net.constants, smaller, tensors, removal)
+    found, groups = sort_units(graph, net.constants, smaller, tensors, removal, rescale=rescale)
     check_valid(smaller, found)
     assert_close(outputs_of(smaller, tensors), outputs_of(smaller, found))
     restored = restore_units(found, groups, removal.axes)
@@ -33,9 +34,9 @@ def check(net: Net) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 
 
 @settings(max_examples=70, deadline=None)
-@given(networks())
-def test_a_sorted_network_computes_the_same(net: Net):
-    check(net)
+@given(networks(), st.booleans())
+def test_a_sorted_network_computes_the_same(net: Net, rescale: bool):
+    check(net, rescale=rescale)
 
 
 def perceptron() -> Net:
@@ -138,3 +139,51 @@ def test_channels_of_transposed_convolutions_are_sorted_on_their_own_axes():
     assert (np.diff(after["first.bias"]) >= 0).all()
     assert not np.array_equal(before["first.bias"], after["first.bias"])
     np.testing.assert_array_equal(before["last.bias"], after["last.bias"])
+
+
+def leading(weight: np.ndarray) -> np.ndarray:
+    flat = weight.reshape(len(weight), -1)
+    return flat[np.arange(len(flat)), np.argmax(flat != 0, axis=1)]
+
+
+def are_powers(weight: np.ndarray) -> np.ndarray:
+    found = leading(weight)
+    return (np.abs(np.frexp(found)[0]) == 0.5) | (found == 0)
+
+
+def test_first_weights_of_rescaled_units_are_powers_of_two():
+    net = Net(-1, 2, 8, 8)
+    x = net.add("relu", net.conv("x", "conv", 5, 3, padding=1))
+    x = net.add("leaky_relu", net.linear(net.flatten(x), "first", 7), slope=0.1)
+    net.linear(x, "last", 3)
+    before, after = check(net, rescale=True)
+    assert are_powers(after["conv.weight"]).all()
+    assert are_powers(after["first.weight"]).all()
+    assert not are_powers(after["last.weight"]).any(), "outputs keep their scale"
+    assert (np.diff(after["first.bias"]) >= 0).all()
+    assert not are_powers(before["conv.weight"]).all()
+
+
+@pytest.mark.parametrize("op", ["sigmoid", "relu6", "gelu"])
+def test_units_behind_other_functions_keep_their_scale(op: str):
+    net = Net(-1, 5)
+    net.linear(net.add(op, net.linear("x", "first", 6), **({"approximate": "none"} if op == "gelu" else {})), "last", 2)
+    before, after = check(net, rescale=True)
+    np.testing.assert_array_equal(np.sort(before["first.bias"]), after["first.bias"])
+
+
+def test_units_that_a_constant_is_added_to_keep_their_scale():
+    net = Net(-1, 5)
+    x = net.add("add", net.linear("x", "first", 6), net.constant("shift", np.arange(6)))
+    net.linear(net.add("relu", x), "last", 2)
+    before, after = check(net, rescale=True)
+    np.testing.assert_array_equal(np.sort(before["first.bias"]), after["first.bias"])
+
+
+def test_a_sigmoid_taken_for_homogeneous_is_noticed(monkeypatch: pytest.MonkeyPatch):
+    """The law can fail."""
+    net = Net(-1, 5)
+    net.linear(net.add("sigmoid", net.linear("x", "first", 6)), "last", 2)
+    monkeypatch.setattr(module, "HOMOGENEOUS", ("sigmoid",))
+    with pytest.raises(AssertionError):
+        check(net, rescale=True)

@@ -27,6 +27,7 @@ TAKES = {  # value code -> the dtypes it is for
     "bits": ("bool",),
     "ascending": ("float16", "float32"),
     "signs": ("float16", "float32"),
+    "leading": ("float16", "float32"),
 }
 shapes = st.lists(st.integers(0, 6), max_size=5).map(tuple) | st.sampled_from([(1, 90), (90, 1), (90,), (40, 40), ()])
 seeds = st.integers(0, 2**32 - 1)
@@ -74,6 +75,9 @@ def check_positions(code: PositionCode, mask: np.ndarray) -> bool:
 
 def check_values(code: ValueCode, values: np.ndarray) -> bool:
     where = ((np.arange(values.size) * 2, (2, values.size)),) if code.placed else ()
+    if code.name == "leading":
+        values = values.copy()
+        values[[0, (values.size + 1) // 2 % values.size]] = [-0.25, 2.0]
     stream = code.encode(values, *where)
     if stream is None:
         return False

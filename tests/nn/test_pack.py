@@ -102,6 +102,9 @@ def test_sorted_units_compute_the_same_in_fewer_bytes(name):
     model, example = pruned(name, 0.4)
     plain = pack(model, example, values="float16")
     ordered = pack(model, example, values="float16", sort=True)
+    rescaled = pack(model, example, values="float16", sort=True, rescale=True)
+    assert check(rescaled, model, example).relative_difference < 2e-2
+    assert check(rescaled, restore_(network(name)[0], rescaled), example).relative_difference < 1e-5
     artifact = Artifact.from_bytes(ordered.to_bytes())
     assert check(artifact, model, example).relative_difference < 2e-2
     again, _ = network(name)
@@ -225,6 +228,8 @@ def test_bad_models_are_refused():
         pack(broken, EXAMPLE)
     with pytest.raises(ArtifactError, match="float16"):
         pack(small_net(), EXAMPLE, values="float8")
+    with pytest.raises(ArtifactError, match="add sort=True"):
+        pack(small_net(), EXAMPLE, rescale=True)
 
 
 def test_values_beyond_float16_are_refused_with_the_way_out():

@@ -9,7 +9,7 @@ theory for sets", Data Compression Conference 2006.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int64
@@ -17,12 +17,18 @@ from jaxtyping import Int64
 from secateur.ir.dead_units import Removal
 from secateur.ir.graph import Graph
 from secateur.ir.records import UnitGroup
-from secateur.ir.units.layout import UnitFlow, Units
+from secateur.ir.units.layout import Layer, UnitFlow, Units
 from secateur.ir.units.rules import trace_units
 
 Axis = tuple[str, int]
 Tiling = tuple[int, int]
 """repeat, tiles: units stand on an axis `repeat` times in a row each, and all that `tiles` times."""
+
+HOMOGENEOUS = (
+    *("relu", "leaky_relu", "reshape", "permute", "mean", "sum"),
+    *("max_pool", "average_pool", "adaptive_max_pool", "adaptive_average_pool"),
+)
+"""f(a x) = a f(x) for every a > 0, unit by unit."""
 
 
 def sort_units(
@@ -31,12 +37,18 @@ def sort_units(
     smaller: Graph,
     tensors: Mapping[str, np.ndarray],
     removal: Removal,
+    *,
+    rescale: bool = False,
 ) -> tuple[dict[str, np.ndarray], tuple[UnitGroup, ...]]:
     """What `remove_dead_units(graph, constants)` gave (smaller, tensors, removal), with the units of every layer in
     ascending order of bias, then of non-zero weights: its tensors, and its unit groups, whose kept units come first.
 
     Units that cannot change places stay where they are: those that something unknown looks at, and those whose outputs
     are cut up or joined with others, where the place of a unit says who reads it.
+
+    rescale  before its layer is sorted, a unit that nothing but ReLU, pooling and reshaping stands behind is multiplied
+             by the number between 0.7 and 1.4 that makes the first of its weights a power of two, and whoever reads it
+             divides by that: the same function, with a mantissa less a unit
     """
     flow = trace_units(graph, constants)
     roots, done = flow.roots(), set(flow.pinned())
@@ -51,6 +63,8 @@ def sort_units(
         places = _places(order, axes)
         if places is None:
             continue
+        if rescale and _is_homogeneous(flow, layer, roots):
+            _rescale(found, parameters, places)
         rows = np.moveaxis(found[parameters[0]], layer.row_axis, 0)
         nonzeros = np.count_nonzero(rows.reshape(len(rows), -1), axis=1)
         moved = np.lexsort((nonzeros, *(found[bias] for bias in parameters[1:])))
@@ -60,6 +74,42 @@ def sort_units(
             if (entry := removal.axes.get(name, {}).get(axis)) is not None:
                 groups[entry[0]] = _kept_first(groups[entry[0]], tiles)
     return found, tuple(groups)
+
+
+def _is_homogeneous(flow: UnitFlow, layer: Layer, roots: Units) -> bool:
+    """Whether all that is made of a layer's outputs until others read them scales as they do."""
+    order = roots[layer.rows]
+    made = [
+        node
+        for node in flow.graph.nodes
+        if (layout := flow.layouts.get(node.output)) is not None and np.isin(roots[layout.units], order).any()
+    ]
+    return (
+        not layer.depthwise
+        and layer.row_axis == 0
+        and all(node is layer.node or node.op in HOMOGENEOUS for node in made)
+    )
+
+
+def _rescale(found: dict[str, np.ndarray], parameters: Sequence[str], places: Mapping[Axis, Tiling]) -> None:
+    """Multiply rows and bias of each unit, and divide the columns that read it."""
+    weight = parameters[0]
+    flat = found[weight].reshape(len(found[weight]), -1).astype(np.float64)
+    units, first = np.arange(len(flat)), np.argmax(flat != 0, axis=1)
+    leading = flat[units, first]
+    powers = np.exp2(np.round(np.log2(np.abs(np.where(leading == 0, 1, leading)))))
+    factors = np.where(leading == 0, 1.0, powers / np.abs(np.where(leading == 0, 1, leading)))
+    flat *= factors[:, None]
+    flat[units, first] = np.sign(leading) * powers
+    for name, axis in places:
+        if name == weight:
+            found[name] = flat.reshape(found[name].shape).astype(np.float32)
+        elif name in parameters:
+            found[name] = (found[name] * factors).astype(np.float32)
+        elif name in found:
+            repeat, tiles = places[name, axis]
+            along = np.tile(np.repeat(factors, repeat), tiles).reshape(-1, *(1,) * (found[name].ndim - axis - 1))
+            found[name] = (found[name] / along).astype(np.float32)
 
 
 def _axes(flow: UnitFlow, made: Mapping[str, tuple[str, ...]]) -> dict[Axis, Units]:

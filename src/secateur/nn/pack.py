@@ -37,7 +37,9 @@ STATISTICS = ("running_mean", "running_var")
 COUNTER = "num_batches_tracked"  # of a batch norm; nothing computes with it in evaluation
 
 
-def pack(model: nn.Module, example: Example, *, values: str = "float32", sort: bool = False) -> Artifact:
+def pack(
+    model: nn.Module, example: Example, *, values: str = "float32", sort: bool = False, rescale: bool = False
+) -> Artifact:
     """The model, in evaluation mode, as an Artifact; the model itself is left as it is.
 
     example  what the model is called with, a tensor or a tuple of tensors, batch first
@@ -46,6 +48,9 @@ def pack(model: nn.Module, example: Example, *, values: str = "float32", sort: b
     sort     put the units of each layer (channels, neurons) in the order that is cheapest to code (`ir.sort_units`):
              the file becomes smaller by about log2(n!) bits for n units, and `restore_` gives a model that computes the
              same, with its units in that order and those that were removed as the last ones
+    rescale  with `sort`: also multiply what a unit computes by the number that makes its first weight a power of two,
+             and divide where it is read, wherever ReLU and pooling alone stand between: the same function, but other
+             weights, rounded anew
 
     A model the graph cannot express becomes a weights-only Artifact, with a SecateurWarning and the reason in
     `meta["weights_only"]`. ArtifactError for a model that is still soft, holds NaN or infinity, or values that float16
@@ -53,6 +58,8 @@ def pack(model: nn.Module, example: Example, *, values: str = "float32", sort: b
     """
     if values not in VALUE_BITS:
         raise ArtifactError(f"values must be one of {', '.join(VALUE_BITS)}, got {values!r}")
+    if rescale and not sort:
+        raise ArtifactError("rescale=True is for units that are sorted as well: add sort=True")
     if soft := [site.name for site in transforms_of(model) if not site.transform.is_hard]:
         raise ArtifactError(f"{soft[0]} is still soft: call harden_ before pack, so that the file is what was tested")
     plain = strip_(copy.deepcopy(model)).cpu().eval()
@@ -61,10 +68,10 @@ def pack(model: nn.Module, example: Example, *, values: str = "float32", sort: b
         traced = trace(plain, example)
     except GraphError as error:
         return _weights_only(state, str(error).removesuffix(f". {INSTEAD}"), values)
-    return _with_graph(state, traced, values, sort=sort)
+    return _with_graph(state, traced, values, sort=sort, rescale=rescale)
 
 
-def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str, *, sort: bool) -> Artifact:
+def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str, *, sort: bool, rescale: bool) -> Artifact:
     graph, tensors, folds, reasons = fold_batch_norm(traced.graph, traced.constants)
     rounding = _Rounding(values)
     whole = {name: rounding(name, array) for name, array in push_biases(graph, tensors).items()}
@@ -73,7 +80,8 @@ def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str, *, sor
     tensors = {name: rounding(name, array) for name, array in tensors.items()}
     groups = removal.groups
     if sort:
-        tensors, groups = sort_units(graph, whole, smaller, tensors, removal)
+        tensors, groups = sort_units(graph, whole, smaller, tensors, removal, rescale=rescale)
+        tensors = {name: rounding(name, array) for name, array in tensors.items()}
     graph = _with_usual_names(smaller)
     verify(graph)
     meta = {

@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from secateur.errors import ArtifactError
 from secateur.ir.coding.ascending import decode_ascending, encode_ascending
 from secateur.ir.coding.floats import decode_floats, encode_floats
+from secateur.ir.coding.leading import decode_leading, encode_leading
 from secateur.ir.coding.signs import Where, decode_signs, encode_signs
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader, varint
@@ -128,4 +129,5 @@ VALUE_CODES = (
     ValueCode("bits", _encode_bits, _decode_bits),
     ValueCode("ascending", encode_ascending, decode_ascending),
     ValueCode("signs", encode_signs, decode_signs, placed=True),
+    ValueCode("leading", encode_leading, decode_leading, placed=True),
 )
