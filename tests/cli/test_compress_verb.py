@@ -30,6 +30,18 @@ def test_json_alone(secateur, task_name, tmp_path):
     assert [row["name"] for row in data["layers"]] == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
+@pytest.mark.parametrize("batches", ["0", "2"])
+def test_cutting_at_once(secateur, task_name, tmp_path, batches):
+    words = ("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", "--one-shot", "--batches", batches)
+    ran = secateur(*words)
+    assert ran.status == 0, ran.err
+    assert "cut at once, nothing was trained" in ran.out
+    assert ("repair layers: 2/2" in ran.err) is (batches == "2")
+    ran = secateur(*words, "--epochs", "3")
+    assert ran.status == 2
+    assert "leave prune_epochs away" in ran.err
+
+
 @pytest.mark.parametrize(("more", "status"), [((), 1), (("--on-miss", "warn"), 0)])
 def test_a_missed_target_is_a_failed_check_or_told(secateur, task_name, tmp_path, more, status):
     words = ("compress", task_name, "--density", "0.05", "--max-drop", "0", "-o", tmp_path / "run", *SHORT)

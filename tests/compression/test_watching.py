@@ -2,6 +2,7 @@
 
 from secateur.compression.watching import watcher
 from secateur.reporting.facts import Epoch
+from secateur.train.one_shot import OneShotStep
 from secateur.train.record import Record, Step
 
 
@@ -23,3 +24,11 @@ def test_steps_carry_the_last_score():
         ("self-prune", 2, 4, "loss 0.250, on validation 0.875"),
         ("other", 3, 4, "loss 0.125, on validation 0.5"),
     ]
+
+
+def test_layers_that_are_measured_and_repaired_are_named():
+    told = Told()
+    watch = watcher(told)
+    watch(OneShotStep("measure", 0, 3, "conv1"))
+    watch(OneShotStep("repair", 3, 3, ""))
+    assert told == [("measure layers", 0, 3, "conv1"), ("repair layers", 3, 3, "")]

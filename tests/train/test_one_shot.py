@@ -250,6 +250,8 @@ def test_wrong_wishes():
         one_shot_(prepared(), Target(density=0.3), allocation="measured")
     with pytest.raises(TargetError, match="give a Target"):
         one_shot_(prepared(), 0.3)
+    with pytest.raises(TargetError, match="max_drop"):
+        one_shot_(prepared(), Target(max_drop=0.1))
     with pytest.raises(TargetError, match="limit is 20"):
         one_shot_(prepared(), Target(packed_bytes=20), batches=BATCHES)
     model = prepared()

@@ -45,6 +45,8 @@ class Asked:
     distill: Annotated[float, typer.Option(help="Share of the dense model's outputs in the loss, 0 to 1.")] = 0.0
     match: Annotated[str, typer.Option(help="What to distill: logits or outputs.")] = "logits"
     average: Annotated[float, typer.Option(help="Decay of a moving average of the weights, 0.999; 0: none.")] = 0.0
+    one_shot: Annotated[bool, typer.Option("--one-shot", help="Cut at once instead of training.")] = False
+    batches: Annotated[int, typer.Option(min=0, help="Of training inputs that --one-shot sees; 0: none.")] = 8
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 0
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; else torch's choice.")] = None
     save_seconds: Annotated[float, typer.Option(min=0, help="Between two states inside an epoch.")] = 60.0
@@ -89,6 +91,7 @@ def _options(asked: Asked) -> Options:
         lr=asked.lr,
         average=asked.average,
         distill=Distillation(asked.distill, match=asked.match) if asked.distill else None,
+        one_shot=asked.batches if asked.one_shot else None,
         seed=asked.seed,
         save_seconds=asked.save_seconds,
         on_miss="warn",  # told below, with the exit status of a check that failed
@@ -118,7 +121,9 @@ def _tell(result: Compression, asked: Asked) -> None:
         f"density {result.density:.4g} of the weights in pruned tensors",
         f"bytes: {result.bytes_before:,} as float32, {result.file_bytes:,} in the file ({times:.1f} times fewer)",
         f"multiply-accumulates for one example: {before:,} dense, {after:,} on non-zero weights" if before else "",
-        f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}",
+        "cut at once, nothing was trained"
+        if asked.one_shot
+        else f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}",
         f"verified: {checked_in_words(result.check)}",
         *(f"note: {line}" for line in result.notes),
         f"wrote model.secat, report.html, report.json and result.json into {asked.output}",

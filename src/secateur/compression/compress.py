@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from secateur.compression.at_once import cut_at_once
 from secateur.compression.fingerprint import fingerprint, replays
 from secateur.compression.interrupts import stopping
 from secateur.compression.line import Line, Passed
@@ -95,7 +96,9 @@ def _run(
     with stopping(say) as stop:
         line = Line(task, plan, folder, stop, watch, target.values, options.save_seconds)
         within = None
-        if target.max_drop is None:
+        if options.one_shot is not None:
+            passed = cut_at_once(line, target, options.one_shot, options.seed)
+        elif target.max_drop is None:
             passed = line.train("state", _before_fine_tuning(target), schedule)
         else:
             within = within_drop(line, _before_fine_tuning(target), schedule)
@@ -132,6 +135,8 @@ def _finished(folder: RunFolder) -> Compression | None:
 
 def _schedule(folder: RunFolder, task: Task, target: Target, options: Options) -> Schedule:
     """Chosen once in a run, then read."""
+    if options.one_shot is not None:
+        return Schedule(prune_epochs=0, finetune_epochs=0, seed=options.seed)
     told: dict[str, Any] | None = folder.read_json(SCHEDULE)
     if told is None:
         told = dataclasses.asdict(suited_schedule(task, target, options))

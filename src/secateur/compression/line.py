@@ -26,7 +26,8 @@ from secateur.nn.prepare import prepare_
 from secateur.nn.restore import restore_
 from secateur.nn.transform import transforms_of
 from secateur.reporting.weight_histogram import WeightHistogram
-from secateur.train.fit import Watch, fit
+from secateur.train.fit import fit
+from secateur.train.one_shot import OneShotStep
 from secateur.train.record import Fitted, Record, Step
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task, score
@@ -54,7 +55,7 @@ class Line:
     plan: Plan
     folder: RunFolder
     stop: Stop
-    watch: Watch
+    watch: Callable[[Step | Record | Hardening | OneShotStep], None]
     values: str
     save_seconds: float
 
@@ -88,7 +89,7 @@ class Line:
 
         def watch(event: Step | Record | Hardening) -> None:
             if isinstance(event, Hardening):
-                self._keep_histograms(name, model, event)
+                self.keep_histograms(name, model, event, "after self-pruning")
             elif seen and isinstance(event, Record):
                 seen(model, event)
             self.watch(event)
@@ -98,19 +99,24 @@ class Line:
         keeper = FolderKeeper(states, self.stop, every_seconds=self.save_seconds, instead=instead)
         task = dataclasses.replace(self.task, model=model)
         fitted = fit(task, target, schedule=schedule, watch=watch, keeper=keeper, teacher=self.task.model)
+        return self.passed(name, model, fitted)
+
+    def passed(self, name: str, model: nn.Module, fitted: Fitted) -> Passed:
+        """Pack a hardened model, restore the file and judge it."""
         artifact = pack(model, self.task.example, values=self.values)
         restored = restore_(copy.deepcopy(self.task.model), artifact)
         return Passed(fitted, artifact, restored, score(self.task, restored), self._histograms(name))
 
-    def _keep_histograms(self, name: str, model: nn.Module, hardening: Hardening) -> None:
-        """Right after hardening the weights are those of self-pruning still; fine-tuning moves the ones that stay."""
+    def keep_histograms(self, name: str, model: nn.Module, hardening: Hardening, label: str) -> None:
+        """Right after hardening the weights are those of self-pruning still; fine-tuning moves the ones that stay.
+        label: what was done to them."""
         dense = {row.name: row for row in transforms_of(prepare_(copy.deepcopy(self.task.model), self.plan))}
         pruned = {row.name: row for row in transforms_of(model)}
         drawn = []
         for row in hardening.tensors:
             series = {
                 "trained, dense": _array(dense[row.name].original),
-                "after self-pruning": _array(pruned[row.name].original),
+                label: _array(pruned[row.name].original),
             }
             drawn.append(dataclasses.asdict(WeightHistogram.of(row.name, series, row.threshold * hardening.factor)))
         self.folder.write_json(_histogram_file(name), {"histograms": drawn})

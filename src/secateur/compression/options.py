@@ -13,6 +13,9 @@ ON_MISS = ("error", "warn")
 NOT_OF_THE_RESULT = ("save_seconds", "on_miss", "code")
 """Options that may change while a run is interrupted."""
 
+TRAINING = ("prune_epochs", "finetune_epochs", "lr", "threshold_lr", "average", "distill")
+"""Options that say how to train."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -22,6 +25,8 @@ class Options:
     lr               peak rate of the weights (Adam); threshold_lr: constant rate of the thresholds
     average          0, or the decay of a moving average of the weights, which is then validated and packed
     distill          None, or how the dense model's outputs take part in the loss
+    one_shot         None: train. Else cut at once (`one_shot_`), looking at so many batches of the training data,
+                     labels unused; 0: the weights alone decide
     seed             of everything drawn at random during the run
     save_seconds     between two states inside an epoch, at least; one is kept after every epoch anyway
     on_miss          "error": TargetError where the target is missed, "warn": a SecateurWarning; the files are there
@@ -35,6 +40,7 @@ class Options:
     threshold_lr: float | None = None
     average: float = 0.0
     distill: Distillation | None = None
+    one_shot: int | None = None
     seed: int = 0
     save_seconds: float = 60.0
     on_miss: str = "error"
@@ -43,6 +49,11 @@ class Options:
     def __post_init__(self) -> None:
         if self.on_miss not in ON_MISS:
             raise TargetError(f"on_miss is {' or '.join(ON_MISS)}, not {self.on_miss!r}")
+        if self.one_shot is not None:
+            if self.one_shot < 0:
+                raise TargetError(f"one_shot is a number of batches, 0 or more, got {self.one_shot}")
+            if trained := [name for name in TRAINING if getattr(self, name)]:
+                raise TargetError(f"one_shot trains nothing: leave {', '.join(trained)} away")
         if self.seed < 0:
             raise TargetError(f"seed is 0 or more, got {self.seed}")
 

@@ -17,6 +17,7 @@ from secateur.reporting.facts import Training
 from secateur.reporting.layers import PRUNED, LayerRow, layer_rows
 from secateur.reporting.measurement import Change, Measurement
 from secateur.reporting.report import Report, report
+from secateur.train.one_shot import OneShot
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
 
@@ -49,7 +50,7 @@ def outcome(line: Line, target: Target, schedule: Schedule, passed: Passed, data
         sha256=hashlib.sha256(data).hexdigest(),
         check=checked,
         missed=tuple(missed),
-        notes=(*_why(line, passed, drop), *_weights_only(passed)),
+        notes=(*_why(line, passed, drop), *_weights_only(passed), *_not_seen(passed)),
     )
 
 
@@ -68,12 +69,20 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
     notes = [
         *(f"Missed: {line}" for line in result.missed),
         *result.notes,
-        f"Hardening took the score from {result.score_soft:.6g} to {result.score_hard:.6g}; all learned thresholds "
-        f"were multiplied by {result.factor:.3f}.",
+        _hardened_in_words(passed, result),
         checked_in_words(result.check),
     ]
     rows = layer_rows(line.plan, passed.artifact, passed.fitted.hardening, passed.histograms)
     return report(passed.artifact, title="Compressed", summary=summary, training=training, layers=rows, notes=notes)
+
+
+def _hardened_in_words(passed: Passed, result: Compression) -> str:
+    taken = f"took the score from {result.score_soft:.6g} to {result.score_hard:.6g}"
+    found = passed.fitted.hardening
+    if isinstance(found, OneShot):
+        given = f"{found.samples:,} training inputs without labels" if found.samples else "the weights alone"
+        return f"Cutting at once, from {given}, {taken}; nothing was trained."
+    return f"Hardening {taken}; all learned thresholds were multiplied by {result.factor:.3f}."
 
 
 def checked_in_words(found: Check | None) -> str:
@@ -127,6 +136,9 @@ def _why(line: Line, passed: Passed, drop: float) -> list[str]:
     """Where a loss of more than a point comes from."""
     if drop <= POINT * max(1.0, abs(line.score_dense)):
         return []
+    if isinstance(passed.fitted.hardening, OneShot):
+        return [f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one "
+                "point: nothing was trained; self-pruning keeps more, and so does a larger density"]  # fmt: skip
     soft, hard = line.drop(passed.fitted.score_soft), line.drop(passed.fitted.score_hard)
     told = [
         f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one point: "
@@ -151,6 +163,12 @@ def _gaining(line: Line, history: tuple[Record, ...], drop: float) -> bool:
 def _weights_only(passed: Passed) -> list[str]:
     reason = passed.artifact.meta.get("weights_only")
     return [f"the file holds weights alone and cannot run by itself: {reason}"] if reason else []
+
+
+def _not_seen(passed: Passed) -> list[str]:
+    """What cutting at once could not do in full."""
+    found = passed.fitted.hardening
+    return [f"{name}: {why}" for name, why in found.fallbacks.items()] if isinstance(found, OneShot) else []
 
 
 def _change(name: str, unit: str, before: float, after: float, *how: str) -> Change:

@@ -7,21 +7,30 @@ from collections.abc import Callable
 from secateur.nn.harden import Hardening
 from secateur.reporting.facts import Epoch
 from secateur.reporting.progress import Progress
+from secateur.train.one_shot import OneShotStep
 from secateur.train.record import Record, Step
 
-PHASES = {"dense": "train dense", "prune": "self-prune", "finetune": "fine-tune"}
+PHASES = {
+    "dense": "train dense",
+    "prune": "self-prune",
+    "finetune": "fine-tune",
+    "measure": "measure layers",
+    "repair": "repair layers",
+}
 """Phase of a loop -> what a person reads."""
 
 
-def watcher(progress: Progress) -> Callable[[Step | Record | Epoch | Hardening], None]:
+def watcher(progress: Progress) -> Callable[[Step | Record | Epoch | Hardening | OneShotStep], None]:
     """A `watch` for `fit`: every step moves the bar, every epoch renews what stands beside it."""
     told = ""
 
-    def watch(event: Step | Record | Epoch | Hardening) -> None:
+    def watch(event: Step | Record | Epoch | Hardening | OneShotStep) -> None:
         nonlocal told
         if isinstance(event, Step):
             detail = f"loss {event.loss:.3f}{told}"
             progress.advance(PHASES.get(event.phase, event.phase), event.done, event.total, detail)
+        elif isinstance(event, OneShotStep):
+            progress.advance(PHASES[event.phase], event.done, event.total, event.layer)
         elif isinstance(event, (Record, Epoch)):
             told = f", on validation {event.score:.4g}"
 

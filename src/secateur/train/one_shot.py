@@ -96,7 +96,8 @@ def one_shot_(
 ) -> OneShot:
     """Cut a prepared model (`prepare_`) to a target at once, in place, without labels, optimizer or training.
 
-    target      as for `harden_`: density exact to the weight, macs and packed_bytes upper limits
+    target      as for `harden_`: density exact to the weight, macs and packed_bytes upper limits; nothing looks
+                at a max_drop here
     batches     a few batches, as a loop draws them: inputs, or (inputs, labels) whose labels are ignored. inputs is a
                 tensor, or a tuple of tensors for a model of several inputs. None: the weights alone decide
     allocation  how many weights each layer keeps: "magnitude", "standardized", "lamp" or "erk" from the weights alone,
@@ -132,6 +133,7 @@ def _check(sites: tuple[Transformed, ...], target: object, allocation: str, chan
         raise TargetError(
             f"nothing was trained that could decide: give a Target, as in Target(density=0.3), not {target!r}"
         )
+    target.refuse_without_size()
     if allocation not in ALLOCATIONS:
         raise PlanError(f"allocation={allocation!r}: expected one of {', '.join(ALLOCATIONS)}")
     if change not in CHANGES:
