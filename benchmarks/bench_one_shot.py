@@ -39,7 +39,7 @@ def measure(name: str, subject: Subject, way: str, density: float, *, dense: flo
     """One result: cut a copy, judge it, record it. dense: the judgement of the dense model."""
     chosen = WAYS[way]
     model = copy.deepcopy(subject.model).eval()
-    plan = sct.plan(model, subject.example, prune=sct.Prune())
+    plan = sct.plan(model, subject.example, prune=sct.Prune(), skip=subject.kept)
     sct.prepare_(model, plan)
     start = time.perf_counter()
     batches = subject.batches if chosen["data"] else None

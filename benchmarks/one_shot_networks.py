@@ -27,13 +27,14 @@ PASSAGES, TEXTS, TESTED = 128, 32, 500
 @dataclass(frozen=True)
 class Subject:
     """A trained model, what calibrates it, and judge(model, test): on validation data, or on the test set. `example` is
-    what `plan` runs."""
+    what `plan` runs, `kept` what it skips."""
 
     model: nn.Module
     example: Any
     batches: list[Any]
     judge: Callable[[nn.Module, bool], float]
     unit: str
+    kept: tuple[str, ...] = ()
 
 
 def mnist_batches(data: Images) -> list[Any]:
@@ -122,7 +123,7 @@ def sentence_encoder(folders: dict[str, Path]) -> Subject:
 
     dense = minilm.load(folders["data"])[0]
     calibration = [(batch, None) for batch in batches(passages.train[:PASSAGES])]
-    return Subject(model, calibration[0][0], calibration, judge, "cosine to dense")
+    return Subject(model, calibration[0][0], calibration, judge, "cosine to dense", ("word",))
 
 
 SUBJECTS: dict[str, Callable[[dict[str, Path]], Subject]] = {
