@@ -62,3 +62,16 @@ def test_damaged_pickles_are_refused_whatever_torch_raises(stream, tmp_path):
 def test_entries_that_are_no_tensors_are_refused(tmp_path):
     with pytest.raises(DataError, match="does not fit"):
         load_into(nn.Linear(3, 2), {"weight": "x", "bias": 3}, tmp_path / "ck.pt")
+
+
+def test_compressed_members_are_not_unfolded(tmp_path):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "whole.pt")
+    assert list(state_of(tmp_path / "whole.pt")) == ["a"]
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pt") as whole,
+        zipfile.ZipFile(tmp_path / "ck.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in whole.namelist():
+            bomb.writestr(name, whole.read(name))
+    with pytest.raises(DataError, match="no checkpoint of tensors alone"):
+        state_of(tmp_path / "ck.pt")

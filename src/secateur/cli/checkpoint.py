@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ DAMAGE = (
     ArithmeticError,
     MemoryError,
     struct.error,
+    zipfile.BadZipFile,
 )
 """What torch.load raises on damaged bytes: its reader of pickles trusts that they are well formed."""
 
@@ -34,6 +36,8 @@ DAMAGE = (
 def state_of(path: Path) -> Mapping[str, Any]:
     """The state dict in a checkpoint file. DataError where there is none."""
     try:
+        if zipfile.is_zipfile(path):
+            _check_members(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
@@ -47,6 +51,13 @@ def state_of(path: Path) -> Mapping[str, Any]:
     if not isinstance(loaded, Mapping) or not all(isinstance(name, str) for name in loaded):
         raise DataError(f"{path} holds a {type(loaded).__name__}, not a state dict: tensors by name")
     return loaded
+
+
+def _check_members(path: Path) -> None:
+    """ValueError for members that are compressed, which torch.save never does: they could unfold without limit."""
+    with zipfile.ZipFile(path) as archive:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise ValueError("a compressed member")
 
 
 def is_prepared(state: Mapping[str, Any]) -> bool:
