@@ -72,6 +72,8 @@ def coded_tensors() -> Iterator[tuple[str, Dense | Sparse]]:
     yield "planes", Dense(np.repeat(np.arange(25.0, dtype=np.float16), MOST_VALUES // 25 + 1))
     yield "floats", Dense(rng.standard_normal((20, 30)).astype(np.float32))
     yield "ascending", Dense(np.sort(rng.standard_normal(300)).astype(np.float32))
+    smooth = np.abs(rng.standard_normal((50, 1, 5, 5))) * rng.choice((-1, 1), (50, 1, 1, 1))
+    yield "signs", from_dense((smooth * (rng.random(smooth.shape) < 0.4)).astype(np.float16))
     yield "steps", Dense(np.arange(500) * 3)
     yield "bits", Dense(rng.random((30, 31)) < 0.5)
     yield "empty", Dense(np.zeros((0, 3), np.int64))
