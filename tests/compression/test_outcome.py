@@ -11,6 +11,8 @@ from secateur.compression.outcome import checked_in_words
 from secateur.errors import TargetError
 from secateur.ir.target import Target
 from secateur.nn.check import Check
+from secateur.reporting.comparison import compare
+from secateur.reporting.report import Report
 
 
 def test_the_check_in_words():
@@ -35,3 +37,24 @@ def test_a_file_that_differs_from_torch_is_a_miss(tmp_path, monkeypatch):
     monkeypatch.setattr(checking, "interpret", lambda *inputs: np.asarray(whole(*inputs)) + 1)
     with pytest.raises(TargetError, match="the file differs from torch"):
         compress(tiny_task(), Target(density=0.3), out=tmp_path / "run", options=OPTIONS)
+
+
+def test_reports_of_runs_can_be_compared(unbroken):
+    made = Report.load(unbroken / "report.json")
+    (one, _) = compare({"one": made, "again": made}).runs
+    assert (one.score.after.name, one.score.after.unit, one.score.after.higher_is_better) == (
+        "accuracy",
+        "fraction",
+        True,
+    )
+    assert one.score.after.how == "the same, model.secat in torch"
+    assert one.file_bytes == (unbroken / "model.secat").stat().st_size
+    assert one.density == pytest.approx(0.3, abs=0.01)
+    assert one.title == "Net, compressed"
+
+
+def test_a_metric_that_is_no_accuracy_keeps_its_direction(tmp_path):
+    task = dataclasses.replace(tiny_task(), metric=lambda y, labels: float(y.abs().mean()), higher_is_better=False)
+    compress(task, Target(density=0.5), out=tmp_path / "run", options=OPTIONS)
+    after = Report.load(tmp_path / "run" / "report.json").summary[0].after
+    assert (after.name, after.unit, after.higher_is_better) == ("score", "1", False)

@@ -20,6 +20,7 @@ from secateur.reporting.report import Report, report
 from secateur.train.one_shot import OneShot
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
+from secateur.train.task import Task, accuracy
 
 POINT = 0.01
 """A loss beyond this is explained even where no max_drop was asked for: a point of a fraction, 1 % of other scores."""
@@ -59,13 +60,14 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
     batches = f"mean metric over {len(line.task.val):,} validation batches"
     before, after = result.macs
     summary = [
-        _change("score", "1", result.score_dense, result.score_packed, batches, "the same, model.secat in torch"),
+        _score(line.task, result, batches),
         _change("density", "fraction", 1.0, result.density, "weights in pruned tensors", "non-zeros in the file"),
         _change("bytes", "bytes", result.bytes_before, result.file_bytes, "parameters as float32", "whole model.secat"),
         _change("multiply-accumulates", "macs", before, after, "one example", "one example, on non-zero weights"),
     ]
     sizes = {row.name: row.size for row in line.plan}
-    training = Training.of(passed.fitted.history, sizes, f"score: {batches}")
+    judged = summary[0].after
+    training = Training.of(passed.fitted.history, sizes, f"{judged.name}: {batches}", judged.unit)
     notes = [
         *(f"Missed: {line}" for line in result.missed),
         *result.notes,
@@ -73,7 +75,14 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         checked_in_words(result.check),
     ]
     rows = layer_rows(line.plan, passed.artifact, passed.fitted.hardening, passed.histograms)
-    return report(passed.artifact, title="Compressed", summary=summary, training=training, layers=rows, notes=notes)
+    return report(
+        passed.artifact,
+        title=f"{type(line.task.model).__name__}, compressed",
+        summary=summary,
+        training=training,
+        layers=rows,
+        notes=notes,
+    )
 
 
 def _hardened_in_words(passed: Passed, result: Compression) -> str:
@@ -169,6 +178,16 @@ def _not_seen(passed: Passed) -> list[str]:
     """What cutting at once could not do in full."""
     found = passed.fitted.hardening
     return [f"{name}: {why}" for name, why in found.fallbacks.items()] if isinstance(found, OneShot) else []
+
+
+def _score(task: Task, result: Compression, batches: str) -> Change:
+    """The metric of the dense model and of the file, with its direction, so that runs can be compared by it."""
+    name, unit = ("accuracy", "fraction") if task.metric is accuracy else ("score", "1")
+    higher = task.higher_is_better
+    return Change(
+        Measurement(name, result.score_dense, unit, batches, higher),
+        Measurement(name, result.score_packed, unit, "the same, model.secat in torch", higher),
+    )
 
 
 def _change(name: str, unit: str, before: float, after: float, *how: str) -> Change:

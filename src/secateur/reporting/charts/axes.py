@@ -33,7 +33,7 @@ class Frame:
 
 
 WIDE = Frame(WIDTH, 270.0, 70.0, 520.0, 26.0, 226.0)
-SMALL = Frame(440.0, 230.0, 62.0, 290.0, 26.0, 186.0)
+SMALL = Frame(440.0, 230.0, 72.0, 290.0, 26.0, 186.0)
 """For charts that stand side by side, and alone on a telephone."""
 
 

@@ -10,7 +10,7 @@ from secateur.reporting.charts.axes import COLOURS, LETTER, Axis, Frame, bottom_
 from secateur.reporting.charts.svg import Scale, drawing, element, group, number, path
 from secateur.reporting.numbers import brief
 
-HISTOGRAM = Frame(440.0, 230.0, 62.0, 426.0, 40.0, 186.0)
+HISTOGRAM = Frame(440.0, 230.0, 66.0, 426.0, 40.0, 186.0)
 OUTLINE = "line thin s0"
 FLOOR = 0.7
 """Where the logarithmic axis begins, so that a bin with one weight is seen."""
