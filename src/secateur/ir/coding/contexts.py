@@ -43,7 +43,8 @@ def encode_contexts(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | No
     encoder = Encoder()
     row_weights = _send_weights(encoder, np.bincount(row_of, minlength=rows))
     column_weights = _send_weights(encoder, np.bincount(column_of, minlength=columns))
-    if row_weights == [1] * rows and column_weights == [1] * columns and is_for_masks(rows * columns, positions.size):
+    even = max(row_weights) == max(column_weights) == 1
+    if even and is_for_masks(rows * columns, positions.size):
         return None
     line = _Line(row_weights, column_weights, positions.size)
     if line.cells > CELLS_A_NONZERO * (positions.size + 1):
