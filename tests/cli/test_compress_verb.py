@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,24 @@ from secateur.compression import compress as compressing
 from secateur.ir.artifact import Artifact
 
 SHORT = ("--epochs", "2", "--finetune-epochs", "1", "--lr", "0.001")
+
+
+NEVER_THE_SAME = """
+import dataclasses
+import torch
+from secateur.train.loading import load_task
+
+draw = torch.Generator()
+
+class Never(list):
+    def __iter__(self):
+        for inputs, labels in super().__iter__():
+            yield inputs + 0.01 * torch.rand(inputs.shape, generator=draw), labels
+
+def build():
+    task = load_task("SAMPLE:build")
+    return dataclasses.replace(task, train=Never(task.train))
+""".replace("SAMPLE", str(Path(__file__).with_name("sample_task.py")))
 
 
 def test_a_table_and_files(secateur, task_name, tmp_path):
@@ -48,6 +67,13 @@ def test_a_missed_target_is_a_failed_check_or_told(secateur, task_name, tmp_path
     ran = secateur(*words, *more)
     assert ran.status == status
     assert "MISSED: " in ran.err
+
+
+def test_warnings_are_told_when_they_come(secateur, tmp_path):
+    (tmp_path / "task.py").write_text(NEVER_THE_SAME)
+    ran = secateur("compress", f"{tmp_path / 'task.py'}:build", "--density", "0.5", "-o", tmp_path / "run", *SHORT)
+    assert ran.status == 0, ran.err
+    assert "warning: the training data does not come in the same order twice" in ran.err.splitlines()[0]
 
 
 @pytest.mark.parametrize(

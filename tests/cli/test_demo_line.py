@@ -1,8 +1,5 @@
 """The demo's line keeps its promises on a few images: target met, file verified, course and weights recorded."""
 
-import numpy as np
-import pytest
-
 from secateur.reporting.facts import Epoch
 from secateur.train.record import Record, Step
 
@@ -31,12 +28,13 @@ def test_the_course_is_told(demo_result, demo_events):
 
 
 def test_weights_are_those_before_hardening(demo_result):
-    for name, weights in demo_result.weights.items():
-        trained, pruned = weights.values()
-        kept = next(row for row in demo_result.fitted.hardening.tensors if row.name == name)
-        edge = kept.threshold * demo_result.fitted.hardening.factor
-        assert trained.shape == pruned.shape
-        assert int((np.abs(pruned) > edge).sum()) == pytest.approx(kept.nonzeros, abs=1)
+    hardened = demo_result.fitted.hardening
+    for drawn, row in zip(demo_result.histograms, hardened.tensors, strict=True):
+        assert drawn.name == row.name
+        assert drawn.threshold == row.threshold * hardened.factor
+        bins = zip(drawn.series["after self-pruning"], drawn.edges, drawn.edges[1:], strict=False)
+        sure = sum(count for count, low, high in bins if min(abs(low), abs(high)) > drawn.threshold)
+        assert sure <= row.nonzeros < sum(drawn.series["trained, dense"])
 
 
 def test_a_seed_gives_one_file(demo_result, small_demo):

@@ -262,6 +262,22 @@ def test_average_and_distillation_resume_exactly_too(tmp_path):
     assert set(terms) == {"task", "budget", "distillation"}
 
 
+@pytest.mark.slow
+def test_a_loader_with_workers_resumes_exactly_too(tmp_path):
+    def task(step=-1):
+        return tiny_task(
+            failing_loss(step, _kill), train=DataLoader(Noisy(1, 100), batch_size=20, shuffle=True, num_workers=1)
+        )
+
+    options = dataclasses.replace(OPTIONS, prune_epochs=2, finetune_epochs=0)
+    run(tmp_path / "whole", task(), options=options)
+    with pytest.raises(Killed):
+        run(tmp_path / "broken", task(7), options=options)
+    run(tmp_path / "broken", task(), options=options)
+    whole, broken = ((tmp_path / name / "model.secat").read_bytes() for name in ("whole", "broken"))
+    assert whole == broken
+
+
 def test_data_that_does_not_replay_is_told_at_the_start(tmp_path):
     draw = np.random.default_rng()  # seeded by nobody
 

@@ -8,7 +8,7 @@ from tiny_task import OPTIONS, tiny_task
 
 from secateur.compression.compress import compress
 from secateur.compression.outcome import checked_in_words
-from secateur.errors import TargetError
+from secateur.errors import DataError, TargetError
 from secateur.ir.target import Target
 from secateur.nn.check import Check
 from secateur.reporting.comparison import compare
@@ -58,3 +58,15 @@ def test_a_metric_that_is_no_accuracy_keeps_its_direction(tmp_path):
     compress(task, Target(density=0.5), out=tmp_path / "run", options=OPTIONS)
     after = Report.load(tmp_path / "run" / "report.json").summary[0].after
     assert (after.name, after.unit, after.higher_is_better) == ("score", "1", False)
+
+
+def test_without_validation_data_what_it_costs_is_said_to_be_unknown(tmp_path):
+    task = dataclasses.replace(tiny_task(), val=[])
+    once = dataclasses.replace(OPTIONS, prune_epochs=1, finetune_epochs=1)
+    result = compress(task, Target(density=0.5), out=tmp_path / "run", options=once)
+    assert "was not measured" in result.notes[0]
+    assert result.check is not None
+    again = compress(task, Target(density=0.5), out=tmp_path / "run", options=once)
+    assert again.to_json() == result.to_json()
+    with pytest.raises(DataError, match="max_drop needs a score"):
+        compress(task, Target(max_drop=0.1), out=tmp_path / "other", options=once)

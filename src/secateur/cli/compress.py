@@ -68,13 +68,18 @@ def run_compress(asked: Asked) -> None:
         torch.set_num_threads(asked.threads)
     options = _options(asked)
     task = load_task(asked.task)
-    with progress_on(sys.stderr) as progress, warnings.catch_warnings(record=True) as caught:
+    with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
+        warnings.showwarning = lambda message, *_: progress.say(f"warning: {message}") if _is_news(message) else None
         result = compress_task(task, target, out=asked.output, plan=plan, options=options, progress=progress)
-    for warning in caught:
-        if not (issubclass(warning.category, SecateurWarning) and result.missed):
-            note(f"warning: {warning.message}")
     _tell(result, asked)
+
+
+def _is_news(message: Warning | str) -> bool:
+    """A missed target is told with the result."""
+    from secateur.compression.compress import MISSED
+
+    return not str(message).startswith(MISSED)
 
 
 def _options(asked: Asked) -> Options:

@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import nn
 
 from secateur.cli.demo_network import Images, LeNet5
 from secateur.cli.oracle import Oracle
+from secateur.compression.histograms import weight_histograms
+from secateur.compression.watching import Event
 from secateur.ir.artifact import Artifact
 from secateur.ir.plan import Plan, Prune
 from secateur.ir.target import Target
@@ -22,10 +22,10 @@ from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.restore import restore_
-from secateur.nn.transform import transforms_of
 from secateur.reporting.facts import Epoch
+from secateur.reporting.weight_histogram import WeightHistogram
 from secateur.train.fit import fit, train_step
-from secateur.train.record import Fitted, Record, Step
+from secateur.train.record import Fitted, Step
 from secateur.train.schedule import Schedule, cosine, set_rate
 from secateur.train.task import Task, score
 
@@ -50,7 +50,7 @@ class DemoResult:
 
     dense, packed  the artifacts of the trained network before (float32) and after compression (VALUES)
     epochs         of dense training; `fitted` has those after it
-    weights        by tensor, dense and at the end of self-pruning, before anything was hardened
+    histograms     of the weights, dense and at the end of self-pruning
     check          the packed artifact beside the torch model restored from it, on all test images
     accuracy_*     on the test images, which are read once, after everything was decided
     """
@@ -60,13 +60,13 @@ class DemoResult:
     plan: Plan
     epochs: tuple[Epoch, ...]
     fitted: Fitted
-    weights: dict[str, dict[str, np.ndarray]]
+    histograms: tuple[WeightHistogram, ...]
     check: Check
     accuracy_dense: float
     accuracy_packed: float
 
 
-Watch = Callable[[Step | Record | Epoch | Hardening], None]
+Watch = Callable[[Event], None]
 
 
 def run_line(task: Task, test: Images, recipe: Recipe, watch: Watch) -> DemoResult:
@@ -75,15 +75,14 @@ def run_line(task: Task, test: Images, recipe: Recipe, watch: Watch) -> DemoResu
     dense = copy.deepcopy(task.model)
     rows = plan(task.model, task.example, prune=Prune())
     prepare_(task.model, rows)
-    trained, pruned = _originals(task.model), {}
+    histograms: list[WeightHistogram] = []
 
-    def remember(event: Step | Record | Hardening) -> None:
-        # Right after hardening the weights are still those of self-pruning; then those that stay are trained on.
+    def draw(event: Event) -> None:
         if isinstance(event, Hardening):
-            pruned.update(_originals(task.model))
+            histograms.extend(weight_histograms(dense, task.model, event))
         watch(event)
 
-    fitted = fit(task, Target(density=recipe.density), schedule=recipe.schedule, watch=remember)
+    fitted = fit(task, Target(density=recipe.density), schedule=recipe.schedule, watch=draw)
     packed = pack(task.model, task.example, values=VALUES)
     held_out = dataclasses.replace(task, val=test)
     return DemoResult(
@@ -92,7 +91,7 @@ def run_line(task: Task, test: Images, recipe: Recipe, watch: Watch) -> DemoResu
         plan=rows,
         epochs=tuple(epochs),
         fitted=fitted,
-        weights={name: {"trained, dense": trained[name], "after self-pruning": pruned[name]} for name in pruned},
+        histograms=tuple(histograms),
         check=check(packed, restore_(LeNet5(), packed), test.images),
         accuracy_dense=score(held_out, dense),
         accuracy_packed=score(held_out, Oracle(packed)),
@@ -115,8 +114,3 @@ def train_dense(task: Task, recipe: Recipe, watch: Watch) -> list[Epoch]:
         history.append(Epoch(DENSE, mean, score(task), 1.0))
         watch(history[-1])
     return history
-
-
-def _originals(model: nn.Module) -> dict[str, np.ndarray]:
-    """A copy of the weights before any gate."""
-    return {site.name: site.original.detach().numpy().copy() for site in transforms_of(model)}

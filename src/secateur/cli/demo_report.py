@@ -11,7 +11,6 @@ from secateur.reporting.facts import Training
 from secateur.reporting.layers import layer_rows
 from secateur.reporting.measurement import Change, Measurement
 from secateur.reporting.report import Report, report
-from secateur.reporting.weight_histogram import WeightHistogram
 
 VALIDATION = "accuracy on 1,000 validation images"
 
@@ -56,10 +55,6 @@ def demo_report(result: DemoResult, took: str) -> Report:
     fitted = result.fitted
     sizes = {row.name: row.size for row in result.plan}
     course = Training.of(fitted.history, sizes, VALIDATION, "fraction")
-    histograms = [
-        WeightHistogram.of(row.name, result.weights[row.name], row.threshold * fitted.hardening.factor)
-        for row in fitted.hardening.tensors
-    ]
     notes = [
         "LeNet-5 in Caffe's form was trained on 7,000 images of Fashion-MNIST and then pruned itself: every tensor "
         "learned its own threshold by back-propagation (US20190180184A1), until the network kept the number of weights "
@@ -76,7 +71,7 @@ def demo_report(result: DemoResult, took: str) -> Report:
         title="LeNet-5 on Fashion-MNIST, self-pruned",
         summary=summary(result),
         training=Training(course.score, (*result.epochs, *course.epochs), course.unit),
-        layers=layer_rows(result.plan, result.packed, fitted.hardening, histograms),
+        layers=layer_rows(result.plan, result.packed, fitted.hardening, result.histograms),
         notes=notes,
     )
 

@@ -73,13 +73,14 @@ def compress(
     finally:
         set_random_state(before)
     if result.missed:
-        line = f"the target was missed: {'; '.join(result.missed)}. The files are in {out}"
+        line = f"{MISSED}: {'; '.join(result.missed)}. The files are in {out}"
         if options.on_miss == "error":
             raise TargetError(line)
         warnings.warn(line, SecateurWarning, stacklevel=2)
     return result
 
 
+MISSED = "the target was missed"
 NO_REPLAY = (
     "the training data does not come in the same order twice from the same seed, so an interrupted run goes on, but "
     "not exactly: draw all random numbers from torch, numpy or random, or from a torch.Generator that the loader has "

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.compression.checkpoint import Checkpoints
+from secateur.compression.histograms import SELF_PRUNED, histograms_from, plain, weight_histograms
 from secateur.compression.interrupts import Stop
 from secateur.compression.keeping import FolderKeeper
 from secateur.compression.run_folder import RunFolder
@@ -24,7 +23,6 @@ from secateur.nn.harden import Hardening
 from secateur.nn.pack import pack
 from secateur.nn.prepare import prepare_
 from secateur.nn.restore import restore_
-from secateur.nn.transform import transforms_of
 from secateur.reporting.weight_histogram import WeightHistogram
 from secateur.train.fit import fit
 from secateur.train.one_shot import OneShotStep
@@ -89,7 +87,7 @@ class Line:
 
         def watch(event: Step | Record | Hardening) -> None:
             if isinstance(event, Hardening):
-                self.keep_histograms(name, model, event, "after self-pruning")
+                self.keep_histograms(name, model, event, SELF_PRUNED)
             elif seen and isinstance(event, Record):
                 seen(model, event)
             self.watch(event)
@@ -110,33 +108,13 @@ class Line:
     def keep_histograms(self, name: str, model: nn.Module, hardening: Hardening, label: str) -> None:
         """Right after hardening the weights are those of self-pruning still; fine-tuning moves the ones that stay.
         label: what was done to them."""
-        dense = {row.name: row for row in transforms_of(prepare_(copy.deepcopy(self.task.model), self.plan))}
-        pruned = {row.name: row for row in transforms_of(model)}
-        drawn = []
-        for row in hardening.tensors:
-            series = {
-                "trained, dense": _array(dense[row.name].original),
-                label: _array(pruned[row.name].original),
-            }
-            drawn.append(dataclasses.asdict(WeightHistogram.of(row.name, series, row.threshold * hardening.factor)))
-        self.folder.write_json(_histogram_file(name), {"histograms": drawn})
+        drawn = weight_histograms(self.task.model, model, hardening, label)
+        self.folder.write_json(_histogram_file(name), plain(drawn))
 
     def _histograms(self, name: str) -> tuple[WeightHistogram, ...]:
         told = self.folder.read_json(_histogram_file(name)) or {"histograms": []}
-        return tuple(
-            WeightHistogram(
-                row["name"],
-                tuple(row["edges"]),
-                {label: tuple(counts) for label, counts in row["series"].items()},
-                row["threshold"],
-            )
-            for row in told["histograms"]
-        )
+        return histograms_from(told)
 
 
 def _histogram_file(name: str) -> str:
     return f"{name}-weights.json"
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().to("cpu", torch.float32).numpy()

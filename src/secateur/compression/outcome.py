@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import torch
@@ -100,14 +101,15 @@ def checked_in_words(found: Check | None) -> str:
         return "The file holds weights alone; its score is that of the torch model restored from it."
     return (
         f"The file run in numpy and the torch model restored from it differ by at most {found.relative_difference:.0e} "
-        f"of the largest output on {found.examples} validation examples, same arg max for {found.agreement:.2%}."
+        f"of the largest output on {found.examples} examples, same arg max for {found.agreement:.2%}."
     )
 
 
 def _check(line: Line, passed: Passed) -> Check | None:
     if passed.artifact.graph is None:
         return None
-    inputs: Any = next(iter(line.task.val))[0]
+    batch = next(iter(line.task.val), None)
+    inputs: Any = line.task.example if batch is None else batch[0]
     return check(passed.artifact, passed.restored, _pytree.tree_map(_first, inputs))
 
 
@@ -130,7 +132,7 @@ def _missed(target: Target, rows: tuple[LayerRow, ...], file_bytes: int) -> list
 
 
 def _beyond(target: Target, drop: float) -> list[str]:
-    if target.max_drop is None or drop <= target.max_drop:
+    if target.max_drop is None or drop <= target.max_drop:  # a drop that is NaN is a miss
         return []
     return [f"max_drop {target.max_drop:g}: lost {drop:.4g} on validation"]
 
@@ -143,6 +145,8 @@ def _differs(found: Check | None) -> list[str]:
 
 def _why(line: Line, passed: Passed, drop: float) -> list[str]:
     """Where a loss of more than a point comes from."""
+    if math.isnan(drop):
+        return ["what this costs was not measured: the task's val gave no batch, or a metric of NaN"]
     if drop <= POINT * max(1.0, abs(line.score_dense)):
         return []
     if isinstance(passed.fitted.hardening, OneShot):

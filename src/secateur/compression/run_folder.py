@@ -86,7 +86,7 @@ def held(path: str | Path) -> Iterator[RunFolder]:
     folder = output_folder(Path(path))
     with open(folder / LOCK, "a", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: loaders' workers would inherit that one
         except OSError:
             raise DataError(f"another process is at work in {folder}: wait for it or name another folder") from None
         for part in folder.glob(PARTS):

@@ -19,12 +19,14 @@ PHASES = {
 }
 """Phase of a loop -> what a person reads."""
 
+Event = Step | Record | Epoch | Hardening | OneShotStep
 
-def watcher(progress: Progress) -> Callable[[Step | Record | Epoch | Hardening | OneShotStep], None]:
+
+def watcher(progress: Progress) -> Callable[[Event], None]:
     """A `watch` for `fit`: every step moves the bar, every epoch renews what stands beside it."""
     told = ""
 
-    def watch(event: Step | Record | Epoch | Hardening | OneShotStep) -> None:
+    def watch(event: Event) -> None:
         nonlocal told
         if isinstance(event, Step):
             detail = f"loss {event.loss:.3f}{told}"

@@ -8,6 +8,7 @@ bisection over them finds the sparsest that holds. Only validation data is looke
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from secateur.compression.checkpoint import from_bytes, to_bytes
 from secateur.compression.line import Line, Passed
+from secateur.errors import DataError
 from secateur.ir.target import Target
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
@@ -38,6 +40,8 @@ class Within:
 def within_drop(line: Line, target: Target, schedule: Schedule) -> Within:
     """Train for the whole target; if that loses more than target.max_drop, look for the sparsest that does not."""
     assert target.max_drop is not None
+    if math.isnan(line.score_dense):
+        raise DataError("max_drop needs a score of the dense model: the task's val gave no batch, or a metric of NaN")
     sizes = target if target.wishes() else dataclasses.replace(target, density=SPARSEST)
     whole = line.train("state", sizes, schedule, seen=_Collector(line))
     if line.drop(whole.score) <= target.max_drop:
