@@ -187,3 +187,19 @@ def test_a_sigmoid_taken_for_homogeneous_is_noticed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "HOMOGENEOUS", ("sigmoid",))
     with pytest.raises(AssertionError):
         check(net, rescale=True)
+
+
+def test_units_near_the_limits_of_float16_and_float32_keep_their_scale():
+    """What can be stored as it is must not overflow by being scaled."""
+    net = Net(-1, 4, seed=2)
+    net.linear(net.add("relu", net.linear("x", "first", 6)), "last", 2)
+    net.constants["first.weight"][0, :2] = 46_000, 65_000  # the first of them would become 65,536
+    net.constants["first.weight"][1, :2] = 2.4e38, 3.4e38
+    net.constants["first.bias"][2] = -3.4e38
+    net.constants["last.weight"][0, 3] = 3.4e38
+    _, after = check(net, rescale=True)
+    assert np.isfinite(after["first.weight"]).all()
+    assert are_powers(after["first.weight"]).sum() == 2
+    assert {np.float32(46_000), np.float32(2.4e38)} <= set(after["first.weight"][:, 0])
+    assert np.float32(-3.4e38) in after["first.bias"]
+    assert np.float32(3.4e38) in after["last.weight"]

@@ -1,11 +1,13 @@
 """nn.planning and nn.sites: every tensor gets a row, every kept one a reason, MACs are counted by running the model."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 
 from prepared import EXAMPLE, Tied, small_net
-from secateur.errors import PlanError
+from secateur.errors import DataError, PlanError
 from secateur.ir.count import count
 from secateur.ir.plan import Plan, Prune
 from secateur.nn.pack import pack
@@ -229,3 +231,25 @@ def test_a_lazy_module_is_refused():
 def test_without_a_rule_nothing_is_pruned():
     assert plan(small_net(), EXAMPLE).pruned == ()
     assert isinstance(plan(small_net(), EXAMPLE), Plan)
+
+
+def test_layers_without_elements_are_kept():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's: there is nothing to initialize
+        model = nn.Sequential(nn.Linear(8, 0), nn.ReLU(), nn.Linear(0, 3), nn.Linear(3, 2))
+    found = {row.name: row for row in plan(model, torch.zeros(2, 8), prune=Prune())}
+    assert [found[name].reason for name in ("0.weight", "2.weight", "3.weight")] == ["it has no elements"] * 2 + [""]
+    assert [row.name for row in Plan(tuple(found.values())).pruned] == ["3.weight"]
+
+
+def test_examples_come_as_tensor_tuple_or_list_and_with_a_batch():
+    whole = plan(small_net(), EXAMPLE, prune=Prune())
+    assert plan(small_net(), [EXAMPLE], prune=Prune()) == whole
+    for example, message in (
+        ("x", "must be a tensor"),
+        ((), "must be a tensor"),
+        (torch.tensor(1.0), "its batch"),
+        (EXAMPLE[:0], "its batch"),
+    ):
+        with pytest.raises(DataError, match=message):
+            plan(small_net(), example)

@@ -30,6 +30,9 @@ HOMOGENEOUS = (
 )
 """f(a x) = a f(x) for every a > 0, unit by unit."""
 
+LARGEST_RESCALED = 2.0**15
+"""Units with larger numbers keep their scale: times 1.42 they could leave the range of float16, or of float32."""
+
 
 def sort_units(
     graph: Graph,
@@ -98,9 +101,10 @@ def _rescale(found: dict[str, np.ndarray], parameters: Sequence[str], places: Ma
     units, first = np.arange(len(flat)), np.argmax(flat != 0, axis=1)
     leading = flat[units, first]
     powers = np.exp2(np.round(np.log2(np.abs(np.where(leading == 0, 1, leading)))))
-    factors = np.where(leading == 0, 1.0, powers / np.abs(np.where(leading == 0, 1, leading)))
+    scaled = (leading != 0) & (_magnitudes(found, places, len(flat)) <= LARGEST_RESCALED)
+    factors = np.where(scaled, powers / np.abs(np.where(leading == 0, 1, leading)), 1.0)
     flat *= factors[:, None]
-    flat[units, first] = np.sign(leading) * powers
+    flat[units, first] = np.where(scaled, np.sign(leading) * powers, leading)
     for name, axis in places:
         if name == weight:
             found[name] = flat.reshape(found[name].shape).astype(np.float32)
@@ -110,6 +114,16 @@ def _rescale(found: dict[str, np.ndarray], parameters: Sequence[str], places: Ma
             repeat, tiles = places[name, axis]
             along = np.tile(np.repeat(factors, repeat), tiles).reshape(-1, *(1,) * (found[name].ndim - axis - 1))
             found[name] = (found[name] / along).astype(np.float32)
+
+
+def _magnitudes(found: Mapping[str, np.ndarray], places: Mapping[Axis, Tiling], units: int) -> np.ndarray:
+    """The largest |number| that belongs to each unit, in any tensor."""
+    largest = np.zeros(units)
+    for (name, axis), (_, tiles) in places.items():
+        if name in found:
+            rows = np.abs(np.moveaxis(found[name], axis, 0)).reshape(tiles, units, -1)
+            largest = np.maximum(largest, rows.max(axis=(0, 2)))
+    return largest
 
 
 def _axes(flow: UnitFlow, made: Mapping[str, tuple[str, ...]]) -> dict[Axis, Units]:

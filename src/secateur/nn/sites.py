@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
+from secateur.errors import DataError
 from secateur.ir.plan import Prune
 
 RECURRENT = ("weight_ih_l*", "weight_hh_l*", "weight_hr_l*")
@@ -62,6 +63,8 @@ class Site:
         path, module, name = self.ends[0]
         if not any(_is_prunable(m, n) for _, m, n in self.ends):
             return f"{type(module).__name__}.{name} has no pruning rule"
+        if not self.tensor.numel():
+            return "it has no elements"
         if not self.tensor.is_floating_point() or self.tensor.dim() < 2:
             return "not a floating-point matrix"
         for path, module, name in self.ends:
@@ -123,10 +126,11 @@ def measure_reuse(model: nn.Module, example: Any) -> dict[int, int]:
     """id(tensor) -> how often each of its weights is multiplied for one example, by running the model once without
     gradients.
 
-    example is a tensor or a tuple of tensors whose dimension 0 is the batch. Modules are left in the mode they were in.
+    example is a tensor, or a tuple or list of tensors, whose dimension 0 is the batch; DataError for anything else.
+    Modules are left in the mode they were in.
     """
-    inputs = example if isinstance(example, tuple) else (example,)
-    batch = max(1, inputs[0].shape[0])
+    inputs = tuple(example) if isinstance(example, tuple | list) else (example,)
+    batch = _batch_of(inputs)
     reuse: dict[int, int] = {}
 
     def watch(counter: Callable[[nn.Module, Any, Any], dict[str, int]]) -> Callable[..., None]:
@@ -158,6 +162,14 @@ def measure_reuse(model: nn.Module, example: Any) -> dict[int, int]:
     return reuse
 
 
+def _batch_of(inputs: tuple[Any, ...]) -> int:
+    if not inputs or not all(isinstance(part, Tensor) for part in inputs):
+        raise DataError("the example must be a tensor or a tuple of tensors, what the model is called with")
+    if not inputs[0].dim() or not inputs[0].shape[0]:
+        raise DataError(f"dimension 0 of the example is its batch, one or more, not {tuple(inputs[0].shape)}")
+    return inputs[0].shape[0]
+
+
 def _tensor_at(module: nn.Module, dotted: str) -> Tensor | None:
     *path, name = dotted.split(".")
     for part in path:
@@ -169,32 +181,37 @@ def _tensor_at(module: nn.Module, dotted: str) -> Tensor | None:
     return getattr(module, name)
 
 
+def _rows(x: Tensor, width: int) -> int:
+    """How many vectors of `width` numbers a tensor holds; none where these have no numbers."""
+    return x.numel() // width if width else 0
+
+
 def _linear_positions(module: Any, _: Any, output: Tensor) -> dict[str, int]:
-    return {"weight": output.numel() // module.out_features}
+    return {"weight": _rows(output, module.out_features)}
 
 
 def _convolution_positions(module: Any, _: Any, output: Tensor) -> dict[str, int]:
-    return {"weight": output.numel() // module.out_channels}
+    return {"weight": _rows(output, module.out_channels)}
 
 
 def _transposed_positions(module: Any, x: Tensor, _: Tensor) -> dict[str, int]:
-    return {"weight": x.numel() // module.in_channels}
+    return {"weight": _rows(x, module.in_channels)}
 
 
 def _attention_positions(module: Any, _: Any, output: Any) -> dict[str, int]:
-    tokens = output[0].numel() // module.embed_dim
+    tokens = _rows(output[0], module.embed_dim)
     # MultiheadAttention hands out_proj's weight to a function, so that Linear's own hook never fires.
     names = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight")
     return dict.fromkeys(names, tokens)
 
 
 def _recurrent_positions(module: Any, x: Tensor | PackedSequence, _: Any) -> dict[str, int]:
-    steps = (x.data if isinstance(x, PackedSequence) else x).numel() // module.input_size
+    steps = _rows(x.data if isinstance(x, PackedSequence) else x, module.input_size)
     return {name: steps for names in module._all_weights for name in names if name.startswith("weight")}
 
 
 def _cell_positions(module: Any, x: Tensor, _: Any) -> dict[str, int]:
-    return dict.fromkeys(CELL, x.numel() // module.input_size)
+    return dict.fromkeys(CELL, _rows(x, module.input_size))
 
 
 _POSITIONS: dict[type[nn.Module], Callable[[Any, Any, Any], dict[str, int]]] = {

@@ -211,6 +211,8 @@ class _Tracing:
         call = Call(target, arguments_of(node), types, place_of(node), read_of(node, len(types)))
         result = LOWERINGS[target](build, call)
         for name, expected in zip(result if isinstance(result, tuple) else (result,), types, strict=True):
+            if name is not None and expected is None:
+                raise GraphError("makes a tensor without elements, which no graph holds: leave that layer out")
             if name is not None and build.types[name] != expected:
                 raise GraphError(f"was lowered to {build.types[name]}, torch says {expected}: please report this")
         return result
