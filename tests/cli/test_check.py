@@ -88,3 +88,21 @@ def test_a_damaged_file_is_bad_input(secateur, packed):
     data[-9] ^= 1
     packed.write_bytes(data)
     assert secateur("check", packed).status == 2
+
+
+def test_an_artifact_with_a_fixed_batch_runs_such_batches_in_turn(secateur, task_name, tmp_path):
+    name, file = task_name.replace(":build", ":fixed_batch"), tmp_path / "fixed.secat"
+    assert secateur("pack", name, "-o", file).status == 0
+    ran = secateur("check", file, "--task", name, "--max-drop", "0")
+    assert ran.status == 0
+    assert "on 2 examples" in ran.out
+    ran = secateur("check", file, "--task", task_name.replace(":build", ":batches_of_three"))
+    assert ran.status == 2
+    assert "batches of 2 alone" in ran.err
+
+
+def test_limits_are_those_of_the_user(secateur, packed, task_name):
+    for limit in (("--max-bytes", 700), ("--max-seconds", 0)):
+        ran = secateur("check", packed, "--task", task_name, *limit)
+        assert ran.status == 2
+        assert "allowed" in ran.err

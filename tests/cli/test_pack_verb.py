@@ -88,3 +88,40 @@ def test_checkpoints_that_are_none(secateur, task_name, tmp_path, capfd):
         assert words in ran.err
     assert "boom" not in capfd.readouterr().out
     assert not (tmp_path / "m.secat").exists()
+
+
+WIDE = """
+import torch, secateur as sct
+from torch.nn import functional as F
+from secateur.train.task import accuracy
+def build():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 60), torch.nn.{activation}(), torch.nn.Linear(60, 2))
+    for p in model.parameters():
+        p.data *= torch.rand_like(p) < 0.6
+    batches = [(torch.randn(2, 4), torch.zeros(2).long())]
+    return sct.Task(model, torch.zeros(2, 4), batches, batches, F.cross_entropy, accuracy)
+"""
+
+
+@pytest.mark.parametrize(("activation", "units"), [("ReLU", "units sorted and rescaled"), ("Sigmoid", "units sorted")])
+def test_the_smallest_file_computes_the_same(secateur, tmp_path, activation, units):
+    (tmp_path / "wide.py").write_text(WIDE.replace("{activation}", activation))
+    name, plain, smallest = f"{tmp_path / 'wide.py'}:build", tmp_path / "plain.secat", tmp_path / "smallest.secat"
+    assert secateur("pack", name, "-o", plain).out == f"wrote {plain}: {plain.stat().st_size:,} bytes\n"
+    ran = secateur("pack", name, "-o", smallest, "--smallest")
+    assert ran.out == f"wrote {smallest}: {smallest.stat().st_size:,} bytes, {units}\n"
+    assert smallest.stat().st_size < plain.stat().st_size
+    assert secateur("check", smallest, "--task", name, "--max-drop", "0").status == 0
+    assert secateur("show", plain, smallest).status == 0
+
+
+def test_the_smallest_file_is_the_smallest_of_all(secateur, task_name, tmp_path):
+    """Weights that are powers of two already: rescaling would cost bytes."""
+    plain, smallest = tmp_path / "plain.secat", tmp_path / "smallest.secat"
+    assert secateur("pack", task_name, "-o", plain).status == 0
+    data = secateur("pack", task_name, "-o", smallest, "--smallest", "--json").json
+    assert data["units"] == "units sorted"
+    assert smallest.stat().st_size < plain.stat().st_size
+    task = load_task(task_name)
+    assert len(sct.pack(task.model, task.example, sort=True, rescale=True).to_bytes()) > plain.stat().st_size

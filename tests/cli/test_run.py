@@ -111,3 +111,10 @@ def test_weights_alone_do_not_run(secateur, x, tmp_path):
     Artifact(None, {}, {"weights_only": "its loop has no row"}).save(tmp_path / "w.secat")
     found = refusal(secateur("run", tmp_path / "w.secat", tmp_path / "x.npy", "-o", tmp_path / "y.npy"))
     assert "its loop has no row" in found
+
+
+def test_limits_are_those_of_the_user(secateur, packed, x, tmp_path):
+    ask = ("run", packed, tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    assert "40 are allowed" in refusal(secateur(*ask, "--max-bytes", 40))
+    assert "allow more with max_seconds" in refusal(secateur(*ask, "--max-seconds", 0))
+    assert secateur(*ask, "--max-bytes", 2**40, "--max-seconds", 1e9).status == 0

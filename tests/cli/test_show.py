@@ -75,3 +75,9 @@ def test_what_is_no_artifact_ends_with_one_line(secateur, tmp_path):
         assert (ran.status, ran.out) == (2, "")
         assert ran.err.startswith("error: ")
         assert ran.err.count("\n") == 1
+
+
+def test_a_limit_of_bytes_holds_for_both_files(secateur, packed):
+    for files in ([packed], [packed, packed]):
+        ran = secateur("show", *files, "--max-bytes", 40)
+        assert (ran.status, "40 are allowed" in ran.err) == (2, True)

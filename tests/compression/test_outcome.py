@@ -34,7 +34,7 @@ def test_a_file_that_differs_from_torch_is_a_miss(tmp_path, monkeypatch):
     from secateur.nn import check as checking
 
     whole = checking.interpret
-    monkeypatch.setattr(checking, "interpret", lambda *inputs: np.asarray(whole(*inputs)) + 1)
+    monkeypatch.setattr(checking, "interpret", lambda *inputs, **limits: np.asarray(whole(*inputs, **limits)) + 1)
     with pytest.raises(TargetError, match="the file differs from torch"):
         compress(tiny_task(), Target(density=0.3), out=tmp_path / "run", options=OPTIONS)
 

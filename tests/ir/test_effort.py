@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -11,7 +12,7 @@ from sample_artifacts import tiny
 from sample_graphs import one_node, small_net
 
 from secateur.errors import DataError
-from secateur.ir.effort import check_effort, constant_bytes, last_reads
+from secateur.ir.effort import check_effort, constant_bytes, effort_of, fixed_batch, last_reads, runnable_batch
 from secateur.ir.execute import interpret
 from secateur.ir.graph import Graph, Node, ValueType
 from secateur.ir.interpret import run_graph
@@ -147,3 +148,18 @@ def test_memory_that_runs_out_is_said_so(monkeypatch: pytest.MonkeyPatch):
     graph, constants = small_net()
     with pytest.raises(DataError, match="not enough memory"):
         run_graph(graph, constants, [np.ones((1, 1, 6, 6), np.float32)])
+
+
+def test_as_many_examples_run_at_once_as_fit():
+    types = {f"v{n}": ValueType((-1, 2**20)) for n in range(3)}  # two values of 4 MiB an example
+    graph = Graph(("v0",), ("v2",), (), tuple(Node("relu", (f"v{n}",), f"v{n + 1}") for n in range(2)), types)
+    needed_bytes, seconds = effort_of(graph, 8)
+    assert runnable_batch(graph, 64, max_bytes=needed_bytes) == 8
+    assert runnable_batch(graph, 64, max_bytes=needed_bytes - 1) == 4
+    assert runnable_batch(graph, 64, max_seconds=seconds) == 8
+    assert runnable_batch(graph, 64) == 64
+    assert runnable_batch(graph, 64, max_bytes=1) == 1
+    assert runnable_batch(graph, 64, max_seconds=0.0) == 1
+    fixed = replace(graph, types={name: ValueType((3, 2**20)) for name in types})
+    assert (fixed_batch(graph), fixed_batch(fixed)) == (None, 3)
+    assert runnable_batch(fixed, 64, max_bytes=1) == 3

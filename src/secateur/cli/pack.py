@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secateur.cli.options import verb
 from secateur.cli.output import AsJSON, check_writable, note, show_result, write_file
 from secateur.errors import PlanError
 
@@ -14,34 +16,53 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def pack(
+@dataclass(frozen=True)
+class Asked:
+    """Pack a model and its weights into one file that runs without torch."""
+
     task: Annotated[
         str, typer.Argument(metavar="TASK", help="file.py:function or module:function that returns a secateur.Task.")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the artifact goes, model.secat.")],
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights of the model: torch.save(model.state_dict()).")
-    ] = None,
-    plan: Annotated[Path | None, typer.Option(help="The plan, where the checkpoint is of a prepared model.")] = None,
-    values: Annotated[str, typer.Option(help="Store numbers as float32 or float16.")] = "float32",
-    as_json: AsJSON = False,
-) -> None:
-    """Pack a model and its weights into one file that runs without torch."""
+    ]
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the artifact goes, model.secat.")]
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of the model: torch.save(model.state_dict()).")] = (
+        None
+    )
+    plan: Annotated[Path | None, typer.Option(help="The plan, where the checkpoint is of a prepared model.")] = None
+    values: Annotated[str, typer.Option(help="Store numbers as float32 or float16.")] = "float32"
+    smallest: Annotated[
+        bool,
+        typer.Option(
+            "--smallest",
+            help="The smallest of: units in their own order, sorted, sorted and rescaled.",
+        ),
+    ] = False
+    as_json: AsJSON = False
+
+
+def run_pack(asked: Asked) -> None:
+    """See Asked."""
+    output = asked.output
     check_writable(output)
     from secateur.nn.pack import pack as pack_model
     from secateur.train.loading import load_task
 
-    loaded = load_task(task)
-    if checkpoint is not None:
-        _load(loaded.model, checkpoint, plan)
-    artifact = pack_model(loaded.model, loaded.example, values=values)
-    data = artifact.to_bytes()
+    loaded = load_task(asked.task)
+    if asked.checkpoint is not None:
+        _load(loaded.model, asked.checkpoint, asked.plan)
+    artifact = pack_model(loaded.model, loaded.example, values=asked.values)
+    data, chosen = artifact.to_bytes(), "units in their own order"
+    if asked.smallest and artifact.graph is not None:
+        for rescale, words in ((False, "units sorted"), (True, "units sorted and rescaled")):
+            other = pack_model(loaded.model, loaded.example, values=asked.values, sort=True, rescale=rescale)
+            if len(found := other.to_bytes()) < len(data):
+                artifact, data, chosen = other, found, words
     write_file(output, data)
     weights_only = artifact.meta.get("weights_only")
     if weights_only:
         note(f"{output} holds weights only and cannot run by itself: {weights_only}")
-    result = {"file": output, "file_bytes": len(data), "runs": not weights_only, "meta": artifact.meta}
-    show_result(f"wrote {output}: {len(data):,} bytes", result, as_json=as_json)
+    result = {"file": output, "file_bytes": len(data), "runs": not weights_only, "units": chosen, "meta": artifact.meta}
+    told = f", {chosen}" if asked.smallest else ""
+    show_result(f"wrote {output}: {len(data):,} bytes{told}", result, as_json=asked.as_json)
 
 
 def _load(model: nn.Module, checkpoint: Path, plan: Path | None) -> None:
@@ -59,3 +80,6 @@ def _load(model: nn.Module, checkpoint: Path, plan: Path | None) -> None:
             raise PlanError(f"cannot read {plan}: {error}") from None
         prepare_(model, Plan.from_json(text))
     load_into(model, state, checkpoint)
+
+
+pack = verb(Asked, run_pack)

@@ -12,9 +12,11 @@ import numpy as np
 import typer
 
 from secateur.cli.arrays import read_arrays
+from secateur.cli.limits import MaxBytes, MaxSeconds
 from secateur.cli.output import AsJSON, check_writable, show_result, write_file
 from secateur.errors import ArtifactError, DataError
 from secateur.ir.artifact import Artifact
+from secateur.ir.effort import MAX_RUN_BYTES, MAX_RUN_SECONDS
 from secateur.ir.execute import interpret
 
 HOW = "interpreted in numpy, the reference that faster executions must equal"
@@ -24,17 +26,19 @@ def run(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An artifact with a graph, model.secat.")],
     inputs: Annotated[Path, typer.Argument(metavar="INPUT", help="One array (.npy), or several by name (.npz).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the result goes (.npy, or .npz).")],
+    max_bytes: MaxBytes = MAX_RUN_BYTES,
+    max_seconds: MaxSeconds = MAX_RUN_SECONDS,
     as_json: AsJSON = False,
 ) -> None:
     """Run an artifact on arrays and write what it gives."""
-    artifact = Artifact.load(file)
+    artifact = Artifact.load(file, max_bytes=max_bytes)
     if artifact.graph is None:
         raise ArtifactError(f"{file} holds weights only and cannot run: {artifact.meta.get('weights_only', '')}")
     several = len(artifact.graph.outputs) > 1
     _check_output(output, several=several)
-    arrays = read_arrays(inputs, artifact.graph)
+    arrays = read_arrays(inputs, artifact.graph, max_bytes=max_bytes)
     start = time.perf_counter()
-    found = interpret(artifact, *arrays)
+    found = interpret(artifact, *arrays, max_bytes=max_bytes, max_seconds=max_seconds)
     seconds = time.perf_counter() - start
     results = dict(zip(artifact.graph.outputs, found if isinstance(found, tuple) else (found,), strict=True))
     write_file(output, _npz(results) if output.suffix == ".npz" else _npy(*results.values()))

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from secateur.cli.limits import MaxBytes
 from secateur.cli.output import AsJSON, show_result
-from secateur.ir.artifact import Artifact
+from secateur.ir.artifact import MAX_BYTES, Artifact
 from secateur.ir.count import count
 from secateur.ir.describe import Difference, TensorRow, describe, difference
 from secateur.ir.ops.sizes import show as show_shape
@@ -39,14 +40,15 @@ def show(
     other: Annotated[
         Path | None, typer.Argument(metavar="[FILE2]", help="A second artifact: show what differs.")
     ] = None,
+    max_bytes: MaxBytes = MAX_BYTES,
     as_json: AsJSON = False,
 ) -> None:
     """Show the tensors of an artifact and where its bytes go; with two files, their difference."""
-    artifact = Artifact.load(file)
+    artifact = Artifact.load(file, max_bytes=max_bytes)
     if other is None:
         show_result(_text(file, artifact), _data(file, artifact), as_json=as_json)
     else:
-        found = difference(artifact, Artifact.load(other))
+        found = difference(artifact, Artifact.load(other, max_bytes=max_bytes))
         data = {"before": file, "after": other, **dataclasses.asdict(found)}
         show_result(_difference_text(file, other, found), data, as_json=as_json)
 

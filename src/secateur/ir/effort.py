@@ -21,8 +21,8 @@ MACS_A_SECOND = 5_000_000_000  # in products of small matrices, one thread; larg
 ITEM_BYTES = {"float32": 4, "int64": 8, "bool": 1}
 
 
-def check_effort(graph: Graph, batch: int, *, max_bytes: int, max_seconds: float) -> None:
-    """DataError where running a verified graph would take more memory, or by a rough estimate more time.
+def effort_of(graph: Graph, batch: int) -> tuple[int, float]:
+    """What running a verified graph takes: most bytes at once, and by a rough estimate the seconds.
 
     Counted are the constants, dense, the values that are alive at the same time, and what an operation needs for
     itself; not the inputs, which are the caller's.
@@ -39,7 +39,12 @@ def check_effort(graph: Graph, batch: int, *, max_bytes: int, max_seconds: float
         peak = max(peak, constants + live + effort.scratch_bytes)
         seconds += (effort.steps + CALL_STEPS) / STEPS_A_SECOND + OPS[node.op].macs(inputs, attributes) / MACS_A_SECOND
         live -= sum(sizes[name] for name in dying if name not in graph.inputs and name not in graph.constants)
-    peak = max(peak, constants + live + sum(sizes[name] for name in graph.outputs))  # results are copied
+    return max(peak, constants + live + sum(sizes[name] for name in graph.outputs)), seconds  # results are copied
+
+
+def check_effort(graph: Graph, batch: int, *, max_bytes: int, max_seconds: float) -> None:
+    """DataError where running a verified graph would take more memory, or by a rough estimate more time."""
+    peak, seconds = effort_of(graph, batch)
     if peak > max_bytes:
         raise DataError(
             f"running this graph would take {peak:,} bytes for a batch of {batch}, {max_bytes:,} are allowed: "
@@ -50,6 +55,28 @@ def check_effort(graph: Graph, batch: int, *, max_bytes: int, max_seconds: float
             f"running this graph would take about {seconds:,.0f} s for a batch of {batch}, {max_seconds:,.0f} are "
             "allowed: run smaller batches, or allow more with max_seconds"
         )
+
+
+def fixed_batch(graph: Graph) -> int | None:
+    """The size of dimension 0 that a graph's first input must have; None where any batch size will do."""
+    sizes = [graph.types[name].shape[:1] for name in graph.inputs]
+    return sizes[0][0] if sizes and all(size and size[0] >= 0 for size in sizes) else None
+
+
+def runnable_batch(
+    graph: Graph, most: int, *, max_bytes: int = MAX_RUN_BYTES, max_seconds: float = MAX_RUN_SECONDS
+) -> int:
+    """How many examples to run at once: as many as a graph is fixed at, else the largest of most, most / 2, ... within
+    the limits; at least 1."""
+    if (fixed := fixed_batch(graph)) is not None:
+        return fixed
+    batch = most
+    while batch > 1:
+        needed_bytes, seconds = effort_of(graph, batch)
+        if needed_bytes <= max_bytes and seconds <= max_seconds:
+            break
+        batch //= 2
+    return batch
 
 
 def last_reads(graph: Graph) -> list[list[str]]:

@@ -12,6 +12,7 @@ from torch.utils import _pytree
 
 from secateur.errors import ArtifactError
 from secateur.ir.artifact import Artifact
+from secateur.ir.effort import MAX_RUN_BYTES, MAX_RUN_SECONDS
 from secateur.ir.execute import interpret
 from secateur.nn.exporting import Example, as_inputs
 
@@ -33,13 +34,22 @@ class Check:
 
 
 @torch.no_grad()
-def check(artifact: Artifact, model: nn.Module, example: Example) -> Check:
+def check(
+    artifact: Artifact,
+    model: nn.Module,
+    example: Example,
+    *,
+    max_bytes: int = MAX_RUN_BYTES,
+    max_seconds: float = MAX_RUN_SECONDS,
+) -> Check:
     """Compare `interpret` with the model in evaluation mode, in float32 on the CPU; the model is left as it is.
 
+    max_bytes, max_seconds  limits of `interpret`; DataError where the example would pass them
     ArtifactError for a weights-only artifact, or one whose outputs differ from the model's in number or shape.
     """
     inputs = as_inputs(example)
-    found = interpret(artifact, *(tensor.numpy() for tensor in inputs))
+    arrays = (tensor.numpy() for tensor in inputs)
+    found = interpret(artifact, *arrays, max_bytes=max_bytes, max_seconds=max_seconds)
     outputs = copy.deepcopy(model).cpu().float().eval()(*inputs)
     ours = found if isinstance(found, tuple) else (found,)
     theirs = [leaf.numpy() for leaf in _pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
