@@ -331,3 +331,9 @@ def test_weights_alone_hold_every_tensor_once():
     for key, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[key], tensor)
         assert again.state_dict()[key].dtype == tensor.dtype
+
+
+def test_a_layer_that_is_the_whole_model_has_a_name_in_notes():
+    model = nn.Linear(4, 3)
+    model.weight.data[1] = 0
+    assert pack(model, torch.zeros(1, 4)).meta["notes"] == ["1 dead units of the model stay: a result of the network"]

@@ -35,8 +35,8 @@ class Oracle(nn.Module):
             raise DataError(f"this artifact runs batches of {fixed} alone, which a batch of {batch} does not fall into")
         parts = [self._run(part) for part in zip(*(tensor.split(fixed) for tensor in inputs), strict=True)]
         if isinstance(parts[0], Tensor):
-            return torch.cat(parts)
-        return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
+            return torch.cat([part for part in parts if isinstance(part, Tensor)])
+        return tuple(map(torch.cat, zip(*parts, strict=True)))
 
     def _run(self, inputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         arrays = (tensor.detach().cpu().contiguous().numpy() for tensor in inputs)

@@ -34,6 +34,7 @@ from secateur.nn.trace import Traced, trace
 from secateur.nn.transform import transforms_of
 
 STATISTICS = ("running_mean", "running_var")
+ROOT = "the model"  # a layer that is the whole model has no name
 COUNTER = "num_batches_tracked"  # of a batch norm; nothing computes with it in evaluation
 
 
@@ -192,8 +193,10 @@ def _dead_units(removal: Removal) -> dict[str, JSON]:
 
 
 def _still_there(removal: Removal) -> list[str]:
-    kept = [f"{kept.units} dead units of {kept.layer} stay: {kept.reason}" for kept in removal.kept]
-    return kept + [f"{layer} is all zero: no output depends on the input through it" for layer in removal.dead_layers]
+    kept = [f"{kept.units} dead units of {kept.layer or ROOT} stay: {kept.reason}" for kept in removal.kept]
+    return kept + [
+        f"{layer or ROOT} is all zero: no output depends on the input through it" for layer in removal.dead_layers
+    ]
 
 
 def _unread(state: Mapping[str, Tensor], traced: Traced, graph: Graph, folds: tuple[Fold, ...]) -> list[JSON]:

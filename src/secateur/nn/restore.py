@@ -31,9 +31,11 @@ def restore_(model: nn.Module, artifact: Artifact) -> nn.Module:
     """Load an Artifact into a plain model, in place; returns the model. All or nothing: if it does not fit, nothing
     changes.
 
-    In evaluation mode the model then computes what the artifact computes. Removed units come back as zeros. A folded
-    batch norm becomes the identity plus the folded bias; a layer whose bias was made by packing gets one. What no
-    output depends on keeps the values it has. ArtifactError names what is missing, left over or of another shape.
+    In evaluation mode the model then computes what the artifact computes, in float32; one in a narrower dtype
+    rounds once more what packing has computed (folded norms, pushed biases, rescaled units). Removed units come back as
+    zeros. A folded batch norm becomes the identity plus the folded bias; a layer whose bias was made by packing gets
+    one. What no output depends on keeps the values it has. ArtifactError names what is missing, left over or of
+    another shape.
     """
     if transforms_of(model):
         raise ArtifactError("restore_ loads into a plain model: strip_ this one first")
