@@ -8,6 +8,7 @@ from kernel_cases import make_layer
 from secateur.errors import KernelError
 from secateur.kernels import choice as choices
 from secateur.kernels.accuracy import ACCURACY
+from secateur.kernels.algorithms import Tiling
 from secateur.kernels.choice import Candidate, Choice, choose, forget_choices, tilings
 from secateur.kernels.choice import _ranked as ranked
 from secateur.kernels.epilogue import Epilogue
@@ -68,7 +69,7 @@ def test_a_looser_class_also_tries_what_won_in_a_stricter_one(monkeypatch):
 
 
 def test_a_choice_as_a_file():
-    fast = Candidate("F(4x4,3x3)", (4, 4), Blocking(14, 1, True), 12.5, 1e-6)
+    fast = Candidate("F(4x4,3x3)", Tiling((4, 4), (3, 3)), Blocking(14, 1, True), 12.5, 1e-6)
     found = Choice(fast, (fast, Candidate("direct", None, None, None, None)), "strict", 3e-6, "measurement")
     assert Choice.from_json(found.to_json()) == found
     assert "shared by the threads: 12" in found.explain()

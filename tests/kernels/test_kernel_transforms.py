@@ -70,4 +70,5 @@ def test_catalogue():
     assert catalogue((1, 1)) == [Tiling((1, 1), (1, 1))]
     assert catalogue((1, 3))[0] == Tiling((1, 2), (1, 3))
     assert {Tiling((4, 4), (3, 3)), Tiling((8, 8), (3, 3))} < set(catalogue((3, 3)))
+    assert Tiling((4, 4), (7, 7), beside_i=True) in catalogue((7, 7))
     assert all(one.exact.taps == (7, 7) for one in catalogue((7, 7)))

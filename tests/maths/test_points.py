@@ -5,9 +5,9 @@ from fractions import Fraction
 import pytest
 
 from secateur.errors import AlgorithmError
-from secateur.maths.nesting import of_points
+from secateur.maths.nesting import of_moduli, of_points
 from secateur.maths.point_search import growth_of
-from secateur.maths.points import LONGEST, POINTS, good_points
+from secateur.maths.points import LONGEST, POINTS, POINTS_BESIDE_I, good_points, moduli_beside_i
 
 USUAL = [Fraction(p) for p in ["0", "1", "-1", "2", "-2", "1/2", "-1/2", "4", "-4", "1/4", "-1/4", "3", "-3"]]
 
@@ -34,3 +34,15 @@ def test_sizes_without_an_entry():
     assert of_points(1, 6, good_points(1, 6)).proves()
     with pytest.raises(AlgorithmError, match=f"no points are known beyond {LONGEST}"):
         good_points(LONGEST, 3)
+
+
+@pytest.mark.parametrize("size", POINTS_BESIDE_I, ids=str)
+def test_a_product_more_lowers_the_error_to_half_and_less(size):
+    points = [Fraction(p) for p in POINTS_BESIDE_I[size].split()]
+    assert 2 * growth_of(points, *size, beside_i=True) < growth_of(good_points(*size), *size)
+    assert of_moduli(*size, moduli_beside_i(*size)).products == sum(size)
+
+
+def test_sizes_without_points_beside_i():
+    with pytest.raises(AlgorithmError, match=r"no points are known for F\(3,2\) over x\^2\+1"):
+        moduli_beside_i(3, 2)

@@ -46,13 +46,13 @@ def accuracy_limit(name: str) -> float:
 
 def expected_error(algorithm: Tiling, channels: int) -> float:
     """A guess without running anything."""
-    grown = prod(_growth(m, r) for m, r in zip(algorithm.outputs, algorithm.taps, strict=True))
+    grown = prod(_growth(m, r, algorithm.beside_i) for m, r in zip(algorithm.outputs, algorithm.taps, strict=True))
     return GROWTH_ERROR * grown / sqrt(prod(algorithm.taps)) * sqrt(min(channels, SUMMED) / 64)
 
 
 @functools.cache
-def _growth(outputs: int, taps: int) -> float:
-    axis = axis_algorithm(outputs, taps)
+def _growth(outputs: int, taps: int, beside_i: bool) -> float:
+    axis = axis_algorithm(outputs, taps, beside_i=beside_i)
     return growth(*(np.asarray(matrix, np.float64) for matrix in (axis.at, axis.g, axis.bt)))
 
 

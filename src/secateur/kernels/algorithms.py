@@ -1,4 +1,5 @@
-"""Which fast algorithms a layer can choose from: F(m x n, r x s), Toom-Cook per axis, over points that round well."""
+"""Which fast algorithms a layer can choose from: F(m x n, r x s), Toom-Cook per axis, over points that round well, for
+long kernels also over x^2 + 1: one product more an axis, and several times less error."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from jaxtyping import Float
 from secateur.kernels.build import emitters
 from secateur.kernels.object_cache import read_object, write_object
 from secateur.maths.bilinear import Bilinear
-from secateur.maths.nesting import nested, of_points
-from secateur.maths.points import good_points
+from secateur.maths.nesting import nested, of_moduli, of_points
+from secateur.maths.points import POINTS_BESIDE_I, good_points, moduli_beside_i
 from secateur.maths.scaling import balanced
 
 Pair = tuple[int, int]
@@ -27,15 +28,17 @@ LONGEST_TILE = 10
 
 
 @functools.cache
-def axis_algorithm(outputs: int, taps: int) -> Bilinear:
-    """F(outputs, taps) in one dimension, scaled so that its transforms multiply little."""
+def axis_algorithm(outputs: int, taps: int, *, beside_i: bool = False) -> Bilinear:
+    """F(outputs, taps) in one dimension, over points alone or beside x^2 + 1, scaled so that it multiplies little."""
+    if beside_i:
+        return balanced(of_moduli(outputs, taps, moduli_beside_i(outputs, taps)))
     return balanced(of_points(outputs, taps, good_points(outputs, taps)))
 
 
 @functools.cache
-def plane_algorithm(outputs: Pair, taps: Pair) -> Bilinear:
+def plane_algorithm(outputs: Pair, taps: Pair, *, beside_i: bool = False) -> Bilinear:
     """F(outputs, taps) in two dimensions, one algorithm nested in the other."""
-    return nested(*(axis_algorithm(m, r) for m, r in zip(outputs, taps, strict=True)))
+    return nested(*(axis_algorithm(m, r, beside_i=beside_i) for m, r in zip(outputs, taps, strict=True)))
 
 
 class Algorithm(Protocol):
@@ -77,16 +80,18 @@ class Tiling:
 
     outputs: Pair
     taps: Pair
+    beside_i: bool = False
 
     @property
     def name(self) -> str:
-        """As the exact algorithm is called: F(4x4,3x3)."""
-        return f"F({self.outputs[0]}x{self.outputs[1]},{self.taps[0]}x{self.taps[1]})"
+        """As the exact algorithm is called: F(4x4,3x3), or F(4x4,7x7)/x^2+1."""
+        return f"F({self.outputs[0]}x{self.outputs[1]},{self.taps[0]}x{self.taps[1]})" + self.beside_i * "/x^2+1"
 
     @property
     def products(self) -> int:
-        """One for every input of a tile."""
-        return (self.outputs[0] + self.taps[0] - 1) * (self.outputs[1] + self.taps[1] - 1)
+        """One for every input of a tile, and beside i one more along each axis."""
+        rows, columns = (m + r - 1 + self.beside_i for m, r in zip(self.outputs, self.taps, strict=True))
+        return rows * columns
 
     @property
     def code_name(self) -> str:
@@ -96,13 +101,14 @@ class Tiling:
     @property
     def axes(self) -> tuple[Bilinear, Bilinear]:
         """The algorithms of rows and of columns."""
-        rows, columns = (axis_algorithm(m, r) for m, r in zip(self.outputs, self.taps, strict=True))
+        sizes = zip(self.outputs, self.taps, strict=True)
+        rows, columns = (axis_algorithm(m, r, beside_i=self.beside_i) for m, r in sizes)
         return rows, columns
 
     @property
     def exact(self) -> Bilinear:
         """The nesting of both."""
-        return plane_algorithm(self.outputs, self.taps)
+        return plane_algorithm(self.outputs, self.taps, beside_i=self.beside_i)
 
     def filter_matrix(self) -> Float[np.ndarray, "products taps"]:
         """g in float64, from the file beside compiled code where it is there."""
@@ -155,4 +161,6 @@ def catalogue(taps: Pair) -> list[Tiling]:
     pixels that lie a power of two apart (1024 channels): they push one another out of the first-level cache.
     """
     axes = [[1] if r == 1 else [m for m in range(2, LARGEST_OUTPUTS + 1) if m + r - 1 <= LONGEST_TILE] for r in taps]
-    return [Tiling((rows, columns), taps) for rows, columns in product(*axes)]
+    over_points = [Tiling((rows, columns), taps) for rows, columns in product(*axes)]
+    axes = [[m for m in range(2, LARGEST_OUTPUTS + 1) if (m, r) in POINTS_BESIDE_I] for r in taps]
+    return over_points + [Tiling((rows, columns), taps, beside_i=True) for rows, columns in product(*axes)]

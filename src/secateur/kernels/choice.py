@@ -47,14 +47,14 @@ class Candidate:
     """One way to compute a layer, and what was measured of it.
 
     algorithm      "direct", or a fast one by name
-    outputs        extents of its output tiles; None for direct
+    tiling         that one; None for direct
     blocking       how the layer is cut up; None for direct
     microseconds   the fastest of a few runs on random data; None where the cost model alone decided
     error          max|y - y64| / max|y64|; None where it was not measured
     """
 
     algorithm: str
-    outputs: tuple[int, int] | None
+    tiling: Tiling | None
     blocking: Blocking | None
     microseconds: float | None
     error: float | None
@@ -96,10 +96,10 @@ class Choice:
 
 
 def _candidate(found: dict) -> Candidate:
-    outputs, blocking = found["outputs"], found["blocking"]
+    tiling, blocking = found["tiling"], found["blocking"]
     return Candidate(
         found["algorithm"],
-        None if outputs is None else (outputs[0], outputs[1]),
+        None if tiling is None else Tiling(tuple(tiling["outputs"]), tuple(tiling["taps"]), tiling["beside_i"]),
         None if blocking is None else Blocking(**blocking),
         found["microseconds"],
         found["error"],
@@ -119,7 +119,7 @@ def forced(setting: Setting, name: str, accuracy: str) -> Choice:
         raise KernelError(f"algorithm {name!r} is none of this layer's: direct, {', '.join(named) or 'nothing else'}")
     algorithm = named[name]
     blocking = best_blocking(setting.shape, algorithm, setting.target, setting.threads)
-    one = Candidate(name, algorithm.outputs, blocking, None, measured_error(setting, algorithm))
+    one = Candidate(name, algorithm, blocking, None, measured_error(setting, algorithm))
     return Choice(one, (one,), accuracy, limit, "the caller")
 
 
@@ -141,7 +141,7 @@ def choose(setting: Setting, accuracy: str) -> Choice:
     found += [one for one in _stricter_winners(setting, limit) if one not in found]
     timed = _timed(setting, found)
     best = min(timed, key=_time)
-    if best.outputs is not None:
+    if best.tiling is not None:
         timed += _timed(setting, _other_blockings(setting, best))
     best = min(timed, key=_time)
     choice = Choice(best, tuple(sorted(timed, key=_time)), accuracy, limit, "measurement", now())
@@ -162,7 +162,7 @@ def _kept(setting: Setting, accuracy: str) -> Choice | None:
 def _stricter_winners(setting: Setting, limit: float) -> list[Candidate]:
     """What was chosen for stricter classes, so that asking for less accuracy never costs time."""
     kept = [_kept(setting, name) for name, allowed in ACCURACY.items() if allowed < limit]
-    return [replace(one.chosen, microseconds=None) for one in kept if one is not None and one.chosen.outputs]
+    return [replace(one.chosen, microseconds=None) for one in kept if one is not None and one.chosen.tiling]
 
 
 def likely_code(setting: Setting, accuracy: str) -> list[CodeUnit]:
@@ -170,16 +170,16 @@ def likely_code(setting: Setting, accuracy: str) -> list[CodeUnit]:
     limit, kept = accuracy_limit(accuracy), _kept(setting, accuracy)
     target, shape, plain = setting.target, setting.shape, Epilogue()
     if kept is None:
-        tiled = [tiling.outputs for _, tiling, _ in _ranked(setting, limit)[:FAST_CANDIDATES]]
+        tiled = [tiling for _, tiling, _ in _ranked(setting, limit)[:FAST_CANDIDATES]]
         units = [direct_unit(flattened(shape), setting.epilogue, target)]
         units.append(direct_unit(flattened(sample_shape(shape)), plain, target))
     else:
-        tiled = [kept.chosen.outputs] if kept.chosen.outputs else []
+        tiled = [kept.chosen.tiling] if kept.chosen.tiling else []
         units = [] if tiled else [direct_unit(flattened(shape), setting.epilogue, target)]
     epilogues = (setting.epilogue,) if kept else (setting.epilogue, plain)
-    for outputs in tiled:
+    for tiling in tiled:
         for epilogue in epilogues:
-            units += fast_units(Tiling(outputs, shape.taps), epilogue, target)
+            units += fast_units(tiling, epilogue, target)
     return units
 
 
@@ -216,7 +216,7 @@ def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
             continue
         error = measured_error(setting, algorithm)
         if error <= limit:
-            found.append(Candidate(algorithm.name, algorithm.outputs, blocking, None, error))
+            found.append(Candidate(algorithm.name, algorithm, blocking, None, error))
         else:
             too_much = guess
     return found
@@ -233,11 +233,10 @@ def _ranked(setting: Setting, limit: float) -> list[tuple[float, Tiling, Blockin
 
 
 def _other_blockings(setting: Setting, best: Candidate) -> list[Candidate]:
-    assert best.outputs is not None
-    algorithm = Tiling(best.outputs, setting.shape.taps)
-    others = blockings(setting.shape, algorithm, setting.target, setting.threads)
+    assert best.tiling is not None
+    others = blockings(setting.shape, best.tiling, setting.target, setting.threads)
     return [
-        Candidate(best.algorithm, best.outputs, blocking, None, best.error)
+        Candidate(best.algorithm, best.tiling, blocking, None, best.error)
         for blocking in others
         if blocking != best.blocking
     ]
@@ -261,7 +260,7 @@ def _timed(setting: Setting, candidates: list[Candidate]) -> list[Candidate]:
         if turn and perf_counter() - start > ROUNDS_SECONDS:
             break
     return [
-        Candidate(one.algorithm, one.outputs, one.blocking, 1e6 * seconds, one.error)
+        Candidate(one.algorithm, one.tiling, one.blocking, 1e6 * seconds, one.error)
         for one, seconds in zip(candidates, fastest, strict=True)
     ]
 
@@ -274,15 +273,14 @@ def _with_any_weights(setting: Setting, one: Candidate) -> Runnable:
     """A candidate with weights of the right size only: their values do not matter for its time."""
     shape, target = setting.shape, setting.target
     bias = padded_bias(None, shape, target)
-    if one.outputs is None or one.blocking is None:
+    if one.tiling is None or one.blocking is None:
         size = shape.taps[0] * shape.taps[1] * (shape.in_channels // shape.groups) * target.panel
         panels = shape.groups * blocks_of(shape.out_channels // shape.groups, target.panel)
         weights = aligned((panels, size))
     else:
-        algorithm = Tiling(one.outputs, shape.taps)
         size = blocks_of(shape.in_channels, target.lanes) * target.lanes * target.panel
-        weights = aligned((algorithm.products, blocks_of(shape.out_channels, target.panel), size))
+        weights = aligned((one.tiling.products, blocks_of(shape.out_channels, target.panel), size))
     weights.fill(0.01)  # untouched zeros would be one page of memory, again and again
-    if one.outputs is None or one.blocking is None:
+    if one.tiling is None or one.blocking is None:
         return direct_runnable(setting, weights, bias)
-    return fast_runnable(setting, Tiling(one.outputs, shape.taps), one.blocking, weights, bias)
+    return fast_runnable(setting, one.tiling, one.blocking, weights, bias)

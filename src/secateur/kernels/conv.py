@@ -10,7 +10,6 @@ import numpy as np
 
 from secateur.errors import KernelError
 from secateur.kernels.ahead import build_ahead
-from secateur.kernels.algorithms import Tiling
 from secateur.kernels.build import CodeUnit
 from secateur.kernels.choice import Choice, choose, forced, likely_code
 from secateur.kernels.epilogue import Epilogue
@@ -82,13 +81,12 @@ class Conv2dKernel:
     def _pack(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         setting, shape, chosen = self._setting, self.shape, self.choice.chosen
         shifts = padded_bias(bias, shape, setting.target)
-        if chosen.outputs is None or chosen.blocking is None:
+        if chosen.tiling is None or chosen.blocking is None:
             packed = direct_weights(weight, shape, setting.target)
             self._runnable = direct_runnable(setting, packed, shifts)
         else:
-            algorithm = Tiling(chosen.outputs, shape.taps)
-            packed = fast_weights(weight, algorithm, setting.target)
-            self._runnable = fast_runnable(setting, algorithm, chosen.blocking, packed, shifts)
+            packed = fast_weights(weight, chosen.tiling, setting.target)
+            self._runnable = fast_runnable(setting, chosen.tiling, chosen.blocking, packed, shifts)
         self.packed_bytes = packed.nbytes
 
     def __call__(

@@ -2,6 +2,10 @@
 
 A set is 0, infinity and pairs +-p; where the number of points is odd one p stands alone. What is minimised is
 `float_error.growth`. `POINTS` in `points` is what it finds.
+
+Beside points, x^2 + 1 can be a modulus: the pair +-i, which lies far from all real points. It takes three products for
+two conditions, and the error falls to a third and less: with one product more a tile grows by two outputs at an equal
+error. `POINTS_BESIDE_I` is what the search finds for it.
 """
 
 from __future__ import annotations
@@ -25,21 +29,44 @@ def candidates() -> list[Fraction]:
     return sorted(Fraction(a, b) for a in parts for b in parts if gcd(a, b) == 1)
 
 
-def search(outputs: int, taps: int) -> tuple[Fraction, ...]:
-    """The best set for F(outputs, taps) without infinity, ordered 0, p, -p, ...; ties go to the first in order."""
-    return min(_sets(outputs + taps - 2), key=lambda points: (round(growth_of(points, outputs, taps), 9), points))
+def search(outputs: int, taps: int, *, beside_i: bool = False) -> tuple[Fraction, ...]:
+    """The best set for F(outputs, taps) without infinity, ordered 0, p, -p, ...; ties go to the first in order.
+
+    beside_i: the set that goes with the modulus x^2 + 1.
+    """
+    sets = _sets(outputs + taps - 2 - 2 * beside_i)
+    return min(sets, key=lambda points: (round(growth_of(points, outputs, taps, beside_i=beside_i), 9), points))
 
 
-def growth_of(points: Sequence[Fraction], outputs: int, taps: int) -> float:
-    """What the search minimises, for these points and infinity; float64 is enough to compare."""
+def growth_of(points: Sequence[Fraction], outputs: int, taps: int, *, beside_i: bool = False) -> float:
+    """What the search minimises, for these points and infinity, and x^2 + 1; float64 is enough to compare."""
     p = np.array([float(point) for point in points])
+    circle = np.array([1.0, 0.0, 1.0]) if beside_i else np.ones(1)
     differences = p[:, None] - p[None]
-    np.fill_diagonal(differences, 1)
+    np.fill_diagonal(differences, np.polyval(circle, p))
     last = [np.eye(1, size, size - 1) for size in (outputs, taps)]
-    at = np.vstack([np.vander(p, outputs, increasing=True), last[0]]).T
-    g = np.vstack([np.vander(p, taps, increasing=True) / differences.prod(1)[:, None], last[1]])
-    bt = np.array([np.append(0, np.poly(np.delete(p, t))) for t in range(len(p))] + [np.poly(p)])
-    return growth(at, g, bt)
+    at, g = (np.vander(p, size, increasing=True) for size in (outputs, taps))
+    bt = [np.append(0, np.polymul(circle, np.poly(np.delete(p, t)))) for t in range(len(p))]
+    g = g / differences.prod(1)[:, None]
+    if beside_i:
+        at, g = (np.vstack([rows, _at_i(rows.shape[1])]) for rows in (at, g))
+        bt += _back_from_i(np.poly(p))
+    whole = np.polymul(circle, np.poly(p))
+    return growth(np.vstack([at, last[0]]).T, np.vstack([g, last[1]]), np.array([*bt, whole]))
+
+
+def _at_i(size: int) -> np.ndarray:
+    """Rows that take a polynomial's coefficients, constant first, to Re, Im, and Re + Im of its value at i."""
+    value = 1j ** np.arange(size)
+    return np.array([value.real, value.imag, value.real + value.imag])
+
+
+def _back_from_i(rest: np.ndarray) -> list[np.ndarray]:
+    """The polynomials that the three products at i are multiplied by: 0 modulo the rest; modulo x^2 + 1 the real part
+    is P0 - P1, the imaginary one P2 - P0 - P1 (Karatsuba)."""
+    value = np.polyval(rest, 1j)
+    one, x = (np.convolve(rest, [part.imag, part.real]) for part in (1 / value, 1j / value))
+    return [np.append(0, row) for row in (one - x, -one - x, x)]
 
 
 def _sets(count: int) -> Iterator[tuple[Fraction, ...]]:

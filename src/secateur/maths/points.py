@@ -55,6 +55,20 @@ POINTS: dict[tuple[int, int], str] = {
 }
 """(outputs, taps) -> the finite points."""
 
+POINTS_BESIDE_I: dict[tuple[int, int], str] = {
+    (4, 5): "0 3/4 -3/4 4/3 -4/3",
+    (5, 5): "0 3/5 -3/5 1 -1 5/2",
+    (6, 5): "0 1/2 -1/2 1 -1 5/3 -5/3",
+    (7, 5): "0 1/2 -1/2 4/5 -4/5 4/3 -4/3 3",
+    (8, 5): "0 1/2 -1/2 4/5 -4/5 5/4 -5/4 2 -2",
+    (2, 7): "0 3/4 -3/4 4/3 -4/3",
+    (3, 7): "0 3/5 -3/5 1 -1 5/2",
+    (4, 7): "0 3/5 -3/5 1 -1 5/3 -5/3",
+    (5, 7): "0 1/2 -1/2 4/5 -4/5 4/3 -4/3 3",
+    (6, 7): "0 1/2 -1/2 4/5 -4/5 5/4 -5/4 2 -2",
+}
+"""(outputs, taps) -> the finite points that go with x^2 + 1 (the points +-i) and infinity, found in the same way."""
+
 LONGEST = max(m + r - 1 for m, r in POINTS)
 """The longest tile for which points are known."""
 
@@ -74,3 +88,11 @@ def good_points(outputs: int, taps: int) -> tuple[Fraction, ...]:
             "ask for fewer outputs, or name points or moduli"
         )
     return tuple(map(Fraction, entry.split()))
+
+
+def moduli_beside_i(outputs: int, taps: int) -> list[str]:
+    """x^2 + 1, x - p for its points, and infinity, for F(outputs, taps). AlgorithmError for sizes without an entry."""
+    entry = POINTS_BESIDE_I.get((outputs, taps))
+    if entry is None:
+        raise AlgorithmError(f"no points are known for F({outputs},{taps}) over x^2+1: leave x^2+1 out")
+    return [*(f"x-{p}".replace("--", "+") if p != "0" else "x" for p in entry.split()), "x^2+1", "inf"]
