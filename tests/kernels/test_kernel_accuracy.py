@@ -1,7 +1,7 @@
 """Classes of accuracy hold on whole layers, though only a sample is measured."""
 
 from dataclasses import replace
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 import pytest
@@ -11,10 +11,13 @@ from secateur.errors import KernelError
 from secateur.kernels.accuracy import (
     ACCURACY,
     SAMPLE_MARGIN,
+    WHOLE_MACS,
+    WHOLE_MARGIN,
     accuracy_limit,
     expected_error,
     measured_error,
     sample_shape,
+    whole_error,
 )
 from secateur.kernels.algorithms import Tiling
 from secateur.kernels.choice import choose, tilings
@@ -57,7 +60,7 @@ def test_the_sample_is_part_of_the_layer():
     assert sample_shape(SHAPE).height == SHAPE.height
 
 
-def whole_error(shape, algorithm, seed):
+def whole_error_of(shape, algorithm, seed):
     """max|y - y64| / max|y64| over all outputs, with data the sample does not have."""
     layer = make_layer(shape, seed=seed)
     spread = np.float32(sqrt(2))  # make_layer keeps the scale; He weights double the square
@@ -81,10 +84,32 @@ def test_classes_hold_on_whole_layers(shape):
         near = sorted((one for one in guesses if guesses[one] < limit), key=guesses.__getitem__)[-2:]
         for algorithm in near:
             measured = measured_error(setting(shape), algorithm)
-            found = max(whole_error(shape, algorithm, seed) for seed in (1, 2))
+            found = max(whole_error_of(shape, algorithm, seed) for seed in (1, 2))
             assert found <= measured
             beyond += found > measured / SAMPLE_MARGIN
     assert beyond
+
+
+@pytest.mark.parametrize(
+    ("shape", "algorithm"),
+    [
+        (replace(SHAPE, height=40, width=44, in_channels=32, out_channels=48), Tiling((6, 6), (3, 3))),
+        (replace(SHAPE, height=24, width=24, taps=(7, 7), padding=(3,) * 4), Tiling((4, 4), (7, 7), beside_i=True)),
+        (replace(SHAPE, height=24, width=24, taps=(5, 5), padding=(2,) * 4), Tiling((8, 8), (5, 5), beside_i=True)),
+    ],
+)
+def test_an_error_from_whole_layers_holds_for_other_data(shape, algorithm):
+    """And is no larger than it must be."""
+    found = [whole_error_of(shape, algorithm, seed) for seed in range(100, 108)]
+    measured = whole_error(setting(shape), algorithm)
+    assert max(found) <= measured < 3 * WHOLE_MARGIN * max(found)
+
+
+def test_layers_too_large_to_be_drawn_whole():
+    large = replace(SHAPE, height=1500, width=1500, in_channels=64, out_channels=64)
+    assert large.macs > 4 * WHOLE_MACS
+    assert whole_error(setting(large), Tiling((2, 2), (3, 3))) == inf
+    assert whole_error(setting(replace(SHAPE, batch=0)), Tiling((2, 2), (3, 3))) == inf
 
 
 def test_small_maps_are_filled_up_with_images():

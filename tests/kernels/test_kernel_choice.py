@@ -54,7 +54,7 @@ def test_a_looser_class_also_tries_what_won_in_a_stricter_one(monkeypatch):
     """Its own few candidates by estimate may leave it out; here its estimate ranks the other way round."""
 
     def timed(_, found):
-        return [replace(one, microseconds=2.0 if one.outputs is None else 1.0) for one in found]
+        return [replace(one, microseconds=2.0 if one.tiling is None else 1.0) for one in found]
 
     forget_choices()
     monkeypatch.setattr(choices, "FAST_CANDIDATES", 1)

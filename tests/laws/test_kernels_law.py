@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kernel_cases import HERE, error, make_layer, own_cache, result
 from secateur.kernels.algorithms import Tiling, catalogue
 from secateur.kernels.epilogue import ACTIVATIONS, Epilogue
-from secateur.kernels.products_stage import SUMMED
+from secateur.kernels.products_stage import SUMMED, SUMMED_LARGE
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS
 
@@ -66,6 +66,9 @@ def test_more_channels_than_are_summed_at_a_time(target):
     for channels in (SUMMED - 1, SUMMED + TARGETS[target].lanes, 3 * SUMMED + 5):
         layer = make_layer(ConvShape(1, 5, 9, channels, 40, (3, 3), padding=SAME))
         assert error(result(layer, layer.kernel("F(4x4,3x3)", target=target)), layer.expected()) < TOLERANCE
+    layer = make_layer(ConvShape(1, 5, 9, 3 * SUMMED_LARGE + 5, 40, (5, 5), padding=(2, 2, 2, 2)))
+    kernel = layer.kernel("F(6x6,5x5)/x^2+1", target=target)
+    assert error(result(layer, kernel), layer.expected()) < TOLERANCE
 
 
 @pytest.mark.parametrize("residual", [False, True])

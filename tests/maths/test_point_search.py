@@ -23,7 +23,7 @@ def test_the_table_beside_i_is_what_the_search_finds(size):
 
 @pytest.mark.parametrize("size", POINTS_BESIDE_I, ids=str)
 def test_the_objective_beside_i_is_that_of_the_exact_matrices(size):
-    made = of_moduli(*size, moduli_beside_i(*size))
+    made = of_moduli(size[0], size[1], moduli_beside_i(*size))
     assert made.proves()
     points = [Fraction(p) for p in POINTS_BESIDE_I[size].split()]
     exact = growth(*(np.asarray(matrix, np.float64) for matrix in (made.at, made.g, made.bt)))

@@ -40,7 +40,7 @@ def test_sizes_without_an_entry():
 def test_a_product_more_lowers_the_error_to_half_and_less(size):
     points = [Fraction(p) for p in POINTS_BESIDE_I[size].split()]
     assert 2 * growth_of(points, *size, beside_i=True) < growth_of(good_points(*size), *size)
-    assert of_moduli(*size, moduli_beside_i(*size)).products == sum(size)
+    assert of_moduli(size[0], size[1], moduli_beside_i(*size)).products == sum(size)
 
 
 def test_sizes_without_points_beside_i():

@@ -16,7 +16,7 @@ from secateur.kernels.input_stage import emit_input_stage
 from secateur.kernels.layout import STAGES, spread
 from secateur.kernels.memory import aligned
 from secateur.kernels.output_stage import emit_output_stage
-from secateur.kernels.products_stage import emit_products_stage
+from secateur.kernels.products_stage import emit_products_stage, summed_channels
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
 from secateur.maths.bilinear import Bilinear
@@ -108,6 +108,7 @@ def layer_numbers(shape: ConvShape, algorithm: Algorithm, target: Target, blocki
     found.update(_distances("out_", shape.out_height, shape.out_width, shape.out_channels))
     found.update(out_channels=shape.out_channels, out_blocks=out_blocks, panels=panels)
     found.update(chunk_panels=blocking.chunk_panels, points=algorithm.products)
+    found.update(parts=blocks_of(channel_blocks * lanes, summed_channels(algorithm.products)))
     found.update(tile_columns=columns, image_tiles=rows * columns, tiles=tiles)
     found.update(block_tiles=blocking.block_tiles, blocks=blocks_of(tiles, blocking.block_tiles))
     found.update(v_point_bytes=v_point, v_block_bytes=v_block, m_point_bytes=m_point, m_block_bytes=m_block)
