@@ -93,9 +93,15 @@ def test_classes_hold_on_whole_layers(shape):
 @pytest.mark.parametrize(
     ("shape", "algorithm"),
     [
-        (replace(SHAPE, height=40, width=44, in_channels=32, out_channels=48), Tiling((6, 6), (3, 3))),
-        (replace(SHAPE, height=24, width=24, taps=(7, 7), padding=(3,) * 4), Tiling((4, 4), (7, 7), beside_i=True)),
-        (replace(SHAPE, height=24, width=24, taps=(5, 5), padding=(2,) * 4), Tiling((8, 8), (5, 5), beside_i=True)),
+        (replace(SHAPE, height=40, width=44, out_channels=48), Tiling((6, 6), (3, 3))),
+        (
+            replace(SHAPE, batch=8, height=24, width=24, taps=(7, 7), padding=(3,) * 4),
+            Tiling((4, 4), (7, 7), beside_i=True),
+        ),
+        (
+            replace(SHAPE, height=48, width=48, out_channels=32, taps=(5, 5), padding=(2,) * 4),
+            Tiling((8, 8), (5, 5), beside_i=True),
+        ),
     ],
 )
 def test_an_error_from_whole_layers_holds_for_other_data(shape, algorithm):
@@ -105,10 +111,11 @@ def test_an_error_from_whole_layers_holds_for_other_data(shape, algorithm):
     assert max(found) <= measured < 3 * WHOLE_MARGIN * max(found)
 
 
-def test_layers_too_large_to_be_drawn_whole():
+def test_layers_too_large_or_too_small_to_be_measured_whole():
     large = replace(SHAPE, height=1500, width=1500, in_channels=64, out_channels=64)
     assert large.macs > 4 * WHOLE_MACS
     assert whole_error(setting(large), Tiling((2, 2), (3, 3))) == inf
+    assert whole_error(setting(), Tiling((2, 2), (3, 3))) == inf
     assert whole_error(setting(replace(SHAPE, batch=0)), Tiling((2, 2), (3, 3))) == inf
 
 

@@ -35,11 +35,12 @@ SAMPLE_MARGIN = 2.1
 """What is measured counts this much more, so that a class holds on whole layers, whose largest error is one of more
 outputs and of other data: in 260 draws of whole layers it was at most 2.05 times the sample's, in 9 of 10 below 1.4."""
 WHOLE_MARGIN = 1.25
-"""As SAMPLE_MARGIN, for an error that was measured on whole layers."""
-WHOLE_MACS, FEWEST_DRAWS, MOST_DRAWS = 10**9, 2, 32
-"""Whole layers are drawn anew until these multiplications, also of transforming weights, are spent, more often the
-smaller they are, as their largest errors vary more; layers of more than four times as many in an image
-keep to the sample."""
+"""As SAMPLE_MARGIN, for an error that was measured on whole layers: other draws were at most 1.22 times as far off."""
+WHOLE_OUTPUTS = 1 << 16
+"""Of a layer at least: the largest error of fewer varies as much as that of the sample (up to 1.6 times)."""
+WHOLE_MACS, FEWEST_DRAWS, MOST_DRAWS = 10**9, 2, 8
+"""Whole layers are drawn anew until these multiplications, also of transforming weights, are spent; layers of more than
+four times as many in an image keep to the sample."""
 GROWTH_ERROR = 3.5e-7
 """Error over growth^2 / taps sqrt(channels summed at a time / 64), as measured over all: right within a factor of 2."""
 
@@ -54,12 +55,8 @@ def accuracy_limit(name: str) -> float:
 def expected_error(algorithm: Tiling, channels: int) -> float:
     """A guess without running anything."""
     grown = prod(_growth(m, r, algorithm.beside_i) for m, r in zip(algorithm.outputs, algorithm.taps, strict=True))
-    return (
-        GROWTH_ERROR
-        * grown
-        / sqrt(prod(algorithm.taps))
-        * sqrt(min(channels, summed_channels(algorithm.products)) / 64)
-    )
+    summed = min(channels, summed_channels(algorithm.products))
+    return GROWTH_ERROR * grown / sqrt(prod(algorithm.taps)) * sqrt(summed / 64)
 
 
 @functools.cache
@@ -95,14 +92,15 @@ def measured_error(setting: Setting, algorithm: Algorithm | None) -> float:
 
 
 def whole_error(setting: Setting, algorithm: Algorithm) -> float:
-    """The same from all outputs of the layer, over several draws of data; infinite where the layer is too large.
+    """The same from all outputs of the layer, over several draws of data; infinite where the layer is too small
+    or too large.
 
     y64 is replaced by the direct sum of the same generator, whose errors are smaller and independent: the difference
     of the two is no less than the error alone, and far cheaper.
     """
     shape, target = setting.shape, setting.target
     image = replace(shape, batch=1)
-    if shape.batch == 0 or image.macs > 4 * WHOLE_MACS:
+    if prod(shape.output_shape) < WHOLE_OUTPUTS or image.macs > 4 * WHOLE_MACS:
         return inf
     whole = replace(shape, batch=max(1, min(shape.batch, WHOLE_MACS // image.macs)))
     part, bias = Setting(whole, Epilogue(), target, 1), padded_bias(None, whole, target)

@@ -17,16 +17,8 @@ LAYER = Record(
     *("out_channels", "out_blocks", "panels", "chunk_panels"),
     *("tile_columns", "image_tiles", "tiles", "block_tiles", "blocks"),
     *("v_point_bytes", "v_block_bytes", "m_point_bytes", "m_block_bytes"),
-    *(
-        "weight_point_bytes",
-        "weight_panel_bytes",
-        "m_offset_bytes",
-        "group_bytes",
-        "shared",
-        "stages",
-        "parts",
-        "points",
-    ),
+    *("weight_point_bytes", "weight_panel_bytes", "m_offset_bytes", "group_bytes", "shared", "stages"),
+    *("parts", "points"),
     *("weights", "bias", "slope", "input_stage", "output_stage"),
 )
 """Sizes in elements, distances in bytes, addresses. `step_rows`, `step_columns`: pixels of the input from tile to
