@@ -34,9 +34,9 @@ tile share the rounding of its input; small maps are filled up with images where
 SAMPLE_MARGIN = 2.1
 """What is measured counts this much more, so that a class holds on whole layers, whose largest error is one of more
 outputs and of other data: in 260 draws of whole layers it was at most 2.05 times the sample's, in 9 of 10 below 1.4."""
-WHOLE_MARGIN = 1.25
-"""As SAMPLE_MARGIN, for an error that was measured on whole layers: other draws were at most 1.22 times as far off."""
-WHOLE_OUTPUTS = 1 << 16
+WHOLE_MARGIN = 1.3
+"""As SAMPLE_MARGIN, for an error that was measured on whole layers: other draws were at most 1.15 times as far off."""
+WHOLE_OUTPUTS = 100_000
 """Of a layer at least: the largest error of fewer varies as much as that of the sample (up to 1.6 times)."""
 WHOLE_MACS, FEWEST_DRAWS, MOST_DRAWS = 10**9, 2, 8
 """Whole layers are drawn anew until these multiplications, also of transforming weights, are spent; layers of more than
