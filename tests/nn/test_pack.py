@@ -337,3 +337,22 @@ def test_a_layer_that_is_the_whole_model_has_a_name_in_notes():
     model = nn.Linear(4, 3)
     model.weight.data[1] = 0
     assert pack(model, torch.zeros(1, 4)).meta["notes"] == ["1 dead units of the model stay: a result of the network"]
+
+
+class Masked(nn.Module):
+    """A buffer of infinities that the graph reads as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("mask", torch.full((4, 4), float("-inf")).triu(1))
+
+    def forward(self, x):
+        return torch.softmax(self.linear(x).unsqueeze(1) + self.mask, -1)
+
+
+def test_infinite_masks_are_stored_as_float16_without_a_warning():
+    model, example = Masked(), torch.randn(3, 4)
+    artifact = pack(model, example, values="float16")
+    assert artifact.tensors["mask"].dtype == "float16"
+    assert check(artifact, model, example).relative_difference < 1e-2

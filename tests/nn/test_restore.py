@@ -15,6 +15,7 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
 from secateur.ir.plan import Prune
 from secateur.ir.target import Target
+from secateur.nn.check import check
 from secateur.nn.harden import harden_
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
@@ -221,3 +222,35 @@ def test_a_norm_behind_a_transposed_convolution_in_groups_becomes_an_identity(bi
     artifact = pack(model, x)
     assert len(artifact.folds) == 1
     assert_close(outputs(restore_(build(), artifact), (x,)), outputs(model, (x,)))
+
+
+class SharedNorm(nn.Module):
+    """One batch norm, or two that share their affine part, in two places, of which the second may not be foldable."""
+
+    def __init__(self, *, bias, second=True, tied=False):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 4, 3, bias=bias), nn.Conv2d(4, 4, 3, bias=bias) if second else nn.ReLU()
+        self.norm = nn.BatchNorm2d(4)
+        self.norm.running_mean.normal_()
+        self.norm.running_var.uniform_(0.5, 2)
+        nn.init.normal_(self.norm.weight)
+        self.again = copy.deepcopy(self.norm) if tied else self.norm
+        self.again.weight = self.norm.weight
+        self.again.bias = self.norm.bias
+
+    def forward(self, x):
+        return self.again(self.second(self.norm(self.first(x))))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_norms_used_in_several_places_come_back_as_they_were(bias, second, tied):
+    torch.manual_seed(0)
+    model, example = SharedNorm(bias=bias, second=second, tied=tied), torch.randn(2, 2, 8, 8)
+    artifact = pack(model, example)
+    assert check(artifact, model, example).relative_difference < 1e-5
+    other = SharedNorm(bias=bias, second=second, tied=tied)
+    assert check(artifact, restore_(other, artifact), example).relative_difference < 1e-5
+    assert not artifact.folds
+    assert any("used in several places" in note for note in artifact.meta["notes"])

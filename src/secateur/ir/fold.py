@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from secateur.ir.graph import Graph, Node, ValueType
-from secateur.ir.naming import bias_beside, module_of
+from secateur.ir.naming import bias_beside, is_made, module_of
 from secateur.ir.records import Fold
 from secateur.ir.units.layout import LAYERS
 
@@ -24,7 +24,8 @@ Constants = Mapping[str, np.ndarray]
 def fold_batch_norm(
     graph: Graph, constants: Constants
 ) -> tuple[Graph, dict[str, np.ndarray], tuple[Fold, ...], tuple[str, ...]]:
-    """Fold every batch norm that alone reads the output of one layer (LAYERS) into that layer's weight and bias.
+    """Fold every batch norm that is used once and alone reads the output of one layer (LAYERS) into that layer's weight
+    and bias.
 
     Arithmetic is float64, rounded once to float32; a missing bias is made ("conv1.weight" -> "conv1.bias").
     Returns the new graph, its constants (those no longer read are dropped), one Fold a norm, and for every norm that
@@ -35,6 +36,9 @@ def fold_batch_norm(
     tensors = dict(constants)
     folds: list[Fold] = []
     reasons: list[str] = []
+    shared = {
+        name for name, times in Counter(name for node in graph.nodes for name in node.inputs).items() if times > 1
+    }
     for norm in graph.nodes:
         if norm.op != "batch_norm":
             continue
@@ -43,6 +47,9 @@ def fold_batch_norm(
         layer = nodes.get(norm.inputs[0])
         affine = _affine(norm, tensors)
         refusal = _refusal(layer, affine, types, tensors, reads)
+        if not refusal and any(name in shared and not is_made(name) for name in norm.inputs[1:]):
+            # Its module would have to be the identity in one place and not, or with another bias, in the other.
+            refusal = "it is used in several places, or shares its parameters"
         if layer is None or affine is None or refusal:
             reasons.append(f"{_norm_name(norm)} stays: {refusal}")
             continue

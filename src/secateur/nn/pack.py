@@ -138,7 +138,7 @@ class _Rounding:
         rounded = stored.to_dense()
         magnitude = np.abs(array)
         normal = (magnitude > np.finfo(np.float16).smallest_normal) & np.isfinite(array)
-        change = np.abs(rounded - array)[normal] / magnitude[normal]
+        change = np.abs(rounded[normal] - array[normal]) / magnitude[normal]
         self.largest = max(self.largest, float(change.max(initial=0.0)))
         return rounded
 
