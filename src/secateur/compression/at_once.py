@@ -32,7 +32,7 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
             raise KeyboardInterrupt("stopped while cutting at once: nothing was kept, the same command begins anew")
         line.watch(step)
 
-    result = one_shot_(model, target, batches=seen, watch=watch)
+    result = one_shot_(model, line.aim(target, fine_tuned=False), batches=seen, watch=watch)
     line.keep_histograms("state", model, result, AT_ONCE)
     hard = score(dataclasses.replace(line.task, model=model))
     return line.passed("state", model, Fitted((), result, line.score_dense, hard))

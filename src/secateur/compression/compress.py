@@ -32,8 +32,6 @@ from secateur.train.task import Task
 
 ARTIFACT, RESULT, PLAN, SCHEDULE = "model.secat", "result.json", "plan.json", "schedule.json"
 REPORTS = ("report.html", "report.json")
-FINE_TUNED_BYTES = 0.99
-"""Of a limit on bytes, what hardening may use: fine-tuning changes the values that are then coded."""
 SPENT = ("candidate-*.state", "trial-*.state")
 
 
@@ -69,7 +67,10 @@ def compress(
             if not replays(told):
                 warnings.warn(NO_REPLAY, SecateurWarning, stacklevel=2)
             folder.write(PLAN, rows.to_json().encode())
-            result = _finished(folder) or _run(folder, task, target, rows, options, progress)
+            result = _finished(folder)
+            if result and progress:
+                progress.say(f"the run in {out} was complete: its result is read, nothing was done again")
+            result = result or _run(folder, task, target, rows, options, progress)
     finally:
         set_random_state(before)
     if result.missed:
@@ -92,23 +93,22 @@ def _run(
     folder: RunFolder, task: Task, target: Target, plan: Plan, options: Options, progress: Progress | None
 ) -> Compression:
     say: Callable[[str], None] = progress.say if progress else lambda _: None
-    schedule = _schedule(folder, task, target, options)
     watch = watcher(progress) if progress else lambda _: None
     with stopping(say) as stop:
         line = Line(task, plan, folder, stop, watch, target.values, options.save_seconds)
+        line.aim(target)
+        say(f"score of the dense model on validation: {line.score_dense:.6g}")
+        schedule = _schedule(folder, task, target, options, say)
         within = None
         if options.one_shot is not None:
             passed = cut_at_once(line, target, options.one_shot, options.seed)
         elif target.max_drop is None:
-            passed = line.train("state", _before_fine_tuning(target), schedule)
+            passed = line.train("state", target, schedule)
         else:
-            within = within_drop(line, _before_fine_tuning(target), schedule)
+            within = within_drop(line, target, schedule)
             passed = within.passed
     data = passed.artifact.to_bytes()
-    result = outcome(line, target, schedule, passed, data)
-    if within:
-        missed = within.missed or result.missed
-        result = dataclasses.replace(result, missed=missed, notes=(*within.notes, *result.notes))
+    result = outcome(line, target, schedule, passed, data=data, within=within)
     _write(folder, line, passed, result, data)
     return result
 
@@ -134,19 +134,15 @@ def _finished(folder: RunFolder) -> Compression | None:
     return result if hashlib.sha256(artifact.read_bytes()).hexdigest() == result.sha256 else None
 
 
-def _schedule(folder: RunFolder, task: Task, target: Target, options: Options) -> Schedule:
+def _schedule(folder: RunFolder, task: Task, target: Target, options: Options, say: Callable[[str], None]) -> Schedule:
     """Chosen once in a run, then read."""
     if options.one_shot is not None:
         return Schedule(prune_epochs=0, finetune_epochs=0, seed=options.seed)
     told: dict[str, Any] | None = folder.read_json(SCHEDULE)
     if told is None:
+        if options.lr is None:
+            say("trying out rates: a few steps with each, on copies of the model")
         told = dataclasses.asdict(suited_schedule(task, target, options))
         folder.write_json(SCHEDULE, told)
     distill = Distillation(**told["distill"]) if told["distill"] else None
     return Schedule(**{**told, "distill": distill})
-
-
-def _before_fine_tuning(target: Target) -> Target:
-    if target.packed_bytes is None:
-        return target
-    return dataclasses.replace(target, packed_bytes=max(1, int(FINE_TUNED_BYTES * target.packed_bytes)))

@@ -36,7 +36,7 @@ def fingerprint(
     return {
         "versions": {name: metadata.version(name) for name in VERSIONS},
         "threads": torch.get_num_threads(),
-        "code": {name: _sha256(path.read_bytes()) for name, path in sorted(_sources(task, code))},
+        "code": _code(task, code),
         "model": _model(task.model),
         "data": _data(task, seed),
         "plan": _sha256(plan.to_json().encode()),
@@ -85,12 +85,22 @@ def _data(task: Task, seed: int) -> dict[str, Any]:
     }
 
 
+def _code(task: Task, code: Iterable[Path]) -> dict[str, str]:
+    """By name of a file; files of one name together, wherever they lie."""
+    found: dict[str, set[str]] = {}
+    for name, path in _sources(task, code):
+        found.setdefault(name, set()).add(_sha256(path.read_bytes()))
+    return {name: _sha256("".join(sorted(found[name])).encode()) for name in sorted(found)}
+
+
 def _sources(task: Task, code: Iterable[Path]) -> Iterator[tuple[str, Path]]:
     """(name, file) of the user's own code: not torch's, not of installed packages, not ours."""
     yield from ((path.name, path) for path in code)
     dataset = getattr(task.train, "dataset", None)
     objects = [*task.model.modules(), task.train, task.val, *([dataset] if dataset is not None else [])]
-    for thing in [*(type(found) for found in objects), task.loss, task.metric]:
+    called = [getattr(given, "func", given) for given in (task.loss, task.metric)]  # what a partial calls
+    objects += [given for given in called if not inspect.isroutine(given) and not inspect.isclass(given)]
+    for thing in [*(type(found) for found in objects), *called]:
         try:
             file = inspect.getsourcefile(thing)
         except TypeError:  # built in, or an object that is called

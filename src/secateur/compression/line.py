@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from secateur.compression.histograms import SELF_PRUNED, histograms_from, plain,
 from secateur.compression.interrupts import Stop
 from secateur.compression.keeping import FolderKeeper
 from secateur.compression.run_folder import RunFolder
+from secateur.errors import DataError, TargetError
 from secateur.ir.artifact import Artifact
 from secateur.ir.plan import Plan
 from secateur.ir.target import Target
@@ -42,6 +44,9 @@ class Passed:
     histograms: tuple[WeightHistogram, ...]
 
 
+FINE_TUNED_BYTES = 0.99
+"""Of a limit on bytes, what hardening may use: fine-tuning changes the values that are then coded."""
+
 Seen = Callable[[nn.Module, Record], None]
 
 
@@ -59,12 +64,32 @@ class Line:
 
     @cached_property
     def score_dense(self) -> float:
-        """Of the dense model, on the validation data."""
-        return score(self.task)
+        """Of the dense model, on the validation data; DataError where that is no number."""
+        found = score(self.task)
+        if not math.isfinite(found):
+            raise DataError(
+                f"the dense model's score on validation is {found}, so nothing could be compared with it: "
+                "give `val` batches, and a metric that is a number on each"
+            )
+        return found
 
     def drop(self, found: float) -> float:
         """How much worse than the dense model a score is, in the metric's unit; negative where it is better."""
         return self.score_dense - found if self.task.higher_is_better else found - self.score_dense
+
+    def aim(self, target: Target, *, fine_tuned: bool = True) -> Target:
+        """What the prepared tensors must meet so that the whole file meets the target: the multiplications of tensors
+        that are not pruned are taken off, and, where values change after hardening, some bytes are left for that."""
+        if target.macs is not None:
+            kept = sum(row.macs for row in self.plan if not row.prune)
+            if kept >= target.macs:
+                raise TargetError(
+                    f"macs {target.macs:,} is out of reach: what the plan keeps takes {kept:,} multiply-accumulates"
+                )
+            target = dataclasses.replace(target, macs=target.macs - kept)
+        if target.packed_bytes is not None and fine_tuned:
+            target = dataclasses.replace(target, packed_bytes=max(1, int(FINE_TUNED_BYTES * target.packed_bytes)))
+        return target
 
     def train(
         self,
@@ -96,7 +121,7 @@ class Line:
         states = Checkpoints(self.folder.path, name)
         keeper = FolderKeeper(states, self.stop, every_seconds=self.save_seconds, instead=instead)
         task = dataclasses.replace(self.task, model=model)
-        fitted = fit(task, target, schedule=schedule, watch=watch, keeper=keeper, teacher=self.task.model)
+        fitted = fit(task, self.aim(target), schedule=schedule, watch=watch, keeper=keeper, teacher=self.task.model)
         return self.passed(name, model, fitted)
 
     def passed(self, name: str, model: nn.Module, fitted: Fitted) -> Passed:

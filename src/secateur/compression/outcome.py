@@ -12,6 +12,7 @@ from torch.utils import _pytree
 
 from secateur.compression.line import Line, Passed
 from secateur.compression.result import Compression
+from secateur.compression.within_drop import Within
 from secateur.ir.effort import fixed_batch, runnable_batch
 from secateur.ir.target import Target
 from secateur.nn.check import Check, check
@@ -19,6 +20,7 @@ from secateur.reporting.facts import Training
 from secateur.reporting.layers import PRUNED, LayerRow, layer_rows
 from secateur.reporting.measurement import Change, Measurement
 from secateur.reporting.report import Report, report
+from secateur.train.modes import frozen
 from secateur.train.one_shot import OneShot
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
@@ -28,17 +30,22 @@ POINT = 0.01
 """A loss beyond this is explained even where no max_drop was asked for: a point of a fraction, 1 % of other scores."""
 TOLERANCE = 1e-4
 """Largest difference of the file from torch, of the largest output: float32 sums in another order."""
+NAMED = 5
+"""So many modules a note lists by name."""
 CHECKED = 64
 """Examples of the first validation batch that the numpy reference runs, or fewer, so that 4 GiB are enough."""
 
 
-def outcome(line: Line, target: Target, schedule: Schedule, passed: Passed, data: bytes) -> Compression:
-    """Judge a pass; data: the bytes of its artifact."""
+def outcome(
+    line: Line, target: Target, schedule: Schedule, passed: Passed, *, data: bytes, within: Within | None = None
+) -> Compression:
+    """Judge a pass. data: the bytes of its artifact; within: what a search for a max_drop found."""
     hardened = passed.fitted.hardening
     rows = layer_rows(line.plan, passed.artifact, hardened)
     checked = _check(line, passed)
     drop = line.drop(passed.score)
-    missed = [*_missed(target, rows, len(data)), *_beyond(target, drop), *_differs(checked)]
+    told = within or Within(passed, (), ())
+    missed = told.missed or (*_missed(target, rows, len(data)), *_beyond(target, drop))
     return Compression(
         target=target,
         schedule=schedule,
@@ -52,8 +59,14 @@ def outcome(line: Line, target: Target, schedule: Schedule, passed: Passed, data
         file_bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         check=checked,
-        missed=tuple(missed),
-        notes=(*_why(line, passed, drop), *_weights_only(passed), *_not_seen(passed)),
+        missed=(*missed, *_differs(checked)),
+        notes=(
+            *told.notes,
+            *_why(line, passed, drop),
+            *_weights_only(passed),
+            *_not_seen(passed),
+            *_frozen(line, passed),
+        ),
     )
 
 
@@ -128,7 +141,7 @@ def _missed(target: Target, rows: tuple[LayerRow, ...], file_bytes: int) -> list
     total, kept = sum(row.weights for row in pruned), sum(row.nonzeros for row in pruned)
     found: dict[str, float] = {
         "density": kept / total,
-        "macs": sum(row.macs_after for row in pruned),
+        "macs": sum(row.macs_after for row in rows),
         "packed_bytes": file_bytes,
     }
     limits = {**target.wishes()}
@@ -188,6 +201,18 @@ def _not_seen(passed: Passed) -> list[str]:
     """What cutting at once could not do in full."""
     found = passed.fitted.hardening
     return [f"{name}: {why}" for name, why in found.fallbacks.items()] if isinstance(found, OneShot) else []
+
+
+def _frozen(line: Line, passed: Passed) -> list[str]:
+    """Modules that trained in evaluation mode."""
+    names = [] if isinstance(passed.fitted.hardening, OneShot) else list(frozen(line.task.model))
+    if not names:
+        return []
+    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return [
+        f"{listed} trained in evaluation mode, as the task's model has it or for a norm's momentum of 0: "
+        "statistics there stay as they were, and nothing is dropped"
+    ]
 
 
 def _score(task: Task, result: Compression, batches: str) -> Change:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from itertools import cycle, islice
 from typing import Any
@@ -14,9 +15,10 @@ from secateur.compression.options import Options
 from secateur.errors import DataError, TrainingError
 from secateur.ir.target import Target
 from secateur.train.fit import train_step
+from secateur.train.modes import train_
 from secateur.train.replay import start_epoch
 from secateur.train.schedule import Schedule
-from secateur.train.task import Task
+from secateur.train.task import Task, loss_of, outputs_of, parts_of
 
 EPOCHS, LEAST_STEPS, MOST_STEPS = 20, 1500, 6000
 """Of self-pruning, for a tenth of the weights: 20 epochs as the recipe was measured, between these numbers of steps."""
@@ -59,6 +61,11 @@ def suited_rate(task: Task, seed: int) -> float:
     A rate fit for training from scratch can wipe out in a few steps what a trained network knows. An untrained network,
     no better than guessing, takes the measured rate.
     """
+    if not any(p.requires_grad for p in task.model.parameters()):
+        raise DataError(
+            "every parameter of the model is frozen, so nothing can be trained: model.requires_grad_(True), or cut at "
+            "once (one_shot)"
+        )
     start_epoch(task.train, seed, 0)
     batches = list(islice(cycle(islice(task.train, TRIED_STEPS)), TRIED_STEPS))
     if not batches:
@@ -75,21 +82,27 @@ def suited_rate(task: Task, seed: int) -> float:
 @torch.no_grad()
 def _loss(task: Task, batches: list[Any], *, shuffled: bool) -> float:
     """Mean loss as it would be trained; shuffled: the outputs in another order than the labels, which is guessing."""
-    model = copy.deepcopy(task.model).train()
+    model = _training_copy(task)
     total, draw = 0.0, torch.Generator().manual_seed(0)
-    for inputs, labels in batches:
-        outputs = model(inputs)
+    for batch in batches:
+        inputs, labels = parts_of(batch)
+        outputs = outputs_of(model, inputs)
         if shuffled and isinstance(outputs, Tensor):
             outputs = outputs[torch.randperm(len(outputs), generator=draw).to(outputs.device)]
-        total += float(task.loss(outputs, labels))
+        total += float(loss_of(task, outputs, labels))
     return total / len(batches)
+
+
+def _training_copy(task: Task) -> nn.Module:
+    model = copy.deepcopy(task.model)
+    train_(model)
+    return model
 
 
 def _after(task: Task, batches: list[Any], rate: float) -> float:
     """Mean loss over the later half of some steps with a rate; infinite where it diverges."""
-    model: nn.Module = copy.deepcopy(task.model).train()
-    tried = Task(model, task.example, task.train, task.val, task.loss, task.metric, task.higher_is_better)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate)
+    tried = dataclasses.replace(task, model=_training_copy(task))
+    optimizer = torch.optim.Adam([p for p in tried.model.parameters() if p.requires_grad], lr=rate)
     try:
         losses = [train_step(tried, batch, optimizer)["task"] for batch in batches]
     except TrainingError:

@@ -51,7 +51,7 @@ class Budget:
             self._start = {name: float(cost) for name, cost in self.costs().items()}
         if (limit := target.packed_bytes) is not None and limit <= self._fixed_bytes:
             raise TargetError(
-                f"packed_bytes={limit:,} is out of reach: {self._fixed_bytes:,} bytes (biases, kept tensors) stay"
+                f"packed_bytes is out of reach: {self._fixed_bytes:,} bytes (biases, kept tensors) stay whatever is cut"
             )
         self.multipliers = dict.fromkeys(self._start, 0.0)
         self._unmoved = self._thresholds()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.errors import DataError, TargetError
+from secateur.train.task import outputs_of
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Lesson:
         self.weight = distill.weight
         self._teacher, self._distill = copy.deepcopy(teacher).eval(), distill
 
-    def loss(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+    def loss(self, inputs: Any, outputs: Tensor) -> Tensor:
         """The teacher's term for the student's outputs, a scalar, before its weight."""
         with torch.no_grad():
-            taught = self._teacher(inputs)
+            taught = outputs_of(self._teacher, inputs)
         return self._distill.loss(outputs, taught)

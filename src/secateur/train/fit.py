@@ -20,10 +20,11 @@ from secateur.nn.transform import transforms_of
 from secateur.train.budget import Budget
 from secateur.train.distillation import Lesson
 from secateur.train.loop_state import Keeper, LoopState
+from secateur.train.modes import begin_statistics_, train_
 from secateur.train.not_finite import blame
 from secateur.train.record import Fitted, Record, Step
 from secateur.train.schedule import MEASURED, Schedule, cosine, set_rate
-from secateur.train.task import Task, score
+from secateur.train.task import Task, loss_of, outputs_of, parts_of, score
 
 Watch = Callable[[Step | Record | Hardening], None]
 
@@ -46,7 +47,7 @@ def fit(
     TrainingError for a loss that is no number, with the layer that was first.
     """
     lesson = _lesson(schedule, teacher)
-    task.model.train()
+    train_(task.model)
     run = LoopState(task, target, schedule, keeper)
     if run.phase == "prune":
         _epochs(run, watch, lesson, run.budget)
@@ -70,6 +71,8 @@ def _epochs(run: LoopState, watch: Watch, lesson: Lesson | None, budget: Budget 
     epochs = schedule.epochs(run.phase)
     total = epochs * len(task.train)
     while run.epoch < epochs:
+        if run.step == 0:
+            begin_statistics_(task.model)
         for batch in run.batches():
             done = run.epoch * len(task.train) + run.step
             set_rate(run.optimizer, schedule.lr * cosine(done / total))
@@ -97,9 +100,9 @@ def train_step(
 
     TrainingError instead of a step where the loss is no number; `where` says so there.
     """
-    inputs, labels = batch
-    outputs = task.model(inputs)
-    loss = task.loss(outputs, labels)
+    inputs, labels = parts_of(batch)
+    outputs = outputs_of(task.model, inputs)
+    loss = loss_of(task, outputs, labels)
     terms = {"task": float(loss.detach())}
     if lesson:
         taught = lesson.loss(inputs, outputs)

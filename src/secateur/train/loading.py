@@ -36,10 +36,6 @@ def load_task(name: str) -> Task:
         task = _builder(name, module, function)()
     if not isinstance(task, Task):
         raise DataError(f"{name!r} returned {type(task).__name__}, not a secateur.Task")
-    for part in ("train", "val"):
-        batches = getattr(task, part)
-        if iter(batches) is batches:
-            raise DataError(f"{name!r}: {part} is an iterator, empty after one epoch; give a list or a DataLoader")
     return task
 
 

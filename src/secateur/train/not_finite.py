@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from secateur.train.task import Task
+from secateur.train.task import Task, outputs_of
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def _outputs(model: nn.Module, inputs: Any) -> list[tuple[str, bool]]:
     leaves = [m for m in names if not any(child in names for child in m.children())]
     hooks = [module.register_forward_hook(look) for module in leaves]
     try:
-        model(inputs)
+        outputs_of(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -149,7 +149,7 @@ def _inputs(batches: Iterable[Any]) -> list[Inputs]:
     found: list[Inputs] = []
     for number, batch in enumerate(batches):
         given = batch[0] if isinstance(batch, tuple | list) and len(batch) == 2 else batch
-        parts = cast(Inputs, given if isinstance(given, tuple) else (given,))
+        parts = cast(Inputs, tuple(given) if isinstance(given, tuple | list) else (given,))
         if not parts or not all(isinstance(part, Tensor) for part in parts):
             kind = type(batch).__name__
             raise DataError(f"calibration batch {number} is a {kind}, neither inputs nor (inputs, labels)")

@@ -73,10 +73,15 @@ def batch_checksum(batch: object) -> int:
     """CRC-32 over the tensors and arrays of a batch, the first megabyte of each, with their shapes."""
     found = 0
     for leaf in _pytree.tree_leaves(batch):
-        array = leaf.detach().cpu().contiguous().numpy() if isinstance(leaf, Tensor) else np.asarray(leaf)
+        array = _array(leaf) if isinstance(leaf, Tensor) else np.asarray(leaf)
         found = crc32(f"{array.shape}{array.dtype}".encode(), found)
         found = crc32(array.tobytes()[:SAMPLE_BYTES] if array.dtype != object else repr(leaf).encode(), found)
     return found
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    plain = tensor.detach().cpu().contiguous()
+    return (plain.view(torch.int16) if plain.dtype == torch.bfloat16 else plain).numpy()  # numpy has no bfloat16
 
 
 def first_batch(batches: Any, seed: int) -> int:

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree
+
+from secateur.errors import DataError
 
 
 class Batches(Sized, Iterable[Any], Protocol):
@@ -16,12 +19,12 @@ class Batches(Sized, Iterable[Any], Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A model, its data and its measure.
+    """A model, its data and its measure. DataError for batches that cannot be counted or come only once.
 
     model             the network, trained or not
     example           a tensor or tuple of tensors the model accepts, batch first
     train, val        batches of (inputs, labels); thresholds, early stopping and limits look at val, never at a test
-                      set
+                      set. inputs: a tensor, or a tuple or list of them for a model of several inputs
     loss              loss(model(inputs), labels), a scalar
     metric            metric(model(inputs), labels), the mean over one batch, a number
     higher_is_better  whether a larger metric is a better model
@@ -35,21 +38,77 @@ class Task:
     metric: Callable[[Tensor, Any], float]
     higher_is_better: bool = True
 
+    def __post_init__(self) -> None:
+        for part in ("train", "val"):
+            batches = getattr(self, part)
+            if hasattr(batches, "__next__"):
+                raise DataError(f"{part} is an iterator, empty after one epoch; give a list or a DataLoader")
+            try:
+                len(batches)
+            except TypeError as error:
+                raise DataError(
+                    f"nobody knows how many batches {part} has ({error}): give a list, or a DataLoader over data with "
+                    "a __len__"
+                ) from None
+
+
+def outputs_of(model: nn.Module, inputs: Any) -> Any:
+    """The model on the inputs of a batch: a tuple or list of them is several arguments."""
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+
+
+def parts_of(batch: Any) -> tuple[Any, Any]:
+    """Inputs and labels of a batch; DataError where it is anything else."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        of = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        raise DataError(f"a batch is a pair (inputs, labels), not a {type(batch).__name__}{of}")
+    return batch[0], batch[1]
+
+
+def loss_of(task: Task, outputs: Any, labels: Any) -> Tensor:
+    """The task's loss, a scalar tensor; DataError where it gives anything else."""
+    loss = task.loss(outputs, labels)
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        raise DataError(f"the loss of a batch is a tensor with one number, got {found}: return its mean")
+    return loss.reshape(())
+
 
 @torch.no_grad()
 def score(task: Task, model: nn.Module | None = None) -> float:
-    """Mean metric over the validation batches, each weighted by its size, in evaluation mode; the mode is restored."""
+    """Mean metric over the validation batches, each weighted by its size, in evaluation mode; the mode is restored.
+    NaN without batches; DataError for a metric that is no number."""
     judged = task.model if model is None else model
     modes = {module: module.training for module in judged.modules()}
     judged.eval()
     total, count = 0.0, 0
-    for inputs, labels in task.val:
-        size = len(labels)
-        total += float(task.metric(judged(inputs), labels)) * size
-        count += size
-    for module, training in modes.items():
-        module.training = training
+    try:
+        for batch in task.val:
+            inputs, labels = parts_of(batch)
+            size = _size(labels, inputs)
+            total += _number(task.metric(outputs_of(judged, inputs), labels)) * size
+            count += size
+    finally:
+        for module, training in modes.items():
+            module.training = training
     return total / count if count else float("nan")
+
+
+def _number(found: Any) -> float:
+    try:
+        return float(found)
+    except (TypeError, ValueError, RuntimeError):
+        kind = f"a tensor of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise DataError(f"the metric of a batch is a number, got {kind}: return its mean") from None
+
+
+def _size(*parts: Any) -> int:
+    """Examples of a batch: the extent of its first tensor that has one; labels may be nested, or plain numbers."""
+    for part in parts:
+        for leaf in _pytree.tree_leaves(part):
+            if isinstance(leaf, Tensor) and leaf.ndim:
+                return len(leaf)
+    return len(parts[0])
 
 
 def accuracy(output: Tensor, labels: Tensor) -> float:
