@@ -1,5 +1,7 @@
 """A task small enough for every test: two classes in the plane, told apart by a sign; also tasks that are wrong."""
 
+import dataclasses
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -38,6 +40,10 @@ def needs(argument):
 def one_epoch():
     task = build()
     return sct.Task(task.model, task.example, task.train, iter(task.val), task.loss, task.metric)
+
+
+def no_validation():
+    return dataclasses.replace(build(), val=[])
 
 
 no_function = 3

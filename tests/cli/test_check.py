@@ -106,3 +106,9 @@ def test_limits_are_those_of_the_user(secateur, packed, task_name):
         ran = secateur("check", packed, "--task", task_name, *limit)
         assert ran.status == 2
         assert "allowed" in ran.err
+
+
+def test_a_task_without_validation_data_is_told(secateur, packed, task_name):
+    ran = secateur("check", packed, "--task", task_name.replace(":build", ":no_validation"))
+    assert ran.status == 2
+    assert "val has no batch" in ran.err

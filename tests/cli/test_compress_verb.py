@@ -41,6 +41,7 @@ def test_a_table_and_files(secateur, task_name, tmp_path):
     again = secateur("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", *SHORT)
     assert again.out == ran.out
     assert "self-prune" not in again.err
+    assert "was complete: its result is read" in again.err
 
 
 def test_json_alone(secateur, task_name, tmp_path):
@@ -110,3 +111,20 @@ def test_interrupted_it_says_how_to_go_on(secateur, task_name, tmp_path, monkeyp
     assert ran.status == 130
     assert f"everything is kept in {tmp_path / 'run'}, the same command goes on from there" in ran.err
     assert secateur(*words).status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--match", "outputs"), "--match says nothing without --distill"),
+        (("--batches", "3"), "--batches says nothing without --one-shot"),
+        (("--lr", "0"), "lr is the peak of the rate"),
+        (("--average", "1"), "average is 0 or the decay"),
+    ],
+)
+def test_a_wrong_option_leaves_the_folder_to_the_right_one(secateur, task_name, tmp_path, words, told):
+    asked = ("compress", task_name, "--density", "0.5", "-o", tmp_path / "run")
+    ran = secateur(*asked, *words)
+    assert ran.status == 2
+    assert told in ran.err
+    assert secateur(*asked, *SHORT).status == 0

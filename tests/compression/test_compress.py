@@ -9,10 +9,13 @@ import signal
 import numpy as np
 import pytest
 import torch
-from tiny_task import OPTIONS, STEPS, Noisy, failing_loss, tiny_task
+from tiny_task import OPTIONS, STEPS, Net, Noisy, failing_loss, tiny_task
+from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from secateur.compression.compress import compress
+from secateur.compression.options import Options
 from secateur.compression.result import Compression
 from secateur.compression.suiting import RATES
 from secateur.errors import DataError, SecateurWarning, TargetError, TrainingError
@@ -22,6 +25,7 @@ from secateur.ir.plan import Prune
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
 from secateur.train.distillation import Distillation
+from secateur.train.task import Task, accuracy
 
 TARGET = Target(density=0.3)
 
@@ -302,3 +306,26 @@ def test_what_was_chosen_is_kept_for_the_rest_of_the_run(tmp_path):
 
 def _kill(_):
     raise Killed
+
+
+class Two(nn.Module):
+    """A model of two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Net(), Net()
+
+    def forward(self, one, other):
+        return self.first(one) + self.second(other)
+
+
+@pytest.mark.parametrize("changed", [{}, {"one_shot": 2}, {"distill": Distillation(0.5)}])
+def test_a_model_of_several_inputs_goes_the_whole_way(tmp_path, changed):
+    """As a DataLoader gives them: a list of two."""
+    x, y = torch.randn(40, 8), torch.randint(0, 3, (40,))
+    batches = DataLoader([((x[i], -x[i]), y[i]) for i in range(40)], batch_size=20)
+    task = Task(Two(), (x[:2], x[:2]), batches, batches, F.cross_entropy, accuracy)
+    short = {"prune_epochs": 1, "finetune_epochs": 1, "lr": 1e-3} if "one_shot" not in changed else {}
+    result = compress(task, Target(density=0.5), out=tmp_path, options=Options(**short, **changed))
+    assert result.check.relative_difference < 1e-4
+    assert result.density == pytest.approx(0.5, abs=0.1)

@@ -1,5 +1,6 @@
 """compression.fingerprint: equal for the same, different for every part that a result depends on."""
 
+import functools
 import json
 
 import torch
@@ -51,3 +52,24 @@ def test_data_that_is_never_the_same_is_told_apart():
     found = taken(tiny_task(train=Never([1])))
     assert found["data"]["first batch of train"] == NOT_THE_SAME_TWICE
     assert not replays(found)
+
+
+def test_two_files_of_one_name_both_count(tmp_path):
+    files = [tmp_path / part / "net.py" for part in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("x = 1\n")
+    before = taken(code=files)
+    files[0].write_text("x = 2\n")
+    assert any("code, net.py" in line for line in differences(before, taken(code=files)))
+
+
+def test_the_code_of_a_loss_that_is_an_object_or_a_partial_counts(tmp_path, monkeypatch):
+    (tmp_path / "my_losses.py").write_text(
+        "class Loss:\n    def __call__(self, y, t): return y.sum()\ndef loss(y, t, scale): return scale * y.sum()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_losses
+
+    for loss in (my_losses.Loss(), functools.partial(my_losses.loss, scale=2)):
+        assert "my_losses.py" in taken(tiny_task(loss=loss))["code"]

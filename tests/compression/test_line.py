@@ -9,6 +9,7 @@ from tiny_task import tiny_task
 from secateur.compression.interrupts import Stop
 from secateur.compression.line import Line
 from secateur.compression.run_folder import RunFolder
+from secateur.errors import DataError, TargetError
 from secateur.ir.plan import Prune
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
@@ -38,3 +39,25 @@ def test_histograms_are_of_the_weights_before_fine_tuning_and_are_read_again(tmp
     bins = zip(drawn.series["after self-pruning"], drawn.edges, drawn.edges[1:], strict=False)
     assert sum(count for count, low, high in bins if min(abs(low), abs(high)) >= drawn.threshold) <= row.nonzeros
     assert json.loads((tmp_path / "state-weights.json").read_text())["histograms"]
+
+
+def test_the_multiplications_of_kept_tensors_count(tmp_path):
+    task = tiny_task()
+    whole = line(tmp_path, task)
+    kept = dataclasses.replace(whole, plan=whole.plan.replace("0.weight", prune=None))
+    assert whole.aim(Target(macs=300)).macs == 300
+    assert kept.aim(Target(macs=300)).macs == 300 - 8 * 16
+    with pytest.raises(TargetError, match="what the plan keeps takes 128"):
+        kept.aim(Target(macs=128))
+
+
+def test_some_bytes_are_left_for_fine_tuning(tmp_path):
+    made = line(tmp_path, tiny_task())
+    assert made.aim(Target(packed_bytes=1000)).packed_bytes == 990
+    assert made.aim(Target(packed_bytes=1000), fine_tuned=False).packed_bytes == 1000
+
+
+def test_a_dense_model_without_a_score_is_told(tmp_path):
+    task = dataclasses.replace(tiny_task(), metric=lambda y, labels: float("nan"))
+    with pytest.raises(DataError, match="score on validation is nan"):
+        _ = line(tmp_path, task).score_dense

@@ -9,8 +9,10 @@ from tiny_task import OPTIONS, tiny_task
 from secateur.compression.compress import compress
 from secateur.compression.outcome import checked_in_words
 from secateur.errors import DataError, TargetError
+from secateur.ir.plan import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import Check
+from secateur.nn.planning import plan
 from secateur.reporting.comparison import compare
 from secateur.reporting.report import Report
 
@@ -70,3 +72,18 @@ def test_without_validation_data_what_it_costs_is_said_to_be_unknown(tmp_path):
     assert again.to_json() == result.to_json()
     with pytest.raises(DataError, match="max_drop needs a score"):
         compress(task, Target(max_drop=0.1), out=tmp_path / "other", options=once)
+
+
+def test_what_stayed_frozen_is_told(tmp_path):
+    task = tiny_task()
+    task.model[1].momentum = 0.0
+    short = dataclasses.replace(OPTIONS, prune_epochs=1, finetune_epochs=0)
+    notes = compress(task, Target(density=0.5), out=tmp_path / "run", options=short).notes
+    assert any(note.startswith("1 trained in evaluation mode") for note in notes)
+
+
+def test_multiplications_of_kept_tensors_are_part_of_the_limit(tmp_path):
+    task = tiny_task()
+    rows = plan(task.model, task.example, prune=Prune()).replace("0.weight", prune=None)
+    result = compress(task, Target(macs=250), out=tmp_path / "run", options=OPTIONS, plan=rows)
+    assert result.macs[1] <= 250

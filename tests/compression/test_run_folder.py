@@ -15,6 +15,7 @@ def test_a_run_is_noted_once_and_compared_then(tmp_path):
     with held(tmp_path / "new" / "run") as folder:
         folder.begin(PRINT)
         folder.begin(PRINT)
+        folder.write("state-0.state", b"")
         with pytest.raises(DataError, match=r"target, density: 0.1 then, 0.2 now(.|\n)*seed: 0 then, 1 now"):
             folder.begin({**PRINT, "target": {"density": 0.2}, "seed": 1})
 
@@ -48,4 +49,15 @@ def test_damaged_notes_are_told(tmp_path):
                 folder.begin(PRINT)
         (tmp_path / "run.json").write_text('{"secateur_run": 99}')
         with pytest.raises(DataError, match="another version"):
+            folder.begin(PRINT)
+
+
+def test_a_run_that_came_to_nothing_leaves_its_folder_to_another(tmp_path):
+    with held(tmp_path) as folder:
+        folder.begin(PRINT)
+        folder.write_json("schedule.json", {"lr": 1})
+        folder.begin({**PRINT, "seed": 1})
+        assert not (tmp_path / "schedule.json").exists()
+        (tmp_path / "state-0.state").write_bytes(b"")
+        with pytest.raises(DataError, match="seed: 1 then, 0 now"):
             folder.begin(PRINT)

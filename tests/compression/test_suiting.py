@@ -96,3 +96,10 @@ def test_what_is_given_is_taken():
     found = suited_schedule(tiny_task(), TENTH, options)
     assert (found.prune_epochs, found.finetune_epochs, found.lr, found.average, found.seed) == (3, 2, 0.25, 0.5, 4)
     assert found.distill == Distillation()
+
+
+def test_a_frozen_model_is_told():
+    task = tiny_task()
+    task.model.requires_grad_(False)
+    with pytest.raises(DataError, match="every parameter of the model is frozen"):
+        suited_rate(task, 0)

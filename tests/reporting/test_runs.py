@@ -68,3 +68,8 @@ def test_density_without_layers_is_that_of_the_file():
 def test_what_cannot_be_compared(reports, words):
     with pytest.raises(DataError, match=words):
         runs_of(reports)
+
+
+def test_scores_that_differ_by_rounding_are_equal():
+    runs = runs_of({"large": run(0.765 + 1e-8, 2000, 0.3), "small": run(0.765, 1000, 0.1)})
+    assert [one.best_in for one in runs] == [(), COSTS]

@@ -68,3 +68,8 @@ def test_a_checksum_sees_values_shapes_and_types():
 def test_the_first_batch_of_nothing():
     assert first_batch([], 0) == 0
     assert first_batch([torch.zeros(1)], 0) == batch_checksum(torch.zeros(1))
+
+
+def test_a_checksum_of_what_numpy_has_no_type_for():
+    ones = torch.ones(3, dtype=torch.bfloat16)
+    assert batch_checksum(ones) == batch_checksum(ones.clone()) != batch_checksum(2 * ones)

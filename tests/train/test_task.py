@@ -1,12 +1,14 @@
 """train.task: judging a model leaves it as it was."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from secateur.train.task import Task, accuracy, score
+from secateur.errors import DataError
+from secateur.train.task import Task, accuracy, holds, loss_of, outputs_of, parts_of, score
 
 
 def task(val, model=None):
@@ -37,3 +39,67 @@ def test_another_model_can_be_judged_on_the_same_data():
 
 def test_no_validation_data_has_no_score():
     assert math.isnan(score(task([])))
+
+
+class Sum(nn.Module):
+    def forward(self, a, b):
+        return a + b
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_a_model_of_several_inputs_gets_them_one_by_one(kind):
+    inputs = kind((torch.eye(2), torch.zeros(2, 2)))
+    assert torch.equal(outputs_of(Sum(), inputs), torch.eye(2))
+    assert score(task([(inputs, torch.tensor([0, 1]))], Sum())) == 1
+
+
+def test_batches_weigh_as_much_as_they_hold_whatever_form_labels_have():
+    def metric(outputs, labels):
+        return float(len(outputs))
+
+    batches = [(torch.zeros(n, 2), {"a": torch.zeros(n), "b": torch.zeros(n)}) for n in (1, 3)]
+    judged = dataclasses.replace(task(batches), metric=metric)
+    assert score(judged) == pytest.approx((1 * 1 + 3 * 3) / 4)
+
+
+@pytest.mark.parametrize("batch", [torch.zeros(2, 2), (torch.zeros(2, 2),), [1, 2, 3], {"x": 1}])
+def test_a_batch_that_is_no_pair_is_told(batch):
+    with pytest.raises(DataError, match=r"a pair \(inputs, labels\)"):
+        parts_of(batch)
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [(lambda y, t: y, r"shape \(2, 2\)"), (lambda y, t: 0.5, "a float"), (lambda y, t: None, "NoneType")],
+)
+def test_a_loss_that_is_no_scalar_is_told(loss, told):
+    with pytest.raises(DataError, match=told):
+        loss_of(dataclasses.replace(task([]), loss=loss), torch.zeros(2, 2), None)
+
+
+@pytest.mark.parametrize(("found", "told"), [(torch.zeros(3), r"shape \(3,\)"), (None, "NoneType")])
+def test_a_metric_that_is_no_number_is_told_and_the_mode_restored(found, told):
+    judged = dataclasses.replace(task([(torch.zeros(3, 2), torch.zeros(3))]), metric=lambda y, t: found)
+    with pytest.raises(DataError, match=told):
+        score(judged)
+    assert judged.model.training
+
+
+class Uncounted:
+    def __iter__(self):
+        yield torch.zeros(1, 2), torch.zeros(1)
+
+
+def test_batches_that_come_once_or_cannot_be_counted_are_refused():
+    with pytest.raises(DataError, match="val is an iterator"):
+        task(iter([]))
+    with pytest.raises(DataError, match="how many batches val has"):
+        task(Uncounted())
+
+
+def test_rounding_is_no_miss():
+    assert 0.92 - 0.91 > 0.01
+    assert holds(0.92 - 0.91, 0.01, 0.92)
+    assert not holds(0.0101, 0.01, 0.92)
+    assert not holds(math.nan, 0.01, 0.92)
+    assert not holds(2e-9, 1e-9, 1e-8)

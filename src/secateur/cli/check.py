@@ -79,7 +79,7 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
     from secateur.nn.check import check as compare
     from secateur.nn.restore import restore_
     from secateur.train.loading import load_task
-    from secateur.train.task import score
+    from secateur.train.task import holds, parts_of, score
 
     task = load_task(name)
     restored = restore_(copy.deepcopy(task.model), artifact)
@@ -89,7 +89,10 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
         load_into(task.model, state_of(asked.checkpoint), asked.checkpoint)
     findings, limits = [], {"max_bytes": asked.max_bytes, "max_seconds": asked.max_seconds}
     if artifact.graph is not None:
-        found = compare(artifact, restored, _examples(artifact.graph, next(iter(task.val))[0]), **limits)
+        batch = next(iter(task.val), None)
+        if batch is None:
+            raise DataError(f"{name}: val has no batch to compare on")
+        found = compare(artifact, restored, _examples(artifact.graph, parts_of(batch)[0]), **limits)
         difference = f"{found.relative_difference:.1e} of the largest output on {found.examples} examples"
         same = f"{difference} (at most {asked.tolerance:.1e}), same arg max for {found.agreement:.2%}"
         findings.append(Finding("equals torch", found.relative_difference <= asked.tolerance, same))
@@ -100,7 +103,7 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
     how = "in numpy" if artifact.graph is not None else "restored into torch, weights only"
     text = f"model {dense:.6g}, artifact {packed:.6g} ({how}): drop {drop:.3g}"
     bound = "" if asked.max_drop is None else f" (at most {asked.max_drop:g})"
-    return [*findings, Finding("metric on validation", drop <= limit, text + bound)]
+    return [*findings, Finding("metric on validation", holds(drop, limit, dense), text + bound)]
 
 
 def _examples(graph: Graph, inputs: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secateur.cli.exits import CHECK_FAILED
+from secateur.cli.exits import CHECK_FAILED, printable
 from secateur.cli.options import verb
 from secateur.cli.output import note, show_result
 from secateur.errors import PlanError, SecateurWarning
@@ -23,6 +23,9 @@ from secateur.reporting.progress import progress_on
 if TYPE_CHECKING:
     from secateur.compression.options import Options
     from secateur.compression.result import Compression
+
+BATCHES = 8
+"""That --one-shot sees where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,12 @@ class Asked:
     finetune_epochs: Annotated[int | None, typer.Option(min=0, help="After hardening; else chosen.")] = None
     lr: Annotated[float | None, typer.Option(help="Peak rate of the weights, Adam; else tried out.")] = None
     distill: Annotated[float, typer.Option(help="Share of the dense model's outputs in the loss, 0 to 1.")] = 0.0
-    match: Annotated[str, typer.Option(help="What to distill: logits or outputs.")] = "logits"
+    match: Annotated[str | None, typer.Option(help="What to distill: logits (the default) or outputs.")] = None
     average: Annotated[float, typer.Option(help="Decay of a moving average of the weights, 0.999; 0: none.")] = 0.0
     one_shot: Annotated[bool, typer.Option("--one-shot", help="Cut at once instead of training.")] = False
-    batches: Annotated[int, typer.Option(min=0, help="Of training inputs that --one-shot sees; 0: none.")] = 8
+    batches: Annotated[int | None, typer.Option(min=0, help="Of training inputs that --one-shot sees, 8; 0: none.")] = (
+        None
+    )
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 0
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; else torch's choice.")] = None
     save_seconds: Annotated[float, typer.Option(min=0, help="Between two states inside an epoch.")] = 60.0
@@ -70,7 +75,9 @@ def run_compress(asked: Asked) -> None:
     task = load_task(asked.task)
     with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
-        warnings.showwarning = lambda message, *_: progress.say(f"warning: {message}") if _is_news(message) else None
+        warnings.showwarning = lambda message, *_: (
+            progress.say(printable(f"warning: {message}")) if _is_news(message) else None
+        )
         result = compress_task(task, target, out=asked.output, plan=plan, options=options, progress=progress)
     _tell(result, asked)
 
@@ -89,14 +96,20 @@ def _options(asked: Asked) -> Options:
 
     if asked.on_miss not in ON_MISS:
         raise TargetError(f"--on-miss is {' or '.join(ON_MISS)}, not {asked.on_miss!r}")
+    for name, given, needed in (
+        ("--match", asked.match is not None, "--distill" if not asked.distill else ""),
+        ("--batches", asked.batches is not None, "--one-shot" if not asked.one_shot else ""),
+    ):
+        if given and needed:
+            raise TargetError(f"{name} says nothing without {needed}: give both, or neither")
     file = Path(asked.task.rpartition(":")[0])
     return Options(
         prune_epochs=asked.epochs,
         finetune_epochs=asked.finetune_epochs,
         lr=asked.lr,
         average=asked.average,
-        distill=Distillation(asked.distill, match=asked.match) if asked.distill else None,
-        one_shot=asked.batches if asked.one_shot else None,
+        distill=Distillation(asked.distill, match=asked.match or "logits") if asked.distill else None,
+        one_shot=(BATCHES if asked.batches is None else asked.batches) if asked.one_shot else None,
         seed=asked.seed,
         save_seconds=asked.save_seconds,
         on_miss="warn",  # told below, with the exit status of a check that failed

@@ -16,7 +16,7 @@ from secateur.compression.line import Line, Passed
 from secateur.compression.options import CHOSEN, Options
 from secateur.compression.outcome import outcome, report_on
 from secateur.compression.result import Compression
-from secateur.compression.run_folder import RunFolder, held
+from secateur.compression.run_folder import SCHEDULE, RunFolder, held
 from secateur.compression.suiting import suited_schedule
 from secateur.compression.watching import watcher
 from secateur.compression.within_drop import within_drop
@@ -30,7 +30,7 @@ from secateur.train.replay import random_state, set_random_state
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task
 
-ARTIFACT, RESULT, PLAN, SCHEDULE = "model.secat", "result.json", "plan.json", "schedule.json"
+ARTIFACT, RESULT, PLAN = "model.secat", "result.json", "plan.json"
 REPORTS = ("report.html", "report.json")
 SPENT = ("candidate-*.state", "trial-*.state")
 

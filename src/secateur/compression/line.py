@@ -30,7 +30,7 @@ from secateur.train.fit import fit
 from secateur.train.one_shot import OneShotStep
 from secateur.train.record import Fitted, Record, Step
 from secateur.train.schedule import Schedule
-from secateur.train.task import Task, score
+from secateur.train.task import Task, holds, score
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,22 @@ class Line:
 
     @cached_property
     def score_dense(self) -> float:
-        """Of the dense model, on the validation data; DataError where that is no number."""
+        """Of the dense model, on the validation data; NaN without such. DataError where there is, but no number."""
         found = score(self.task)
-        if not math.isfinite(found):
+        if len(self.task.val) and not math.isfinite(found):
             raise DataError(
-                f"the dense model's score on validation is {found}, so nothing could be compared with it: "
-                "give `val` batches, and a metric that is a number on each"
+                f"the dense model's score on validation is {found}, so nothing could be compared with it: the metric "
+                "has to be a number on every batch"
             )
         return found
 
     def drop(self, found: float) -> float:
         """How much worse than the dense model a score is, in the metric's unit; negative where it is better."""
         return self.score_dense - found if self.task.higher_is_better else found - self.score_dense
+
+    def within(self, limit: float, drop: float) -> bool:
+        """Whether a drop is within a limit; not where it is NaN."""
+        return holds(drop, limit, self.score_dense)
 
     def aim(self, target: Target, *, fine_tuned: bool = True) -> Target:
         """What the prepared tensors must meet so that the whole file meets the target: the multiplications of tensors

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from secateur.errors import TargetError
 from secateur.train.distillation import Distillation
+from secateur.train.schedule import Schedule
 
 ON_MISS = ("error", "warn")
 NOT_OF_THE_RESULT = ("save_seconds", "on_miss", "code")
@@ -54,6 +56,9 @@ class Options:
                 raise TargetError(f"one_shot is a number of batches, 0 or more, got {self.one_shot}")
             if trained := [name for name in TRAINING if getattr(self, name)]:
                 raise TargetError(f"one_shot trains nothing: leave {', '.join(trained)} away")
+        Schedule(self.prune_epochs or 0, self.finetune_epochs or 0, average=self.average)
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise TargetError(f"lr is the peak of the rate, a positive number, got {self.lr}")
         if self.seed < 0:
             raise TargetError(f"seed is 0 or more, got {self.seed}")
 

@@ -45,7 +45,7 @@ def outcome(
     checked = _check(line, passed)
     drop = line.drop(passed.score)
     told = within or Within(passed, (), ())
-    missed = told.missed or (*_missed(target, rows, len(data)), *_beyond(target, drop))
+    missed = told.missed or (*_missed(target, rows, len(data)), *_beyond(line, target, drop))
     return Compression(
         target=target,
         schedule=schedule,
@@ -150,8 +150,8 @@ def _missed(target: Target, rows: tuple[LayerRow, ...], file_bytes: int) -> list
     return [f"{name} {limit:g}: got {found[name]:g}" for name, limit in limits.items() if found[name] > limit]
 
 
-def _beyond(target: Target, drop: float) -> list[str]:
-    if target.max_drop is None or drop <= target.max_drop:  # a drop that is NaN is a miss
+def _beyond(line: Line, target: Target, drop: float) -> list[str]:
+    if target.max_drop is None or line.within(target.max_drop, drop):  # a drop that is NaN is a miss
         return []
     return [f"max_drop {target.max_drop:g}: lost {drop:.4g} on validation"]
 
@@ -208,7 +208,9 @@ def _frozen(line: Line, passed: Passed) -> list[str]:
     names = [] if isinstance(passed.fitted.hardening, OneShot) else list(frozen(line.task.model))
     if not names:
         return []
-    listed = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    listed = ", ".join(name or "the model" for name in names[:NAMED]) + (
+        f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    )
     return [
         f"{listed} trained in evaluation mode, as the task's model has it or for a norm's momentum of 0: "
         "statistics there stay as they were, and nothing is dropped"

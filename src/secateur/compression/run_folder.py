@@ -25,6 +25,9 @@ from secateur.ir.storage import output_folder, write_whole
 
 RUN_VERSION = 1
 RUN, LOCK = "run.json", "run.lock"
+SCHEDULE = "schedule.json"
+KEPT = ("*.state", "model.secat", "result.json")
+"""Where one of these lies, a run has come to something."""
 PARTS = ".*.part"
 """Temporary files of `write_whole` that a process left which was killed."""
 
@@ -48,7 +51,12 @@ class RunFolder:
             return
         if told.get("secateur_run") != RUN_VERSION:
             raise DataError(f"{self.path} holds a run of another version: name a new folder with -o")
-        if changed := differences(told["fingerprint"], json.loads(json.dumps(fingerprint))):
+        changed = differences(told["fingerprint"], json.loads(json.dumps(fingerprint)))
+        if changed and not any(any(self.path.glob(pattern)) for pattern in KEPT):
+            # A run that stopped before it had anything to keep, as over a wrong option: there is nothing to go on with.
+            (self.path / SCHEDULE).unlink(missing_ok=True)
+            self.write_json(RUN, {"secateur_run": RUN_VERSION, "fingerprint": fingerprint})
+        elif changed:
             listed = "\n  ".join(changed)
             raise DataError(
                 f"the run in {self.path} began with something else, so it cannot go on exactly:\n  {listed}\n"

@@ -44,7 +44,7 @@ def within_drop(line: Line, target: Target, schedule: Schedule) -> Within:
         raise DataError("max_drop needs a score of the dense model: the task's val gave no batch, or a metric of NaN")
     sizes = target if target.wishes() else dataclasses.replace(target, density=SPARSEST)
     whole = line.train("state", sizes, schedule, seen=_Collector(line))
-    if line.drop(whole.score) <= target.max_drop:
+    if line.within(target.max_drop, line.drop(whole.score)):
         return Within(whole, (), ())
     search = _Search(line, dataclasses.replace(schedule, prune_epochs=0), target.max_drop)
     lost = f"{_sizes(sizes)} loses {line.drop(whole.score):.4g} on validation"
@@ -96,7 +96,7 @@ class _Search:
         low, high = -1, len(self._rows)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if self._drop(middle) <= self._limit else (low, middle)
+            low, high = (middle, high) if self._line.within(self._limit, self._drop(middle)) else (low, middle)
         return None if low < 0 else low
 
     def train(self, number: int) -> Passed:

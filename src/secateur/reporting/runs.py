@@ -16,6 +16,9 @@ from secateur.reporting.measurement import Change
 COSTS = ("file_bytes", "density")
 """What a run is charged: fields of a Run, one chart each."""
 
+ROUNDING = 1e-6
+"""Scores that differ by less, relatively, are equal: sums in float32 in another order."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -87,5 +90,7 @@ def _beats(one: Run, other: Run, cost: str) -> bool:
     """Whether one is as good for less, or better for as much."""
     sign = 1 if one.score.after.is_higher_better else -1
     better = sign * (one.score.after.value - other.score.after.value)
+    if math.isclose(one.score.after.value, other.score.after.value, rel_tol=ROUNDING):
+        better = 0.0
     cheaper = getattr(other, cost) - getattr(one, cost)
     return better >= 0 and cheaper >= 0 and (better > 0 or cheaper > 0)

@@ -6,7 +6,7 @@ packed network is another one than the trained.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 
@@ -34,9 +34,10 @@ def begin_statistics_(model: nn.Module) -> None:
     """To be called at the start of an epoch: norms that average over all their batches (momentum None) begin anew, or
     what they saw before, of other weights, would outweigh what they see now."""
     for module in model.modules():
-        cumulative = isinstance(module, _NormBase) and module.momentum is None and module.training
-        if cumulative and module.num_batches_tracked is not None:
-            module.num_batches_tracked.zero_()
+        if isinstance(module, _NormBase) and module.momentum is None and module.training:
+            batches: Tensor | None = module.num_batches_tracked
+            if batches is not None:
+                batches.zero_()
 
 
 def _never_moves(module: nn.Module) -> bool:

@@ -111,6 +111,15 @@ def _size(*parts: Any) -> int:
     return len(parts[0])
 
 
+ROUNDING = 1e-6
+"""Of a score, relative: what float32 sums leave of it."""
+
+
+def holds(drop: float, limit: float, dense: float) -> bool:
+    """Whether a drop from the dense model's score is within a limit, rounding aside: 0.92 - 0.91 is within 0.01."""
+    return drop <= limit + ROUNDING * max(abs(limit), abs(dense))
+
+
 def accuracy(output: Tensor, labels: Tensor) -> float:
     """Fraction of rows whose largest logit is the label: a metric for classifiers."""
-    return float((output.argmax(1) == labels).float().mean())
+    return float((output.argmax(1) == labels).double().mean())
