@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from prepared import EXAMPLE, Tied, small_net
-from secateur.errors import DataError
 from secateur.ir.plan import Prune
 from secateur.nn.sites import find_sites, measure_reuse
 
@@ -69,13 +68,3 @@ def test_reuse_counts_positions_per_example():
     reuse = measure_reuse(model, EXAMPLE)
     assert reuse[id(model[0].weight)] == 36
     assert reuse[id(model[4].weight)] == 1
-
-
-@pytest.mark.parametrize("example", [{"x": EXAMPLE}, (), torch.tensor(1.0), (EXAMPLE, "text"), None])
-def test_an_example_of_another_form_is_told(example):
-    with pytest.raises(DataError, match="a tensor or a tuple of tensors, batch first"):
-        measure_reuse(small_net(), example)
-
-
-def test_a_list_of_inputs_is_a_tuple_of_them():
-    assert measure_reuse(net := small_net(), [EXAMPLE]) == measure_reuse(net, EXAMPLE)
