@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.errors import DataError, TargetError
+from secateur.errors import DataError, TargetError, TrainingError
 from secateur.train.task import outputs_of
 
 
@@ -74,3 +74,12 @@ class Lesson:
         with torch.no_grad():
             taught = outputs_of(self._teacher, inputs)
         return self._distill.loss(outputs, taught)
+
+
+def lesson_from(teacher: nn.Module | None, distill: Distillation | None) -> Lesson | None:
+    """None where nothing is to be distilled; TrainingError where nobody is there to learn from."""
+    if distill is None:
+        return None
+    if teacher is None:
+        raise TrainingError("schedule.distill needs somebody to learn from: fit(..., teacher=copy of the dense model)")
+    return Lesson(teacher, distill)

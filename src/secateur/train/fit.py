@@ -18,7 +18,7 @@ from secateur.ir.target import Target
 from secateur.nn.harden import Hardening, harden_
 from secateur.nn.transform import transforms_of
 from secateur.train.budget import Budget
-from secateur.train.distillation import Lesson
+from secateur.train.distillation import Lesson, lesson_from
 from secateur.train.loop_state import Keeper, LoopState
 from secateur.train.modes import begin_statistics_, train_
 from secateur.train.not_finite import blame
@@ -46,7 +46,7 @@ def fit(
 
     TrainingError for a loss that is no number, with the layer that was first.
     """
-    lesson = _lesson(schedule, teacher)
+    lesson = lesson_from(teacher, schedule.distill)
     train_(task.model)
     run = LoopState(task, target, schedule, keeper)
     if run.phase == "prune":
@@ -124,14 +124,6 @@ def train_step(
     if budget:
         budget.step()
     return terms
-
-
-def _lesson(schedule: Schedule, teacher: nn.Module | None) -> Lesson | None:
-    if schedule.distill is None:
-        return None
-    if teacher is None:
-        raise TrainingError("schedule.distill needs somebody to learn from: fit(..., teacher=copy of the dense model)")
-    return Lesson(teacher, schedule.distill)
 
 
 @torch.no_grad()
