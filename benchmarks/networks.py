@@ -29,7 +29,17 @@ def lenet5() -> nn.Module:
     )
 
 
-NETWORKS = {"lenet300": lenet300, "lenet5": lenet5}
+def lenet5_relu() -> nn.Module:
+    """LeNet-5-Caffe with a ReLU after the convolutions too, which is the network behind the published errors of Sparse
+    VD and DST (as their code has it). It commutes with the pooling, so it comes after it: a quarter of the work."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU()),
+        *(nn.Conv2d(20, 50, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10)),
+    )
+
+
+NETWORKS = {"lenet300": lenet300, "lenet5": lenet5, "lenet5_relu": lenet5_relu}
 
 
 class MnistNet(nn.Module):

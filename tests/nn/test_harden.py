@@ -119,3 +119,11 @@ def test_pruned_weights_stay_pruned_through_training():
         optimizer.step()
     for site, mask in zip(transforms_of(model), masks, strict=True):
         assert not site.transform(site.original)[~mask].any()
+
+
+def test_a_model_in_channels_last_stays_in_it():
+    model = prepared().to(memory_format=torch.channels_last)
+    weights = [site.original for site in transforms_of(model)]
+    harden_(model, Target(density=0.2))
+    for site, w in zip(transforms_of(model), weights, strict=True):
+        assert site.transform(w).stride() == w.stride()

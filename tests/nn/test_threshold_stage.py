@@ -56,3 +56,21 @@ def test_gradients_of_thresholds_stop_after_hardening():
     stage(w).sum().backward()
     assert stage.alpha_raw.grad is None
     assert torch.equal(w.grad != 0, stage.mask)
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 3, 3), (6, 1, 3, 3), (6, 4, 1, 1), (6, 4, 2, 3, 3)])
+@pytest.mark.parametrize(("granularity", "channel_axis"), [("tensor", 0), ("channel", 0), ("channel", 1)])
+def test_a_weight_in_channels_last_stays_in_it(shape, granularity, channel_axis):
+    torch.manual_seed(0)
+    plain = torch.randn(shape)
+    layout = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+    lasts = plain.clone().as_strided(shape, torch.empty_like(plain, memory_format=layout).stride()).copy_(plain)
+    upstream, results = torch.randn(shape), []
+    for w in (plain.requires_grad_(), lasts.requires_grad_()):
+        stage = ThresholdPrune(w, Prune(granularity=granularity), channel_axis)
+        pruned, count = stage.soft(w)
+        (pruned * upstream).sum().add(count).backward()
+        assert pruned.stride() == w.stride()
+        results.append((pruned, count, w.grad, stage.alpha_raw.grad, stage.beta_raw.grad))
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)

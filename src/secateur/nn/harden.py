@@ -98,7 +98,8 @@ def harden_under(sites: tuple[Transformed, ...], masks: list[Tensor], factor: fl
     """Fix the masks, in place. factor is what a weight's score |w| / alpha had to exceed to stay."""
     rows = tuple(_row(site, mask) for site, mask in zip(sites, masks, strict=True))
     for site, mask in zip(sites, masks, strict=True):
-        site.transform.prune.harden(mask)
+        # Laid out like the weight: their product keeps the weight's memory format, and with it the layer's speed.
+        site.transform.prune.harden(torch.empty_like(site.original, dtype=torch.bool).copy_(mask))
     return Hardening(factor, rows)
 
 

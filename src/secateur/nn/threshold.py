@@ -23,6 +23,15 @@ SHARPNESS_LIMIT = 60.0
 """cosh k must stay finite in float32 (k < 88); at 60 the gate is a step for every practical purpose."""
 
 
+def _format_of(w: Tensor) -> torch.memory_format:
+    """channels_last, in two or three dimensions, where w lies so. With one channel or one pixel only the strides tell
+    it from the ordinary order, and it is by strides that torch chooses a convolution's layout."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    if w.dim() in formats and (w.stride(1), w.stride(-1)) == (1, w.shape[1]):
+        return formats[w.dim()]
+    return torch.contiguous_format
+
+
 class ThresholdPrune(nn.Module):
     """The stage "prune" of one weight: alpha and beta learned by back-propagation until it is hardened, then a fixed
     mask.
@@ -65,16 +74,28 @@ class ThresholdPrune(nn.Module):
     def soft(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The pruned weight and the expected number of non-zeros, both differentiable."""
         # Nothing below is an operation that autocast would run in a lower precision.
-        if self.channel_axis == 0:
+        order = self._order(w)
+        if order == list(range(w.dim())):
             pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
             return pruned.to(w.dtype), count
-        rows, alpha, k = (x.movedim(self.channel_axis, 0) for x in (w.float(), self.alpha(), self.sharpness()))
+        rows, alpha, k = (x.permute(order) for x in (w.float(), self.alpha(), self.sharpness()))
         pruned, count = threshold_gate(rows, alpha, k, self.form)
-        return pruned.movedim(0, self.channel_axis).contiguous().to(w.dtype), count
+        back = sorted(range(w.dim()), key=order.__getitem__)
+        pruned = pruned.permute(back).to(w.dtype)
+        return pruned if pruned.stride() == w.stride() else pruned.clone(memory_format=_format_of(w)), count
+
+    def _order(self, w: Tensor) -> list[int]:
+        """The axes of w, channels first, then as they lie in memory: the weight of a model in channels_last stays in
+        it, without which its convolutions would take twice the time."""
+        others = [axis for axis in range(w.dim()) if axis != self.channel_axis]
+        if _format_of(w) != torch.contiguous_format:
+            others.sort(key=lambda axis: axis == 1)
+        return [self.channel_axis, *others]
 
     def forward(self, w: Tensor) -> Tensor:
         """The weight the layer computes with."""
-        return self.soft(w)[0] if self.mask is None else w * self.mask
+        # Not w * mask, whose result leaves channels_last where there is one input channel.
+        return self.soft(w)[0] if self.mask is None else torch.where(self.mask, w, 0.0)
 
     def count(self, w: Tensor) -> Tensor:
         """Expected (soft) or exact (hard) number of non-zeros, a scalar."""
