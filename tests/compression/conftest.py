@@ -4,7 +4,12 @@ import pytest
 from tiny_task import OPTIONS, tiny_task
 
 from secateur.compression.compress import compress
+from secateur.compression.interrupts import Stop
+from secateur.compression.line import Line
+from secateur.compression.run_folder import RunFolder
+from secateur.ir.plan import Prune
 from secateur.ir.target import Target
+from secateur.nn.planning import plan
 
 TARGET = Target(density=0.3)
 
@@ -26,3 +31,15 @@ def same_file(unbroken):
         return (folder / "model.secat").read_bytes() == (unbroken / "model.secat").read_bytes()
 
     return same
+
+
+@pytest.fixture
+def bare_line():
+    """bare_line(folder, task=None): what the passes of a run share, nothing done yet."""
+
+    def made(folder, task=None):
+        task = task or tiny_task()
+        rows = plan(task.model, task.example, prune=Prune())
+        return Line(task, rows, RunFolder(folder), Stop(), lambda _: None, "float32", 1000)
+
+    return made

@@ -6,32 +6,22 @@ import json
 import pytest
 from tiny_task import tiny_task
 
-from secateur.compression.interrupts import Stop
-from secateur.compression.line import Line
-from secateur.compression.run_folder import RunFolder
 from secateur.errors import DataError, TargetError
-from secateur.ir.plan import Prune
 from secateur.ir.target import Target
-from secateur.nn.planning import plan
 from secateur.train.schedule import Schedule
 
 
-def line(folder, task):
-    rows = plan(task.model, task.example, prune=Prune())
-    return Line(task, rows, RunFolder(folder), Stop(), lambda _: None, "float32", 1000)
-
-
-def test_a_drop_is_a_loss_whichever_way_is_better(tmp_path):
+def test_a_drop_is_a_loss_whichever_way_is_better(tmp_path, bare_line):
     task = tiny_task()
-    assert line(tmp_path, task).drop(line(tmp_path, task).score_dense - 0.25) == pytest.approx(0.25)
+    assert bare_line(tmp_path, task).drop(bare_line(tmp_path, task).score_dense - 0.25) == pytest.approx(0.25)
     lower = dataclasses.replace(task, higher_is_better=False)
-    assert line(tmp_path, lower).drop(line(tmp_path, lower).score_dense + 0.25) == pytest.approx(0.25)
+    assert bare_line(tmp_path, lower).drop(bare_line(tmp_path, lower).score_dense + 0.25) == pytest.approx(0.25)
 
 
-def test_histograms_are_of_the_weights_before_fine_tuning_and_are_read_again(tmp_path):
+def test_histograms_are_of_the_weights_before_fine_tuning_and_are_read_again(tmp_path, bare_line):
     schedule = Schedule(1, 1, seed=0)
-    first = line(tmp_path, tiny_task()).train("state", Target(density=0.5), schedule)
-    again = line(tmp_path, tiny_task()).train("state", Target(density=0.5), schedule)
+    first = bare_line(tmp_path, tiny_task()).train("state", Target(density=0.5), schedule)
+    again = bare_line(tmp_path, tiny_task()).train("state", Target(density=0.5), schedule)
     assert again.histograms == first.histograms
     assert [one.name for one in first.histograms] == ["0.weight", "4.weight", "6.weight"]
     assert all(sum(counts) == 128 for counts in first.histograms[0].series.values())
@@ -41,9 +31,9 @@ def test_histograms_are_of_the_weights_before_fine_tuning_and_are_read_again(tmp
     assert json.loads((tmp_path / "state-weights.json").read_text())["histograms"]
 
 
-def test_the_multiplications_of_kept_tensors_count(tmp_path):
+def test_the_multiplications_of_kept_tensors_count(tmp_path, bare_line):
     task = tiny_task()
-    whole = line(tmp_path, task)
+    whole = bare_line(tmp_path, task)
     kept = dataclasses.replace(whole, plan=whole.plan.replace("0.weight", prune=None))
     assert whole.aim(Target(macs=300)).macs == 300
     assert kept.aim(Target(macs=300)).macs == 300 - 8 * 16
@@ -51,13 +41,13 @@ def test_the_multiplications_of_kept_tensors_count(tmp_path):
         kept.aim(Target(macs=128))
 
 
-def test_some_bytes_are_left_for_fine_tuning(tmp_path):
-    made = line(tmp_path, tiny_task())
+def test_some_bytes_are_left_for_fine_tuning(tmp_path, bare_line):
+    made = bare_line(tmp_path, tiny_task())
     assert made.aim(Target(packed_bytes=1000)).packed_bytes == 990
     assert made.aim(Target(packed_bytes=1000), fine_tuned=False).packed_bytes == 1000
 
 
-def test_a_dense_model_without_a_score_is_told(tmp_path):
+def test_a_dense_model_without_a_score_is_told(tmp_path, bare_line):
     task = dataclasses.replace(tiny_task(), metric=lambda y, labels: float("nan"))
     with pytest.raises(DataError, match="score on validation is nan"):
-        _ = line(tmp_path, task).score_dense
+        _ = bare_line(tmp_path, task).score_dense

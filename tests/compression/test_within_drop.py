@@ -2,16 +2,23 @@
 
 import copy
 import dataclasses
+import json
 
 import pytest
 import torch
 from tiny_task import OPTIONS, failing_loss, tiny_task
 
+from secateur.compression import within_drop
+from secateur.compression.candidates import EPOCHS, Candidates
 from secateur.compression.compress import compress
+from secateur.compression.trials import TRIALS, Trials
 from secateur.errors import TargetError
 from secateur.ir.target import Target
+from secateur.reporting.report import Report
 
 LONGER = dataclasses.replace(OPTIONS, prune_epochs=8, finetune_epochs=1, save_seconds=1000)
+FASTER = dataclasses.replace(LONGER, prune_epochs=14, threshold_lr=0.2)
+"""Thresholds that pass all that the network can do without after four epochs of fourteen."""
 
 
 class Killed(BaseException):
@@ -22,8 +29,8 @@ def kill(found):
     raise Killed
 
 
-def run(folder, target, task=None):
-    return compress(task or tiny_task(), target, out=folder, options=LONGER)
+def run(folder, target, task=None, options=LONGER):
+    return compress(task or tiny_task(), target, out=folder, options=options)
 
 
 def test_a_target_that_costs_little_is_taken_as_it_is(tmp_path):
@@ -33,41 +40,102 @@ def test_a_target_that_costs_little_is_taken_as_it_is(tmp_path):
     assert 0.2 < result.density <= 0.401
 
 
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("searched") / "run"
-    return folder, run(folder, Target(max_drop=0.02))
-
-
-def test_with_no_other_wish_the_sparsest_within_the_limit_is_found(searched):
-    folder, result = searched
+def test_with_no_other_wish_the_sparsest_within_the_limit_is_found(tmp_path):
+    result = run(tmp_path / "run", Target(max_drop=0.02))
     assert result.met
     assert result.drop <= 0.02
     assert result.density < 0.8
-    assert any("tried below it" in note for note in result.notes)
-    assert not list(folder.glob("candidate-*.state"))
+    assert any("the sparsest within max_drop is what was packed" in note for note in result.notes)
+    assert not any("stopped" in note for note in result.notes)
+    assert not list((tmp_path / "run").glob("candidate-*.state"))
 
 
-@pytest.mark.parametrize("call", [33, 40, 44, 48])
-def test_a_search_that_was_killed_ends_with_the_same_file(tmp_path, searched, call):
-    folder, _ = searched
-    try:
-        run(tmp_path / "run", Target(max_drop=0.02), tiny_task(failing_loss(call, kill)))
-    except Killed:
-        run(tmp_path / "run", Target(max_drop=0.02))
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    return folder, run(folder, Target(max_drop=0.02), options=FASTER)
+
+
+def test_self_pruning_stops_once_a_trial_shows_that_the_limit_is_passed(stopped):
+    folder, result = stopped
+    assert result.met
+    assert result.drop <= 0.02
+    epochs = json.loads((folder / EPOCHS).read_text())["epochs"]
+    assert len(epochs) < 10
+    assert all(row["drop"] > 0.02 for row in epochs[-2:])
+    assert epochs[-3]["drop"] <= 0.02
+    tried = json.loads((folder / TRIALS).read_text())["drops"]
+    assert tried[str(sum(row["kept"] for row in epochs) - 1)] > 0.02
+    assert min(row["density"] for row in epochs) < result.density
+    (told,) = [note for note in result.notes if "self-pruning stopped" in note]
+    assert told.startswith(f"self-pruning stopped after epoch {len(epochs)} of 14, at density")
+    assert "max_drop is 0.02" in told
+
+
+def test_the_report_of_a_stopped_run_has_the_epochs_that_led_to_what_was_packed(stopped):
+    folder, _ = stopped
+    phases = [epoch.phase for epoch in Report.load(folder / "report.json").training.epochs]
+    assert phases[-1] == "finetune"
+    assert phases[:-1] == ["prune"] * (len(phases) - 1)
+    assert 0 < len(phases[:-1]) < len(json.loads((folder / EPOCHS).read_text())["epochs"])
+
+
+@pytest.mark.parametrize("call", [3, 12, 24, 27, 33, 38])
+def test_a_run_that_was_killed_ends_with_the_same_file(tmp_path, stopped, call):
+    """While it prunes itself (5 steps an epoch), in the trial after epoch 5, and in the bisection afterwards."""
+    folder, result = stopped
+    with pytest.raises(Killed):
+        run(tmp_path / "run", Target(max_drop=0.02), tiny_task(failing_loss(call, kill)), FASTER)
+    again = run(tmp_path / "run", Target(max_drop=0.02), options=FASTER)
     assert (tmp_path / "run" / "model.secat").read_bytes() == (folder / "model.secat").read_bytes()
+    assert again.to_json() == result.to_json()
+
+
+def test_a_stopped_run_resumes_exactly_with_states_inside_an_epoch_and_an_average(tmp_path):
+    options = dataclasses.replace(FASTER, average=0.5, save_seconds=0)
+    whole = run(tmp_path / "whole", Target(max_drop=0.02), options=options)
+    assert any("self-pruning stopped" in note for note in whole.notes)
+    with pytest.raises(Killed):
+        run(tmp_path / "run", Target(max_drop=0.02), tiny_task(failing_loss(23, kill)), options)
+    assert run(tmp_path / "run", Target(max_drop=0.02), options=options).to_json() == whole.to_json()
 
 
 def test_a_limit_nothing_holds_is_said(tmp_path):
     worse = dataclasses.replace(tiny_task(), metric=_only(tiny_task().model))
-    with pytest.raises(TargetError, match=r"max_drop 0\.01: density 0.3 loses .* and so does every density tried"):
+    with pytest.raises(TargetError, match=r"max_drop 0\.01: every density tried loses more \(density 0.\d+ loses 1\)"):
         run(tmp_path / "run", Target(density=0.3, max_drop=0.01), worse)
+    assert (tmp_path / "run" / "model.secat").exists()
 
 
 def test_two_wishes_that_do_not_hold_together_are_said(tmp_path):
-    with pytest.raises(TargetError, match=r"density 0.02 and max_drop 0.02 do not hold together"):
+    with pytest.raises(TargetError, match=r"density 0.02 and max_drop 0.02 do not hold together: it loses"):
         run(tmp_path / "run", Target(density=0.02, max_drop=0.02))
-    assert (tmp_path / "run" / "model.secat").exists()
+    with pytest.raises(TargetError, match=r"density 0.02 and max_drop 0.02 .* together: self-pruning stopped before"):
+        run(tmp_path / "faster", Target(density=0.02, max_drop=0.02), options=FASTER)
+    assert (tmp_path / "faster" / "model.secat").exists()
+
+
+@pytest.mark.parametrize(
+    ("drops", "tried", "beyond"),
+    [
+        ([0.0, 0.03], {}, False),  # one epoch can be an accident
+        ([0.03, 0.0, 0.03], {}, False),
+        ([0.0, 0.03, 0.04], {}, True),
+        ([0.03, 0.03, None, 0.05], {}, True),  # no number is beyond any limit
+        ([0.01, 0.01], {}, False),
+        ([0.04, 0.05, 0.06, 0.06], {1: 0.01}, False),  # 0.04 was won back
+        ([0.04, 0.05, 0.07, 0.08], {1: 0.01}, True),
+        ([0.0, 0.05, 0.03, 0.03], {0: 0.01}, True),  # fine-tuning that lost counts for nothing
+    ],
+)
+def test_beyond_is_more_than_fine_tuning_was_seen_to_win_back(tmp_path, bare_line, drops, tried, beyond):
+    line = bare_line(tmp_path)
+    rows = [{"epoch": n, "density": 0.8**n, "drop": drop, "kept": True} for n, drop in enumerate(drops)]
+    line.folder.write_json(EPOCHS, {"epochs": rows})
+    line.folder.write_json(TRIALS, {"drops": {str(number): drop for number, drop in tried.items()}})
+    candidates = Candidates(line, "state")
+    trials = Trials(line, candidates, within_drop.Schedule(), 0.02)
+    assert within_drop._beyond(line, candidates, trials, 0.02) is beyond
 
 
 def _only(model):

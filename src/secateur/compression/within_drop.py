@@ -1,8 +1,9 @@
 """The sparsest network whose loss on validation data stays within a limit.
 
-Self-pruning passes through every density from 1 to its target. After its epochs the soft network is kept as a
-candidate; where the target itself costs too much, candidates are hardened and fine-tuned like any network, and
-bisection over them finds the sparsest that holds. Only validation data is looked at.
+Self-pruning passes through every density from 1 to its target. After its epochs the soft network is kept as a candidate
+and a hardened copy is judged. Once that loses more than fine-tuning was seen to win back, the last candidate is
+hardened and fine-tuned like any network; where it does not hold the limit, self-pruning stops, as going further would
+only lose more. Bisection over the candidates then finds the sparsest that holds. Only validation data is looked at.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 
 from torch import nn
 
-from secateur.compression.checkpoint import from_bytes, to_bytes
+from secateur.compression.candidates import Candidates
 from secateur.compression.line import Line, Passed
+from secateur.compression.trials import Trials
 from secateur.errors import DataError
 from secateur.ir.target import Target
 from secateur.train.record import Record
@@ -23,9 +25,10 @@ from secateur.train.schedule import Schedule
 
 SPARSEST = 0.02
 """Density that self-pruning heads for where max_drop is the only wish."""
-STEP_DOWN = 0.85
-"""A candidate is kept once the density fell to this share of the last one's."""
-CANDIDATES, TRIALS = "candidates.json", "trials.json"
+IN_A_ROW = 2
+"""So many epochs have to end beyond the limit before the last candidate is tried: one can be an accident."""
+STOPPED = "stopped.json"
+STATE = "state"
 
 
 @dataclass(frozen=True)
@@ -38,89 +41,82 @@ class Within:
 
 
 def within_drop(line: Line, target: Target, schedule: Schedule) -> Within:
-    """Train for the whole target; if that loses more than target.max_drop, look for the sparsest that does not."""
+    """Train for the whole target, as far as it can hold target.max_drop; then look for the sparsest network that
+    does."""
     assert target.max_drop is not None
     if math.isnan(line.score_dense):
         raise DataError("max_drop needs a score of the dense model: the task's val gave no batch, or a metric of NaN")
     sizes = target if target.wishes() else dataclasses.replace(target, density=SPARSEST)
-    whole = line.train("state", sizes, schedule, seen=_Collector(line))
-    if line.within(target.max_drop, line.drop(whole.score)):
+    candidates = Candidates(line, STATE)
+    trials = Trials(line, candidates, schedule, target.max_drop)
+    whole = _whole(line, sizes, schedule, candidates=candidates, trials=trials, limit=target.max_drop)
+    if whole and line.within(target.max_drop, line.drop(whole.score)):
         return Within(whole, (), ())
-    search = _Search(line, dataclasses.replace(schedule, prune_epochs=0), target.max_drop)
-    lost = f"{_sizes(sizes)} loses {line.drop(whole.score):.4g} on validation"
-    best = search.sparsest()
+    stopped = line.folder.read_json(STOPPED)
+    notes = (_stopped_in_words(stopped, schedule, target.max_drop),) if stopped else ()
+    went = f"it loses {line.drop(whole.score):.4g} on validation" if whole else "self-pruning stopped before it"
+    best = trials.sparsest()
     if best is None:
-        missed = f"max_drop {target.max_drop:g}: {lost}, and so does every density tried on the way ({search.told()})"
-        return Within(whole, (missed,), ())
-    found = search.train(best)
+        missed = (
+            f"max_drop {target.max_drop:g}: every density tried loses more ({trials.told()}); {_sizes(sizes)}: {went}"
+        )
+        return Within(whole or _with_history(trials.train(0), candidates, 0), (missed,), notes)
+    found = _with_history(trials.train(best), candidates, best)
+    told = (*notes, f"the sparsest within max_drop is what was packed; tried: {trials.told()}")
     if not target.wishes():
-        return Within(found, (), (f"{lost}; tried below it: {search.told()}",))
-    missed = f"{_sizes(sizes)} and max_drop {target.max_drop:g} do not hold together: {lost}"
-    return Within(found, (missed,), (f"the sparsest within max_drop is what was packed; tried: {search.told()}",))
+        return Within(found, (), told)
+    return Within(found, (f"{_sizes(sizes)} and max_drop {target.max_drop:g} do not hold together: {went}",), told)
 
 
-class _Collector:
-    """Keeps candidates while the network prunes itself. Repeating an epoch after an interruption repeats its files."""
+class _StoppedError(Exception):
+    """Self-pruning stops here."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
 
-    def __call__(self, model: nn.Module, record: Record) -> None:
+def _whole(
+    line: Line, sizes: Target, schedule: Schedule, *, candidates: Candidates, trials: Trials, limit: float
+) -> Passed | None:
+    """The whole pass; None where its self-pruning stopped."""
+
+    def seen(model: nn.Module, record: Record) -> None:
         if record.phase != "prune":
             return
-        sizes = {row.name: row.size for row in self._line.plan}
-        total = sum(sizes[name] for name in record.density)
-        density = sum(share * sizes[name] for name, share in record.density.items()) / total
-        kept = [row for row in candidates(self._line) if row["epoch"] < record.epoch]
-        if density <= STEP_DOWN * min((row["density"] for row in kept), default=1.0):
-            self._line.folder.write(_file(record.epoch), to_bytes({"model": model.state_dict()}))
-            kept.append({"epoch": record.epoch, "density": density})
-            self._line.folder.write_json(CANDIDATES, {"candidates": kept})
+        candidates.add(model, record)
+        last = len(candidates.kept) - 1
+        if last < 0 or (last not in trials.drops and not _beyond(line, candidates, trials, limit)):
+            return
+        if not trials.holds(last):
+            line.folder.write_json(STOPPED, {**candidates.epochs[-1], "trial": trials.drops[last]})
+            raise _StoppedError
+
+    if line.folder.read_json(STOPPED):
+        return None
+    try:
+        return line.train(STATE, sizes, schedule, seen=seen)
+    except _StoppedError:
+        return None
 
 
-def candidates(line: Line) -> list[dict[str, Any]]:
-    """Epoch and density of every candidate, the densest first."""
-    return (line.folder.read_json(CANDIDATES) or {"candidates": []})["candidates"]
+def _beyond(line: Line, candidates: Candidates, trials: Trials, limit: float) -> bool:
+    """Whether the last epochs all ended with a loss that fine-tuning was not seen to win back."""
+    last = candidates.epochs[-IN_A_ROW:]
+    reach = limit + max(0.0, trials.won_back())
+    return len(last) == IN_A_ROW and all(row["drop"] is None or not line.within(reach, row["drop"]) for row in last)
 
 
-class _Search:
-    """Bisection over the candidates; every trial is kept, so that an interrupted search goes on."""
-
-    def __init__(self, line: Line, schedule: Schedule, limit: float) -> None:
-        self._line, self._schedule, self._limit = line, schedule, limit
-        self._rows = candidates(line)
-        self._tried: dict[str, float] = (line.folder.read_json(TRIALS) or {"drops": {}})["drops"]
-
-    def sparsest(self) -> int | None:
-        """Number of the sparsest candidate that holds the limit once fine-tuned; None where not even the densest."""
-        low, high = -1, len(self._rows)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self._line.within(self._limit, self._drop(middle)) else (low, middle)
-        return None if low < 0 else low
-
-    def train(self, number: int) -> Passed:
-        """Harden a candidate to its own density and fine-tune it."""
-        row = self._rows[number]
-        start = from_bytes((self._line.folder.path / _file(row["epoch"])).read_bytes())["model"]
-        target = Target(density=row["density"], values=self._line.values)
-        return self._line.train(f"trial-{number}", target, self._schedule, start=start)
-
-    def told(self) -> str:
-        """What was tried, in words."""
-        tried = sorted((self._rows[int(number)]["density"], drop) for number, drop in self._tried.items())
-        return ", ".join(f"density {density:.3g} loses {drop:.4g}" for density, drop in tried) or "nothing"
-
-    def _drop(self, number: int) -> float:
-        key = str(number)
-        if key not in self._tried:
-            self._tried[key] = self._line.drop(self.train(number).score)
-            self._line.folder.write_json(TRIALS, {"drops": self._tried})
-        return self._tried[key]
+def _stopped_in_words(stopped: dict[str, Any], schedule: Schedule, limit: float) -> str:
+    lost = "had no finite score" if stopped["drop"] is None else f"lost {stopped['drop']:.4g}"
+    return (
+        f"self-pruning stopped after epoch {stopped['epoch'] + 1} of {schedule.prune_epochs}, at density "
+        f"{stopped['density']:.3g}: hardened there the network {lost} on validation, and the last network kept on the "
+        f"way still lost {stopped['trial']:.4g} when fine-tuned; max_drop is {limit:g}"
+    )
 
 
-def _file(epoch: int) -> str:
-    return f"candidate-{epoch:04d}.state"
+def _with_history(passed: Passed, candidates: Candidates, number: int) -> Passed:
+    """The pass of a trial, with the epochs of self-pruning that led to it."""
+    fitted = passed.fitted
+    history = (*candidates.history(number), *fitted.history)
+    return dataclasses.replace(passed, fitted=dataclasses.replace(fitted, history=history))
 
 
 def _sizes(target: Target) -> str:
