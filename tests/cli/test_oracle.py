@@ -16,6 +16,12 @@ def test_equals_interpret(artifact):
     np.testing.assert_array_equal(Oracle(artifact)(x).numpy(), sct.interpret(artifact, x.numpy()))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_floating_point_inputs_are_read_as_float32(artifact, dtype):
+    x = torch.randn(3, 4).to(dtype)
+    np.testing.assert_array_equal(Oracle(artifact)(x).numpy(), sct.interpret(artifact, x.float().numpy()))
+
+
 def test_weights_alone_are_refused():
     with pytest.raises(ArtifactError, match="no row for it"):
         Oracle(Artifact(None, {}, {"weights_only": "no row for it"}))

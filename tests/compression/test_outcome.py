@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from tiny_task import OPTIONS, tiny_task
 
 from secateur.compression.compress import compress
@@ -15,6 +16,8 @@ from secateur.nn.check import Check
 from secateur.nn.planning import plan
 from secateur.reporting.comparison import compare
 from secateur.reporting.report import Report
+
+SHORT = dataclasses.replace(OPTIONS, prune_epochs=1, finetune_epochs=0)
 
 
 def test_the_check_in_words():
@@ -39,6 +42,28 @@ def test_a_file_that_differs_from_torch_is_a_miss(tmp_path, monkeypatch):
     monkeypatch.setattr(checking, "interpret", lambda *inputs, **limits: np.asarray(whole(*inputs, **limits)) + 1)
     with pytest.raises(TargetError, match="the file differs from torch"):
         compress(tiny_task(), Target(density=0.3), out=tmp_path / "run", options=OPTIONS)
+
+
+@pytest.mark.parametrize(("dtype", "fault"), [(torch.bfloat16, 0), (torch.float16, 0), (torch.bfloat16, 2e-4)])
+def test_a_narrow_models_rounding_is_no_miss_and_a_planted_fault_is(tmp_path, monkeypatch, dtype, fault):
+    """Its norm is folded in float32, which the model itself cannot hold; fault: of the largest output."""
+    from secateur.nn import check as checking
+
+    whole = checking.interpret
+
+    def interpret(*inputs, **limits):
+        found = np.asarray(whole(*inputs, **limits))
+        return found + np.float32(fault * np.abs(found).max())
+
+    monkeypatch.setattr(checking, "interpret", interpret)
+    task = _in(tiny_task(), dtype)
+    if fault:
+        with pytest.raises(TargetError, match="the file differs from torch by 2"):
+            compress(task, Target(density=0.5), out=tmp_path / "run", options=SHORT)
+        return
+    result = compress(task, Target(density=0.5), out=tmp_path / "run", options=SHORT)
+    assert result.met
+    assert result.check.relative_difference < 1e-5
 
 
 def test_reports_of_runs_can_be_compared(unbroken):
@@ -87,3 +112,20 @@ def test_multiplications_of_kept_tensors_are_part_of_the_limit(tmp_path):
     rows = plan(task.model, task.example, prune=Prune()).replace("0.weight", prune=None)
     result = compress(task, Target(macs=250), out=tmp_path / "run", options=OPTIONS, plan=rows)
     assert result.macs[1] <= 250
+
+
+def _in(task, dtype):
+    """The task in another dtype, its loss and metric in float32."""
+
+    def narrow(batches):
+        return [(x.to(dtype), y) for x, y in batches]
+
+    return dataclasses.replace(
+        task,
+        model=task.model.to(dtype),
+        example=task.example.to(dtype),
+        train=narrow(task.train),
+        val=narrow(task.val),
+        loss=lambda y, labels: task.loss(y.float(), labels),
+        metric=lambda y, labels: task.metric(y.float(), labels),
+    )

@@ -1,4 +1,7 @@
-"""check() measures what it says, on other devices' dtypes, several outputs, infinities; and leaves the model alone."""
+"""check() and check_file() measure what they say, in all dtypes, on several outputs and infinities; no side effects."""
+
+import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,8 +10,10 @@ from torch import nn
 from zoo import inputs_of, model_of, packed
 
 from secateur.errors import ArtifactError, DataError, SecateurWarning
-from secateur.nn.check import check
+from secateur.ir.formats import from_dense
+from secateur.nn.check import TOLERANCE, check, check_file
 from secateur.nn.pack import pack
+from secateur.nn.restore import restore_
 
 
 class Two(nn.Module):
@@ -85,3 +90,22 @@ def test_misfits_are_refused():
         weights = pack(Sorted(), x)
     with pytest.raises(ArtifactError, match="weights only"):
         check(weights, Sorted(), x)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_a_models_own_rounding_is_no_difference_of_its_file_and_a_fault_is(dtype):
+    """A folded norm needs more digits than a narrow model has; a weight that is wrong by 1 % is found all the same."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 5))
+    for _ in range(3):
+        model(torch.randn(8, 3, 6, 6) * 2 + 1)
+    model, x = model.to(dtype).eval(), torch.randn(4, 3, 6, 6).to(dtype)
+    artifact = pack(model, x)
+    assert check_file(artifact, model, x).relative_difference < TOLERANCE / 10
+    narrow = check(artifact, restore_(copy.deepcopy(model), artifact), x).relative_difference
+    assert (narrow > TOLERANCE) is (dtype in (torch.bfloat16, torch.float16))
+    assert model[0].weight.dtype == dtype
+    weight = artifact.tensors["4.weight"].to_dense().copy()
+    weight[0] *= 1.01
+    wrong = dataclasses.replace(artifact, tensors={**artifact.tensors, "4.weight": from_dense(weight)})
+    assert check(wrong, restore_(copy.deepcopy(model).float(), artifact), x).relative_difference > TOLERANCE

@@ -76,7 +76,7 @@ def _runs(artifact: Artifact, asked: Asked) -> list[Finding]:
 
 def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
     from secateur.cli.oracle import Oracle
-    from secateur.nn.check import check as compare
+    from secateur.nn.check import check_file
     from secateur.nn.restore import restore_
     from secateur.train.loading import load_task
     from secateur.train.task import holds, parts_of, score
@@ -92,7 +92,7 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
         batch = next(iter(task.val), None)
         if batch is None:
             raise DataError(f"{name}: val has no batch to compare on")
-        found = compare(artifact, restored, _examples(artifact.graph, parts_of(batch)[0]), **limits)
+        found = check_file(artifact, restored, _examples(artifact.graph, parts_of(batch)[0]), **limits)
         difference = f"{found.relative_difference:.1e} of the largest output on {found.examples} examples"
         same = f"{difference} (at most {asked.tolerance:.1e}), same arg max for {found.agreement:.2%}"
         findings.append(Finding("equals torch", found.relative_difference <= asked.tolerance, same))

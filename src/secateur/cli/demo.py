@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from secateur.cli.demo_line import DemoResult, Recipe
 
 ARTIFACT, REPORT, TWIN = FILES = ("demo.secat", "report.html", "report.json")
-TOLERANCE = 1e-4
-"""Largest difference of the artifact from torch, as a fraction of the largest output: float32 sums in another order."""
 
 
 def demo(
@@ -87,6 +85,7 @@ def _train(recipe: Recipe, *, seed: int, threads: int) -> DemoResult:
 
 def _finish(result: DemoResult, took: str, folder: Path, *, as_json: bool) -> None:
     from secateur.cli.demo_report import demo_report, summary, verified
+    from secateur.nn.check import TOLERANCE
     from secateur.reporting.saving import written
 
     made = demo_report(result, took)

@@ -16,12 +16,11 @@ from secateur.compression.watching import Event
 from secateur.ir.artifact import Artifact
 from secateur.ir.plan import Plan, Prune
 from secateur.ir.target import Target
-from secateur.nn.check import Check, check
+from secateur.nn.check import Check, check_file
 from secateur.nn.harden import Hardening
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
-from secateur.nn.restore import restore_
 from secateur.reporting.facts import Epoch
 from secateur.reporting.weight_histogram import WeightHistogram
 from secateur.train.fit import fit, train_step
@@ -92,7 +91,7 @@ def run_line(task: Task, test: Images, recipe: Recipe, watch: Watch) -> DemoResu
         epochs=tuple(epochs),
         fitted=fitted,
         histograms=tuple(histograms),
-        check=check(packed, restore_(LeNet5(), packed), test.images),
+        check=check_file(packed, LeNet5(), test.images),
         accuracy_dense=score(held_out, dense),
         accuracy_packed=score(held_out, Oracle(packed)),
     )

@@ -39,6 +39,7 @@ class Oracle(nn.Module):
         return tuple(map(torch.cat, zip(*parts, strict=True)))
 
     def _run(self, inputs: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-        arrays = (tensor.detach().cpu().contiguous().numpy() for tensor in inputs)
+        plain = (tensor.float() if tensor.is_floating_point() else tensor for tensor in inputs)
+        arrays = (tensor.detach().cpu().contiguous().numpy() for tensor in plain)
         found = interpret(self.artifact, *arrays, max_bytes=self.max_bytes, max_seconds=self.max_seconds)
         return tuple(map(torch.from_numpy, found)) if isinstance(found, tuple) else torch.from_numpy(found)

@@ -15,7 +15,7 @@ from secateur.compression.result import Compression
 from secateur.compression.within_drop import Within
 from secateur.ir.effort import fixed_batch, runnable_batch
 from secateur.ir.target import Target
-from secateur.nn.check import Check, check
+from secateur.nn.check import TOLERANCE, Check, check_file
 from secateur.reporting.facts import Training
 from secateur.reporting.layers import PRUNED, LayerRow, layer_rows
 from secateur.reporting.measurement import Change, Measurement
@@ -28,8 +28,6 @@ from secateur.train.task import Task, accuracy
 
 POINT = 0.01
 """A loss beyond this is explained even where no max_drop was asked for: a point of a fraction, 1 % of other scores."""
-TOLERANCE = 1e-4
-"""Largest difference of the file from torch, of the largest output: float32 sums in another order."""
 NAMED = 5
 """So many modules a note lists by name."""
 CHECKED = 64
@@ -133,7 +131,7 @@ def _check(line: Line, passed: Passed) -> Check | None:
     if fixed_batch(graph) and len(_pytree.tree_leaves(inputs)[0]) < examples:
         inputs = line.task.example  # what the graph was traced with: batches are smaller
     # The file is our own: it may take what one batch of it takes.
-    return check(passed.artifact, passed.restored, inputs, max_bytes=sys.maxsize, max_seconds=math.inf)
+    return check_file(passed.artifact, line.task.model, inputs, max_bytes=sys.maxsize, max_seconds=math.inf)
 
 
 def _missed(target: Target, rows: tuple[LayerRow, ...], file_bytes: int) -> list[str]:

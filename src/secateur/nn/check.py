@@ -1,4 +1,4 @@
-"""check(): does an artifact compute what the torch model computes?"""
+"""check(): does an artifact compute what a torch model computes? check_file(): what the model restored from it does?"""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.effort import MAX_RUN_BYTES, MAX_RUN_SECONDS
 from secateur.ir.execute import interpret
 from secateur.nn.exporting import Example, as_inputs
+from secateur.nn.restore import restore_
+
+TOLERANCE = 1e-4
+"""Largest relative difference of a sound file from the float32 model restored from it: sums in another order."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,24 @@ def check(
     scale = max(_largest_difference(b, np.zeros_like(b)) for _, b in pairs)
     same = np.concatenate([np.ravel(_choice(a) == _choice(b)) for a, b in pairs])
     return Check(len(inputs[0]), largest, largest / scale if scale else largest, float(same.mean()))
+
+
+def check_file(
+    artifact: Artifact,
+    plain: nn.Module,
+    example: Example,
+    *,
+    max_bytes: int = MAX_RUN_BYTES,
+    max_seconds: float = MAX_RUN_SECONDS,
+) -> Check:
+    """`check` against the model that the artifact itself restores into; a sound file is within TOLERANCE.
+
+    plain  a model of the architecture, not prepared; it stays as it is. It is restored in float32 whatever its dtype:
+           what packing has computed (folded norms, pushed biases) need not fit into a narrower one, and that rounding
+           would be the model's own, not a difference of the file
+    """
+    restored = restore_(copy.deepcopy(plain).float(), artifact)
+    return check(artifact, restored, example, max_bytes=max_bytes, max_seconds=max_seconds)
 
 
 def _largest_difference(ours: np.ndarray, theirs: np.ndarray) -> float:
