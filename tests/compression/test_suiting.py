@@ -38,6 +38,8 @@ def test_steps_lie_between_their_bounds(batches):
 def test_fewer_weights_take_longer():
     assert suited_epochs(100, Target(density=0.01))[0] == 2 * suited_epochs(100, TENTH)[0]
     assert suited_epochs(100, Target(macs=5))[0] > suited_epochs(100, TENTH)[0]
+    assert suited_epochs(800, Target(density=0.5))[0] == 3 < suited_epochs(800, TENTH)[0]
+    assert suited_epochs(100, Target(density=1.0))[0] > 0
     with pytest.raises(DataError, match="no batch"):
         suited_epochs(0, TENTH)
 
