@@ -46,6 +46,12 @@ def no_validation():
     return dataclasses.replace(build(), val=[])
 
 
+def no_labels():
+    task = build()
+    batches = [inputs for inputs, _ in task.val]
+    return dataclasses.replace(task, train=batches, val=batches)
+
+
 no_function = 3
 
 

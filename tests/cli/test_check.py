@@ -112,3 +112,13 @@ def test_a_task_without_validation_data_is_told(secateur, packed, task_name):
     ran = secateur("check", packed, "--task", task_name.replace(":build", ":no_validation"))
     assert ran.status == 2
     assert "val has no batch" in ran.err
+
+
+def test_without_labels_the_file_is_compared_and_its_score_said_to_be_unknown(secateur, packed, task_name):
+    task = task_name.replace(":build", ":no_labels")
+    ran = secateur("check", packed, "--task", task)
+    assert ran.status == 0, ran.err
+    assert "metric on validation: not measured: the batches of the task's val are inputs without labels" in ran.out
+    ran = secateur("check", packed, "--task", task, "--max-drop", "0.5")
+    assert ran.status == 2
+    assert "--max-drop needs a score" in ran.err

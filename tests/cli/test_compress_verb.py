@@ -128,3 +128,11 @@ def test_a_wrong_option_leaves_the_folder_to_the_right_one(secateur, task_name, 
     assert ran.status == 2
     assert told in ran.err
     assert secateur(*asked, *SHORT).status == 0
+
+
+def test_cutting_at_once_needs_no_labels(secateur, task_name, tmp_path):
+    task = task_name.replace(":build", ":no_labels")
+    ran = secateur("compress", task, "--one-shot", "--density", "0.5", "-o", tmp_path / "run")
+    assert ran.status == 0, ran.err
+    assert "score on validation: not measured" in ran.out
+    assert "note: what this costs was not measured: the batches of the task's val are inputs" in ran.out

@@ -2,16 +2,19 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
 from tiny_task import Net, tiny_task
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from secateur.compression import at_once
 from secateur.compression.compress import compress
 from secateur.compression.options import Options
-from secateur.errors import TargetError
+from secateur.compression.result import Compression
+from secateur.errors import DataError, TargetError
 from secateur.ir.target import Target
 from secateur.train.task import Task
 
@@ -99,3 +102,53 @@ def test_the_tasks_own_model_stays(tmp_path):
     before = {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
     compress(task, Target(density=0.3), out=tmp_path, options=Options(one_shot=2))
     assert all(torch.equal(tensor, before[name]) for name, tensor in task.model.state_dict().items())
+
+
+ONCE = Options(one_shot=2)
+
+
+def _alone(batches):
+    return [inputs for inputs, _ in batches]
+
+
+def test_training_inputs_without_labels_give_the_same_file_and_are_judged_on_validation(tmp_path):
+    task = dataclasses.replace(tiny_task(), train=tiny_task().val)
+    alone = dataclasses.replace(task, train=_alone(task.train))
+    loader = dataclasses.replace(task, train=DataLoader(TensorDataset(torch.cat(alone.train)), batch_size=30))
+    pairs, *others = [
+        compress(one, Target(density=0.5), out=tmp_path / str(number), options=ONCE)
+        for number, one in enumerate((task, alone, loader))
+    ]
+    for result in others:
+        assert result.sha256 == pairs.sha256
+        assert result.score_packed == pairs.score_packed > 0.8
+
+
+@pytest.mark.parametrize("values", [True, False])
+def test_without_any_labels_the_file_is_checked_and_why_there_is_no_score_is_told(tmp_path, values):
+    task = tiny_task()
+    alone = _alone(task.val) if values else []
+    result = compress(
+        dataclasses.replace(task, train=_alone(task.train), val=alone), Target(density=0.5), out=tmp_path, options=ONCE
+    )
+    assert result.met
+    assert math.isnan(result.score_packed)
+    assert result.check.examples == (30 if values else 2)
+    reason = "the batches of the task's val are inputs without labels" if values else "the task's val gave no batch"
+    assert result.notes[0] == f"what this costs was not measured: {reason}"
+    assert Compression.from_json((tmp_path / "result.json").read_text()).notes == result.notes
+
+
+def test_a_limit_on_a_score_that_cannot_be_computed_is_refused(tmp_path):
+    task = dataclasses.replace(tiny_task(), val=_alone(tiny_task().val))
+    with pytest.raises(DataError, match=r"max_drop needs a score of the dense model: .* inputs without labels"):
+        compress(task, Target(density=0.5, max_drop=0.1), out=tmp_path, options=ONCE)
+
+
+def test_training_refuses_validation_data_without_labels_at_once(tmp_path):
+    def trained(outputs, labels):
+        raise AssertionError("trained before the validation data was looked at")
+
+    task = dataclasses.replace(tiny_task(trained), val=_alone(tiny_task().val))
+    with pytest.raises(DataError, match=r"a batch is a pair \(inputs, labels\), not a Tensor"):
+        compress(task, Target(density=0.5), out=tmp_path)

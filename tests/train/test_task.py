@@ -8,7 +8,18 @@ import torch
 from torch import nn
 
 from secateur.errors import DataError
-from secateur.train.task import Task, accuracy, holds, loss_of, outputs_of, parts_of, score
+from secateur.train.task import (
+    Task,
+    accuracy,
+    has_labels,
+    holds,
+    inputs_of,
+    loss_of,
+    outputs_of,
+    parts_of,
+    score,
+    unscored,
+)
 
 
 def task(val, model=None):
@@ -103,3 +114,24 @@ def test_rounding_is_no_miss():
     assert not holds(0.0101, 0.01, 0.92)
     assert not holds(math.nan, 0.01, 0.92)
     assert not holds(2e-9, 1e-9, 1e-8)
+
+
+def test_inputs_are_found_with_and_without_labels():
+    x, y = torch.zeros(2, 3), torch.zeros(2)
+    for batch, labelled, inputs in (
+        ((x, y), True, x),
+        ([x, y], True, x),
+        (((x, x), None), True, (x, x)),
+        (x, False, x),
+        ([x], False, [x]),
+        ((x, x, x), False, (x, x, x)),
+    ):
+        assert has_labels(batch) is labelled
+        assert all(a is b for a, b in zip(inputs_of(batch), inputs, strict=True)) or inputs_of(batch) is inputs
+
+
+def test_why_there_is_no_score_is_said():
+    task = Task(torch.nn.Identity(), torch.zeros(1), [], [(torch.zeros(1), torch.zeros(1))], None, None)
+    assert unscored(task) == ""
+    assert "gave no batch" in unscored(dataclasses.replace(task, val=[]))
+    assert "without labels" in unscored(dataclasses.replace(task, val=[torch.zeros(4, 2)]))

@@ -79,7 +79,7 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
     from secateur.nn.check import check_file
     from secateur.nn.restore import restore_
     from secateur.train.loading import load_task
-    from secateur.train.task import holds, parts_of, score
+    from secateur.train.task import holds, inputs_of, score, unscored
 
     task = load_task(name)
     restored = restore_(copy.deepcopy(task.model), artifact)
@@ -92,10 +92,14 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
         batch = next(iter(task.val), None)
         if batch is None:
             raise DataError(f"{name}: val has no batch to compare on")
-        found = check_file(artifact, restored, _examples(artifact.graph, parts_of(batch)[0]), **limits)
+        found = check_file(artifact, restored, _examples(artifact.graph, inputs_of(batch)), **limits)
         difference = f"{found.relative_difference:.1e} of the largest output on {found.examples} examples"
         same = f"{difference} (at most {asked.tolerance:.1e}), same arg max for {found.agreement:.2%}"
         findings.append(Finding("equals torch", found.relative_difference <= asked.tolerance, same))
+    if reason := unscored(task):
+        if asked.max_drop is not None:
+            raise DataError(f"--max-drop needs a score: {reason}")
+        return [*findings, Finding("metric on validation", True, f"not measured: {reason}")]
     dense = score(task)
     packed = score(task, Oracle(artifact, **limits) if artifact.graph is not None else restored)
     drop = dense - packed if task.higher_is_better else packed - dense

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import warnings
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ def _tell(result: Compression, asked: Asked) -> None:
     lines = [
         str(result),
         "",
-        f"score on validation: dense {result.score_dense:.6g}, file {result.score_packed:.6g}, drop {result.drop:.4g}",
+        f"score on validation: {_scores(result)}",
         f"density {result.density:.4g} of the weights in pruned tensors",
         f"bytes: {result.bytes_before:,} as float32, {result.file_bytes:,} in the file ({times:.1f} times fewer)",
         f"multiply-accumulates for one example: {before:,} dense, {after:,} on non-zero weights" if before else "",
@@ -152,6 +153,12 @@ def _tell(result: Compression, asked: Asked) -> None:
         note(f"MISSED: {line}")
     if result.missed and asked.on_miss == "error":
         raise typer.Exit(CHECK_FAILED)
+
+
+def _scores(result: Compression) -> str:
+    if math.isnan(result.drop):
+        return "not measured"
+    return f"dense {result.score_dense:.6g}, file {result.score_packed:.6g}, drop {result.drop:.4g}"
 
 
 compress = verb(Asked, run_compress)

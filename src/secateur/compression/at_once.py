@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from itertools import islice
 
 from secateur.compression.line import Line, Passed
@@ -13,7 +12,6 @@ from secateur.nn.prepare import prepare_
 from secateur.train.one_shot import OneShotStep, one_shot_
 from secateur.train.record import Fitted
 from secateur.train.replay import start_epoch
-from secateur.train.task import score
 
 AT_ONCE = "cut at once"
 
@@ -23,6 +21,8 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
     unused; 0: the weights alone decide. It takes minutes at most, so that an interrupted pass begins anew."""
     if not target.wishes():
         raise TargetError("cutting at once does not search for a max_drop: name a density, macs or packed_bytes too")
+    if target.max_drop is not None:
+        line.refuse_unscored()
     model = prepare_(copy.deepcopy(line.task.model), line.plan)
     start_epoch(line.task.train, seed, 0)
     seen = list(islice(line.task.train, batches)) if batches else None
@@ -34,5 +34,4 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
 
     result = one_shot_(model, line.aim(target, fine_tuned=False), batches=seen, watch=watch)
     line.keep_histograms("state", model, result, AT_ONCE)
-    hard = score(dataclasses.replace(line.task, model=model))
-    return line.passed("state", model, Fitted((), result, line.score_dense, hard))
+    return line.passed("state", model, Fitted((), result, line.score_dense, line.score(model)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from typing import Any
 
@@ -14,7 +13,6 @@ from secateur.compression.line import Line
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.train.record import Record, record_from
-from secateur.train.task import score
 
 STEP_DOWN = 0.85
 """A candidate is kept once the density fell to this share of the last one's."""
@@ -56,7 +54,7 @@ class Candidates:
     def _drop(self, model: nn.Module, density: float) -> float | None:
         hard = copy.deepcopy(model)
         harden_(hard, self.cut_to(density))
-        drop = self._line.drop(score(dataclasses.replace(self._line.task, model=hard)))
+        drop = self._line.drop(self._line.score(hard))
         return drop if math.isfinite(drop) else None
 
     def cut_to(self, density: float) -> Target:

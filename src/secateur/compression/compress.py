@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import warnings
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from secateur.reporting.progress import Progress
 from secateur.train.distillation import Distillation
 from secateur.train.replay import random_state, set_random_state
 from secateur.train.schedule import Schedule
-from secateur.train.task import Task
+from secateur.train.task import Task, parts_of
 
 ARTIFACT, RESULT, PLAN = "model.secat", "result.json", "plan.json"
 REPORTS = ("report.html", "report.json")
@@ -97,7 +98,10 @@ def _run(
     with stopping(say) as stop:
         line = Line(task, plan, folder, stop, watch, target.values, options.save_seconds)
         line.aim(target)
-        say(f"score of the dense model on validation: {line.score_dense:.6g}")
+        if options.one_shot is None:
+            for batch in islice(task.val, 1):
+                parts_of(batch)  # training validates after every epoch: refused now, not then
+        say(f"score of the dense model on validation: {line.unscored or f'{line.score_dense:.6g}'}")
         schedule = _schedule(folder, task, target, options, say)
         within = None
         if options.one_shot is not None:

@@ -30,7 +30,7 @@ from secateur.train.fit import fit
 from secateur.train.one_shot import OneShotStep
 from secateur.train.record import Fitted, Record, Step
 from secateur.train.schedule import Schedule
-from secateur.train.task import Task, holds, score
+from secateur.train.task import Task, holds, score, unscored
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,28 @@ class Line:
 
     @cached_property
     def score_dense(self) -> float:
-        """Of the dense model, on the validation data; NaN without such. DataError where there is, but no number."""
-        found = score(self.task)
-        if len(self.task.val) and not math.isfinite(found):
+        """Of the dense model, on the validation data; NaN where these cannot tell. DataError for any other NaN."""
+        found = self.score(self.task.model)
+        if not self.unscored and not math.isfinite(found):
             raise DataError(
                 f"the dense model's score on validation is {found}, so nothing could be compared with it: the metric "
                 "has to be a number on every batch"
             )
         return found
+
+    @cached_property
+    def unscored(self) -> str:
+        """Why the validation data cannot give a score, in words; "" where they can."""
+        return unscored(self.task)
+
+    def score(self, model: nn.Module) -> float:
+        """Of a model on the validation data; NaN where these cannot tell."""
+        return math.nan if self.unscored else score(self.task, model)
+
+    def refuse_unscored(self) -> None:
+        """DataError where a limit on the drop has nothing to compare."""
+        if self.unscored:
+            raise DataError(f"max_drop needs a score of the dense model: {self.unscored}")
 
     def drop(self, found: float) -> float:
         """How much worse than the dense model a score is, in the metric's unit; negative where it is better."""
@@ -132,7 +146,7 @@ class Line:
         """Pack a hardened model, restore the file and judge it."""
         artifact = pack(model, self.task.example, values=self.values)
         restored = restore_(copy.deepcopy(self.task.model), artifact)
-        return Passed(fitted, artifact, restored, score(self.task, restored), self._histograms(name))
+        return Passed(fitted, artifact, restored, self.score(restored), self._histograms(name))
 
     def keep_histograms(self, name: str, model: nn.Module, hardening: Hardening, label: str) -> None:
         """Right after hardening the weights are those of self-pruning still; fine-tuning moves the ones that stay.

@@ -24,7 +24,7 @@ from secateur.train.modes import frozen
 from secateur.train.one_shot import OneShot
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
-from secateur.train.task import Task, accuracy
+from secateur.train.task import Task, accuracy, inputs_of
 
 POINT = 0.01
 """A loss beyond this is explained even where no max_drop was asked for: a point of a fraction, 1 % of other scores."""
@@ -126,7 +126,7 @@ def _check(line: Line, passed: Passed) -> Check | None:
     def first(tensor: Any) -> Any:
         return tensor[:examples].detach().to("cpu") if isinstance(tensor, Tensor) else tensor
 
-    inputs: Any = line.task.example if batch is None else batch[0]
+    inputs: Any = line.task.example if batch is None else inputs_of(batch)
     inputs = _pytree.tree_map(first, inputs)
     if fixed_batch(graph) and len(_pytree.tree_leaves(inputs)[0]) < examples:
         inputs = line.task.example  # what the graph was traced with: batches are smaller
@@ -163,7 +163,7 @@ def _differs(found: Check | None) -> list[str]:
 def _why(line: Line, passed: Passed, drop: float) -> list[str]:
     """Where a loss of more than a point comes from."""
     if math.isnan(drop):
-        return ["what this costs was not measured: the task's val gave no batch, or a metric of NaN"]
+        return [f"what this costs was not measured: {line.unscored or 'the metric gave NaN'}"]
     if drop <= POINT * max(1.0, abs(line.score_dense)):
         return []
     if isinstance(passed.fitted.hardening, OneShot):

@@ -9,7 +9,6 @@ only lose more. Bisection over the candidates then finds the sparsest that holds
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,6 @@ from torch import nn
 from secateur.compression.candidates import Candidates
 from secateur.compression.line import Line, Passed
 from secateur.compression.trials import Trials
-from secateur.errors import DataError
 from secateur.ir.target import Target
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
@@ -44,8 +42,7 @@ def within_drop(line: Line, target: Target, schedule: Schedule) -> Within:
     """Train for the whole target, as far as it can hold target.max_drop; then look for the sparsest network that
     does."""
     assert target.max_drop is not None
-    if math.isnan(line.score_dense):
-        raise DataError("max_drop needs a score of the dense model: the task's val gave no batch, or a metric of NaN")
+    line.refuse_unscored()
     sizes = target if target.wishes() else dataclasses.replace(target, density=SPARSEST)
     candidates = Candidates(line, STATE)
     trials = Trials(line, candidates, schedule, target.max_drop)

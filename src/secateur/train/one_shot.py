@@ -28,6 +28,7 @@ from secateur.nn.repair import Repaired, input_energies, repair_, viewed
 from secateur.nn.strip import strip_
 from secateur.nn.transform import Transformed, transforms_of
 from secateur.train.sensitivity import CHANGES, curves
+from secateur.train.task import inputs_of
 
 MEASURED = "measured"
 ALLOCATIONS = (*SCORES, MEASURED)
@@ -148,7 +149,7 @@ def _check(sites: tuple[Transformed, ...], target: object, allocation: str, chan
 def _inputs(batches: Iterable[Any]) -> list[Inputs]:
     found: list[Inputs] = []
     for number, batch in enumerate(batches):
-        given = batch[0] if isinstance(batch, tuple | list) and len(batch) == 2 else batch
+        given = inputs_of(batch)
         parts = cast(Inputs, tuple(given) if isinstance(given, tuple | list) else (given,))
         if not parts or not all(isinstance(part, Tensor) for part in parts):
             kind = type(batch).__name__

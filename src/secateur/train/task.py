@@ -24,7 +24,8 @@ class Task:
     model             the network, trained or not
     example           a tensor or tuple of tensors the model accepts, batch first
     train, val        batches of (inputs, labels); thresholds, early stopping and limits look at val, never at a test
-                      set. inputs: a tensor, or a tuple or list of them for a model of several inputs
+                      set. inputs: a tensor, or a tuple or list of them for a model of several inputs. What does not
+                      train (cutting at once, checking a file) also takes batches that are inputs alone
     loss              loss(model(inputs), labels), a scalar
     metric            metric(model(inputs), labels), the mean over one batch, a number
     higher_is_better  whether a larger metric is a better model
@@ -59,10 +60,28 @@ def outputs_of(model: nn.Module, inputs: Any) -> Any:
 
 def parts_of(batch: Any) -> tuple[Any, Any]:
     """Inputs and labels of a batch; DataError where it is anything else."""
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+    if not has_labels(batch):
         of = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
         raise DataError(f"a batch is a pair (inputs, labels), not a {type(batch).__name__}{of}")
     return batch[0], batch[1]
+
+
+def has_labels(batch: Any) -> bool:
+    """Whether a batch is a pair (inputs, labels); anything else is inputs alone."""
+    return isinstance(batch, (tuple, list)) and len(batch) == 2
+
+
+def inputs_of(batch: Any) -> Any:
+    """The inputs of a batch, which may be a pair (inputs, labels) or inputs alone."""
+    return batch[0] if has_labels(batch) else batch
+
+
+def unscored(task: Task) -> str:
+    """Why the validation data cannot give a score, in words; "" where they can."""
+    batch = next(iter(task.val), None)
+    if batch is None:
+        return "the task's val gave no batch"
+    return "" if has_labels(batch) else "the batches of the task's val are inputs without labels"
 
 
 def loss_of(task: Task, outputs: Any, labels: Any) -> Tensor:
