@@ -38,6 +38,25 @@ def texts(count: int) -> tuple[Tensor, Tensor]:
     return ids, torch.where(both, 1 + (first.argmax(1) > second.argmax(1)).long(), 0)
 
 
+class Bag(nn.Module):
+    """Which of two symbols a sequence holds does not depend on where they stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.EmbeddingBag(12, 16, padding_idx=0)
+        self.head = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.words(ids))
+
+
+def holding(count: int) -> tuple[Tensor, Tensor]:
+    """Up to 8 symbols, filled up with 0; the class says which of 3 and 7 there are: neither or both, 3, or 7."""
+    ids = torch.randint(1, 12, (count, 8)) * (torch.arange(8) < torch.randint(4, 9, (count, 1)))
+    first, second = (ids == 3).any(1), (ids == 7).any(1)
+    return ids, torch.where(first ^ second, 1 + second.long(), 0)
+
+
 def autoencoder() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, stride=2, padding=1),
@@ -77,6 +96,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Data, Callable[[Tensor, Tensor],
     "lstm": (lambda: Classifier(nn.LSTM), texts, F.cross_entropy),
     "gru": (lambda: Classifier(nn.GRU), texts, F.cross_entropy),
     "rnn": (lambda: Classifier(nn.RNN), texts, F.cross_entropy),
+    "bag": (Bag, holding, F.cross_entropy),
     "autoencoder": (autoencoder, bars, F.mse_loss),
     "volumes": (volumes, blobs, F.mse_loss),
 }
@@ -133,5 +153,5 @@ def test_the_whole_line(name: str, granularity: str, tmp_path) -> None:
         expected = model(example)
         assert torch.equal(sct.strip_(model)(example), expected)
     assert list(model.state_dict()) == keys
-    if isinstance(model, Classifier):
+    if isinstance(model, Classifier | Bag):
         assert not model.words.weight[0].any(), "the padding row has learned something"

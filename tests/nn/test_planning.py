@@ -70,8 +70,8 @@ def test_other_module_types_are_kept_and_listed():
             return self.pair(y, y) * self.scale.sum()
 
     rows = plan(Mixed(), torch.randint(7, (2, 3)), prune=Prune())
-    assert rows.pruned == ()
-    assert rows["bag.weight"].reason == "EmbeddingBag.weight has no pruning rule"
+    assert [row.name for row in rows.pruned] == ["bag.weight"]
+    assert rows["pair.weight"].reason == "Bilinear.weight has no pruning rule"
     assert rows["pair.weight"].kind == "Bilinear"
     assert rows["scale"].kind == "Mixed"
 
@@ -132,8 +132,9 @@ def test_macs_agree_with_those_of_the_graph():
 
 
 def test_an_embedding_multiplies_nothing():
-    rows = plan(nn.Embedding(5, 3), torch.tensor([[1, 2]]), prune=Prune())
-    assert (rows["weight"].reuse, rows["weight"].reason) == (0, "")
+    for kind in (nn.Embedding, nn.EmbeddingBag):
+        rows = plan(kind(5, 3), torch.tensor([[1, 2]]), prune=Prune())
+        assert (rows["weight"].reuse, rows["weight"].reason) == (0, "")
 
 
 @pytest.mark.parametrize(("options", "message"), [({"sparse": True}, "sparse"), ({"max_norm": 1.0}, "max_norm")])
@@ -148,17 +149,17 @@ def test_embeddings_that_change_their_weight_themselves_are_kept(options, messag
         def forward(self, ids):
             return self.head(self.embed(ids))
 
-    for model in (nn.Embedding(5, 3, **options), Tied()):
+    for model in (nn.Embedding(5, 3, **options), nn.EmbeddingBag(5, 3, **options), Tied()):
         (row,) = plan(model, torch.tensor([[1, 2]]), prune=Prune())
         assert row.prune is None
         assert row.reason.startswith(message)
 
 
 def test_a_frozen_embedding_is_kept_unless_it_is_tied_to_a_layer():
-    frozen = nn.Embedding.from_pretrained(torch.randn(7, 4))
-    (row,) = plan(frozen, torch.tensor([[1, 2]]), prune=Prune())
-    assert row.prune is None
-    assert row.reason.startswith("a frozen table")
+    for kind in (nn.Embedding, nn.EmbeddingBag):
+        (row,) = plan(kind.from_pretrained(torch.randn(7, 4)), torch.tensor([[1, 2]]), prune=Prune())
+        assert row.prune is None
+        assert row.reason.startswith("a frozen table")
     tied = Tied()
     tied.embed.weight.requires_grad_(False)
     assert plan(tied, torch.tensor([[1, 2]]), prune=Prune())["embed.weight"].prune is not None

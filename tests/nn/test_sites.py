@@ -37,6 +37,7 @@ CHANNEL_AXES = {
     "transposed, in groups": (nn.ConvTranspose2d(4, 4, 1, groups=2), None),
     "recurrent": (nn.LSTM(2, 3), 0),
     "embedding": (nn.Embedding(3, 2), 1),
+    "bag of embeddings": (nn.EmbeddingBag(3, 2), 1),
     "embedding tied to a layer": (Tied(), 0),
 }
 

@@ -75,6 +75,7 @@ def cases():
         "gru cell": (TwoSteps(nn.GRUCell(8, 6)), sequence),
         "rnn cell": (TwoSteps(nn.RNNCell(8, 6)), sequence),
         "embedding": (nn.Embedding(7, 4, padding_idx=0), torch.tensor([[0, 2, 3], [4, 5, 6]])),
+        "bag": (nn.EmbeddingBag(7, 4, padding_idx=0), torch.tensor([[0, 2, 3], [4, 5, 6]])),
         "linear": (nn.Linear(8, 4), sequence),
         "conv1d": (nn.Conv1d(5, 4, 3), sequence),
         "conv2d": (nn.Conv2d(2, 4, 3, groups=2), sequence.unsqueeze(0)),

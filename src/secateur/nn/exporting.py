@@ -23,6 +23,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.nn.utils.rnn import PackedSequence
 
 from secateur.errors import DataError, GraphError
+from secateur.nn.bags import as_rows_
 
 Example = Tensor | tuple[Tensor, ...] | list[Tensor]
 
@@ -72,9 +73,9 @@ def exported(model: nn.Module, inputs: tuple[Tensor, ...], known: frozenset[str]
 
     The model runs once on the inputs first, so that its own errors reach the user as they are. Raises GraphError,
     with torch's reason in one line, where the export fails with a free and with a fixed batch, and with our own for
-    packed sequences.
+    packed sequences and bags given by offsets.
     """
-    model = copy.deepcopy(model).eval().cpu().float().requires_grad_(False)
+    model = as_rows_(copy.deepcopy(model).eval().cpu().float().requires_grad_(False))
     with torch.no_grad(), torch.random.fork_rng(devices=[]), _padded_sequences_only(model):
         model(*(tensor.clone() for tensor in inputs))
     with _quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -36,9 +36,13 @@ PRUNABLE: dict[type[nn.Module], tuple[str, ...]] = {
     nn.GRUCell: CELL,
     nn.RNNCell: CELL,
     nn.Embedding: ("weight",),
+    nn.EmbeddingBag: ("weight",),
 }
 """Module type (subclasses included) -> its weights a plan may prune, as shell patterns; docs/layers.md says the limits.
 MultiheadAttention.out_proj is a Linear of its own."""
+
+TABLES = (nn.Embedding, nn.EmbeddingBag)
+"""What looks rows of its weight up and multiplies nothing."""
 
 
 @dataclass
@@ -70,11 +74,11 @@ class Site:
         for path, module, name in self.ends:
             if not _is_prunable(module, name):
                 return f"tied to {path}.{name} of {type(module).__name__}, which cannot be transformed"
-            if isinstance(module, nn.Embedding) and (module.sparse or module.max_norm is not None):
+            if isinstance(module, TABLES) and (module.sparse or module.max_norm is not None):
                 setting = "sparse" if module.sparse else "max_norm"
                 return f"{setting} changes the weight itself, not what a rule makes of it: build {path} without it"
-        if not self.tensor.requires_grad and all(isinstance(module, nn.Embedding) for _, module, _ in self.ends):
-            return "a frozen table, as Embedding.from_pretrained makes it: requires_grad_() to prune it"
+        if not self.tensor.requires_grad and all(isinstance(module, TABLES) for _, module, _ in self.ends):
+            return "a frozen table, as from_pretrained makes it: requires_grad_() to prune it"
         if rule is not None and rule.granularity == "channel" and self.channel_axis() is None:
             return 'its output channels lie on no single axis: only granularity "tensor" fits'
         return ""
@@ -84,7 +88,7 @@ class Site:
 
         An embedding, which multiplies nothing, leaves it to what it is tied to.
         """
-        axes = {_channel_axis(module) for _, module, _ in self.ends if not isinstance(module, nn.Embedding)} or {1}
+        axes = {_channel_axis(module) for _, module, _ in self.ends if not isinstance(module, TABLES)} or {1}
         return axes.pop() if len(axes) == 1 else None
 
 
@@ -224,4 +228,4 @@ _POSITIONS: dict[type[nn.Module], Callable[[Any, Any, Any], dict[str, int]]] = {
     nn.RNNBase: _recurrent_positions,
     nn.RNNCellBase: _cell_positions,
 }
-"""Module type -> (module, first input, output) -> how often each weight multiplied. An embedding's multiply nothing."""
+"""Module type -> (module, first input, output) -> how often each weight multiplied. TABLES multiply nothing."""

@@ -21,6 +21,7 @@ from torch.fx.node import map_arg
 from secateur.errors import GraphError
 from secateur.ir.graph import Graph
 from secateur.ir.verify import verify
+from secateur.nn.bags import refuse_offsets
 from secateur.nn.exporting import INSTEAD, Example, Exported, as_inputs, exported
 from secateur.nn.lowering import CHECKS, IDENTITIES, LOWERINGS
 from secateur.nn.lowering.builder import Builder, Call, Result
@@ -64,6 +65,7 @@ def trace(model: nn.Module, example: Example) -> Traced:
     and the source line, for a model that the closed list of operations cannot express, and DataError for an example
     that is none.
     """
+    refuse_offsets(model, example)
     done = exported(model, as_inputs(example), frozenset(LOWERINGS) | IDENTITIES | CHECKS)
     return _Tracing(done).run()
 
