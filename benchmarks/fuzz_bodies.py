@@ -11,7 +11,7 @@ from secateur.ir.coding.squeeze import squeeze
 from secateur.ir.coding.tensors import FORMS
 from secateur.ir.coding.values import VALUE_CODES
 from secateur.ir.coding.varint import varint
-from secateur.ir.formats import Sparse
+from secateur.ir.formats import Quantized
 
 SIZES = (0, 1, 2, 127, 128, 2**14, 2**20, 2**24, 2**28, 2**31, 2**32, 2**40, 2**62, 2**63 - 1)
 
@@ -101,17 +101,21 @@ def tensor_bomb(rng: Random, honest: Honest, _other: Honest) -> bytes:
 
 def _bomb(rng: Random, size: int) -> bytes:
     """The record of a tensor of `size` elements in very few bytes: zeros, ones, everything non-zero, nothing."""
-    form = rng.randrange(len(FORMS))
-    kind, dtype = FORMS[form]
-    width = {"float16": 2, "float32": 4, "int64": 8, "bool": 1}[dtype]
-    count = size if kind is not Sparse else rng.choice((0, size, size // 2, 199_000))
+    index = rng.randrange(len(FORMS))
+    form = FORMS[index]
+    width = {"float16": 2, "float32": 4, "int64": 8}.get(form.dtype, 1)
+    count = rng.choice((0, size, size // 2, 199_000)) if form.positions else size
     blocks = [min(2**20, count - first) for first in range(0, count, 2**20)]
     frames = [zeros_frame(block) for block in blocks for _ in range(width)]
     planes = bytes([1]) + b"".join(varint(len(frame)) + frame for frame in frames) if count else b""
     bits = bytes([3]) + zeros_frame((count + 7) // 8)
-    values = bits if dtype == "bool" else planes
-    if kind is not Sparse:
-        return bytes([form]) + values
+    values = bits if form.dtype == "bool" else planes
+    scales = b""
+    if form.kind is Quantized:
+        values = rng.choice((bytes([1]) + zeros_frame(count), bytes([2]) + bytes(rng.choice((10, 1000))), bytes([0])))
+        scales = rng.choice((bytes(5), bytes([2]) + planes)) if form.scales else bytes(2)
+    if not form.positions:
+        return bytes([index]) + (varint(len(scales)) if form.scales else b"") + scales + values
     codes = (
         bytes([0]) + varint(count),
         bytes([2]) + varint(count) + varint(0) + zeros_frame(count),
@@ -120,7 +124,8 @@ def _bomb(rng: Random, size: int) -> bytes:
         bytes([4]) + varint(count) + varint(0) + bytes(rng.choice((10, 1000))),
     )
     positions = rng.choice(codes)
-    return bytes([form]) + varint(len(positions)) + positions + values
+    lengths = varint(len(positions)) + (varint(len(scales)) if form.scales else b"")
+    return bytes([index]) + lengths + positions + scales + values
 
 
 def group_bomb(rng: Random, honest: Honest, _other: Honest) -> bytes:

@@ -26,8 +26,9 @@ from secateur.ir.artifact import Artifact  # noqa: E402
 from secateur.ir.coding.floats import MOST_VALUES  # noqa: E402
 from secateur.ir.dead_units import remove_dead_units  # noqa: E402
 from secateur.ir.fold import fold_batch_norm  # noqa: E402
-from secateur.ir.formats import Dense, Sparse, from_dense  # noqa: E402
+from secateur.ir.formats import Dense, Quantized, Sparse, Stored, from_dense  # noqa: E402
 from secateur.ir.graph import Graph, Node  # noqa: E402
+from secateur.ir.grid import WIDTHS, Grid  # noqa: E402
 from secateur.ir.ops import OPS  # noqa: E402
 from secateur.nn.pack import pack  # noqa: E402
 
@@ -56,7 +57,7 @@ def _artifacts() -> Iterator[tuple[str, Artifact]]:
     yield "transformer", pack(_cut(layer, 0.7), torch.zeros(1, 5, 16))
 
 
-def coded_tensors() -> Iterator[tuple[str, Dense | Sparse]]:
+def coded_tensors() -> Iterator[tuple[str, Stored]]:
     """Tensors that between them are kept in every code there is."""
     rng = np.random.default_rng(0)
     for name, mask in (
@@ -81,6 +82,17 @@ def coded_tensors() -> Iterator[tuple[str, Dense | Sparse]]:
     yield "steps", Dense(np.arange(500) * 3)
     yield "bits", Dense(rng.random((30, 31)) < 0.5)
     yield "empty", Dense(np.zeros((0, 3), np.int64))
+    for bits in WIDTHS:
+        for mask in (pruned(60, 80, 300), np.ones((60, 20), np.bool_)):
+            for scale in (np.array(0.1, np.float16), np.linspace(0.1, 0.2, 60, dtype=np.float32)):
+                yield f"{bits} bits {mask.mean():.2f} {scale.ndim}", _quantized(rng, mask, Grid(bits, scale))
+    tensor = _quantized(rng, np.ones(300, np.bool_), Grid(8, np.array(0.1, np.float16)))
+    yield "repeated codes", Quantized(np.tile(tensor.codes, 9), tensor.grid)
+
+
+def _quantized(rng: np.random.Generator, mask: np.ndarray, grid: Grid) -> Quantized:
+    codes = rng.integers(-grid.largest, grid.largest + 1, mask.shape)
+    return Quantized((np.where(codes, codes, 1) * mask).astype(np.int8), grid)
 
 
 def _one_operation(op: str, case: int) -> Artifact:

@@ -24,6 +24,7 @@ from secateur.errors import ArtifactError, DataError, GraphError, SecateurError
 from secateur.ir import artifact as artifact_module
 from secateur.ir import graph_json, sections
 from secateur.ir.artifact import Artifact
+from secateur.ir.coding.codes import WAYS
 from secateur.ir.coding.positions import POSITION_CODES
 from secateur.ir.coding.squeeze import unsqueeze
 from secateur.ir.coding.tensors import FORMS, encode_tensor
@@ -85,7 +86,8 @@ def test_half_of_the_files_are_sealed():
 def test_honest_files_hold_every_code():
     coded = [encode_tensor(tensor) for _, tensor in coded_tensors()]
     assert {streams.sizes().positions_code for streams in coded} == {code.name for code in POSITION_CODES} | {"dense"}
-    assert {streams.sizes().values_code for streams in coded} == {code.name for code in VALUE_CODES} | {"none"}
+    names = {code.name for code in VALUE_CODES} | {way.name for way in WAYS} | {"none"}
+    assert {streams.sizes().values_code for streams in coded} == names
     assert {streams.form for streams in coded} == set(range(len(FORMS)))
 
 

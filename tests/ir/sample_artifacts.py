@@ -6,7 +6,8 @@ import numpy as np
 from sample_graphs import small_net
 
 from secateur.ir.artifact import Artifact
-from secateur.ir.formats import Dense, Sparse, from_dense
+from secateur.ir.formats import Dense, Sparse, from_dense, on_grid
+from secateur.ir.grid import Grid
 from secateur.ir.records import Fold, UnitGroup
 
 
@@ -28,6 +29,19 @@ def tiny(**changes: object) -> Artifact:
         "folds": (Fold("bn", "conv", 1e-5),),
     }
     return Artifact(**{**parts, **changes})  # pyright: ignore[reportArgumentType]
+
+
+def quantized() -> Artifact:
+    """tiny() with its weights as codes: of a convolution, a scale a channel; of a linear layer, one for all; few bits
+    and many, few zeros and many."""
+    artifact = tiny()
+    grids = {
+        "conv.weight": Grid(8, np.array([0.1, 0.07], np.float32)),
+        "fc.weight": Grid(3, np.array(0.75, np.float16)),
+        "fc.bias": Grid(5, np.array(0.125, np.float16)),
+    }
+    stored = {name: on_grid(artifact.tensors[name].to_dense(), grid, nearest=True) for name, grid in grids.items()}
+    return tiny(tensors={**artifact.tensors, **stored})
 
 
 def pruned(rows: int, columns: int, nonzeros: int, *, seed: int = 0, even: bool = False) -> np.ndarray:

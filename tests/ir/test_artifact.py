@@ -12,7 +12,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import pytest
-from sample_artifacts import entropy_bytes, pruned, tiny
+from sample_artifacts import entropy_bytes, pruned, quantized, tiny
 from sample_graphs import small_net
 
 from secateur.errors import ArtifactError
@@ -42,8 +42,9 @@ def weights(**tensors: np.ndarray) -> Artifact:
         weights(scalar=np.float32(3).reshape(()), none=np.zeros((0, 4), dtype=np.float32)),
         weights(a=np.zeros((3, 4), dtype=np.float32), é=np.full(7, np.nan, dtype=np.float16)),
         replace(tiny(), tensors=dict(reversed(tiny().tensors.items()))),
+        quantized(),
     ],
-    ids=["all kinds", "weights only", "empty", "odd shapes", "odd values", "another order"],
+    ids=["all kinds", "weights only", "empty", "odd shapes", "odd values", "another order", "codes"],
 )
 def test_an_artifact_comes_back(artifact: Artifact, tmp_path: Path):
     path = tmp_path / "model.secat"

@@ -1,4 +1,5 @@
-"""Dense and Sparse hold what they are given, refuse what they cannot hold, and from_dense takes the smaller."""
+"""Dense, Sparse and Quantized hold what they are given, refuse what they cannot hold; from_dense takes the smaller of
+the first two, on_grid gives the third."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import pytest
 
 from secateur.errors import ArtifactError
 from secateur.ir.artifact import encoded_bytes
-from secateur.ir.formats import Dense, Sparse, from_dense, same_bits, sparse_is_smaller
+from secateur.ir.formats import Dense, Grid, Quantized, Sparse, from_dense, on_grid, same_bits, sparse_is_smaller
 
 INT = np.int64
 
@@ -117,3 +118,64 @@ def test_nothing_and_everything_are_the_edges_of_the_estimate():
     assert sparse_is_smaller(10, 0, 16)
     assert not sparse_is_smaller(0, 0, 16)
     assert not sparse_is_smaller(10, 10, 16)
+
+
+def grid(bits: int = 3, scale: float | list[float] = 0.5, axis: int = 0) -> Grid:
+    return Grid(bits, np.array(scale, np.float16), axis)
+
+
+def test_quantized_is_codes_times_scale():
+    codes = np.array([[1, 0, -3], [0, 0, 2]], dtype=np.int8)
+    tensor = Quantized(codes, grid())
+    assert (tensor.shape, tensor.dtype, tensor.size, tensor.nonzeros, tensor.density) == ((2, 3), "int3", 6, 3, 0.5)
+    assert same_bits(tensor.to_dense(), np.array([[0.5, 0, -1.5], [0, 0, 1]], dtype=np.float32))
+    assert tensor == Quantized(codes.copy(), grid())
+    assert tensor != Quantized(codes, grid(4))
+    assert tensor != Quantized(-codes, grid())
+    assert tensor != Dense(tensor.to_dense())
+    assert Quantized(np.zeros((0, 3), np.int8), grid()).density == 0.0
+
+
+@pytest.mark.parametrize(
+    ("codes", "on", "message"),
+    [
+        ([[4]], grid(), "within \\+-3"),
+        ([[-128]], grid(8), "within \\+-127"),
+        ([[1, 1]], grid(3, [1, 1, 1], 1), "3 scales along axis 1"),
+        ([[1, 1]], grid(3, [1, 1], 2), "does not fit"),
+        ([[0, 1]], grid(3, [1, 0], 1), "not zero where the scale is"),
+    ],
+)
+def test_quantized_refuses(codes: list[list[int]], on: Grid, message: str):
+    with pytest.raises(ArtifactError, match=message):
+        Quantized(np.array(codes, dtype=np.int8), on)
+
+
+def test_codes_are_int8():
+    with pytest.raises(ArtifactError, match="int8, not int64"):
+        Quantized(np.ones(3, dtype=INT), grid())
+
+
+@pytest.mark.parametrize("on", [grid(), grid(4, [0.1, 0.3], 1), grid(8, 0.0123), grid(2, [0, 7.5], 1)])
+def test_on_grid_gives_the_codes_back(on: Grid):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-on.largest, on.largest + 1, (50, 2)).astype(np.int8)
+    codes[np.broadcast_to(on.steps(2) == 0, codes.shape)] = 0
+    found = on_grid(on.real(codes), on)
+    assert found == Quantized(codes, on)
+    assert same_bits(found.to_dense(), on.real(codes))
+    assert on_grid(-on.real(np.zeros_like(codes)), on).nonzeros == 0
+
+
+def test_on_grid_refuses_what_is_not_on_it():
+    array = np.array([0.5, 0.75, 99], dtype=np.float32)
+    with pytest.raises(ArtifactError, match=r"2 of 3 numbers are not on a grid of 3 bits, the first is 0\.75"):
+        on_grid(array, grid())
+    assert on_grid(array, grid(), nearest=True).codes.tolist() == [1, 2, 3]
+    with pytest.raises(ArtifactError, match="1 of 1"):
+        on_grid(np.nextafter(np.float32(0.5), np.float32(1)).reshape(1), grid())
+    with pytest.raises(ArtifactError, match="does not fit"):
+        on_grid(array, grid(3, [1, 1]))
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ArtifactError, match="on no grid"):
+            on_grid(np.array([bad]), grid(), nearest=True)

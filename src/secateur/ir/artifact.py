@@ -15,7 +15,7 @@ import numpy as np
 from secateur.errors import ArtifactError
 from secateur.ir import container
 from secateur.ir.coding.tensors import TensorBytes, encode_tensor, record_bytes
-from secateur.ir.formats import GRAPH_DTYPE, Dense, Sparse
+from secateur.ir.formats import GRAPH_DTYPE, Stored
 from secateur.ir.graph import Graph
 from secateur.ir.header import header_bytes, read_header
 from secateur.ir.records import Fold, UnitAxes, UnitGroup
@@ -40,7 +40,7 @@ class Artifact:
     """
 
     graph: Graph | None
-    tensors: Mapping[str, Dense | Sparse]
+    tensors: Mapping[str, Stored]
     meta: Mapping[str, JSON] = field(default_factory=dict)
     units: tuple[UnitGroup, ...] = ()
     axes: UnitAxes = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Artifact:
 
     def __post_init__(self) -> None:
         for name, tensor in self.tensors.items():
-            if type(name) is not str or not isinstance(tensor, Dense | Sparse):
+            if type(name) is not str or not isinstance(tensor, Stored):
                 raise ArtifactError(f"tensor {name!r} is a {type(tensor).__name__}: store it with formats.from_dense")
         for name in self.axes:
             if name not in self.tensors:
@@ -165,12 +165,12 @@ class FileBytes:
         return sum(row.total for row in self.tensors.values()) + self.units + self.header + self.framing
 
 
-def encoded_bytes(tensor: Dense | Sparse) -> int:
+def encoded_bytes(tensor: Stored) -> int:
     """Bytes a tensor takes in a file, all but its name and shape in the header: it is encoded to find out."""
     return encode_tensor(tensor).sizes().total
 
 
-def _check_constants(graph: Graph, tensors: Mapping[str, Dense | Sparse]) -> None:
+def _check_constants(graph: Graph, tensors: Mapping[str, Stored]) -> None:
     for name in graph.constants:
         if name not in tensors:
             raise ArtifactError(f"the graph reads a constant {name!r} that the artifact does not hold")

@@ -1,6 +1,7 @@
-"""The two forms a tensor takes in an Artifact: Dense, every element; Sparse, positions and values of the non-zeros.
+"""The three forms a tensor takes in an Artifact: Dense, every element; Sparse, positions and values of the non-zeros;
+Quantized, small integers on a grid.
 
-Weights kept as float16 are float32 once decoded: the graph knows float32, int64 and bool only.
+Weights kept as float16 or as codes are float32 once decoded: the graph knows float32, int64 and bool only.
 """
 
 from __future__ import annotations
@@ -9,13 +10,21 @@ from dataclasses import dataclass
 from math import log2, prod
 
 import numpy as np
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Float32, Int8, Int64, Shaped
 
 from secateur.errors import ArtifactError
+from secateur.ir.grid import WIDTHS, Grid
 
 DENSE_DTYPES = ("float32", "float16", "int64", "bool")
 SPARSE_DTYPES = ("float32", "float16")
-GRAPH_DTYPE = {"float32": "float32", "float16": "float32", "int64": "int64", "bool": "bool"}
+CODE_DTYPES = tuple(f"int{bits}" for bits in WIDTHS)
+GRAPH_DTYPE = {
+    "float32": "float32",
+    "float16": "float32",
+    "int64": "int64",
+    "bool": "bool",
+    **dict.fromkeys(CODE_DTYPES, "float32"),
+}
 SPARSE_OVERHEAD_BITS = 16  # a positions stream has to save at least this much to be worth its framing
 
 
@@ -120,7 +129,58 @@ class Sparse:
         )
 
 
-Tensor = Dense | Sparse
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """Codes on a grid: `codes` has the tensor's shape, element by element code * scale; most of them may be zero."""
+
+    codes: Int8[np.ndarray, ...]
+    grid: Grid
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codes", np.asarray(self.codes))
+        codes, grid = self.codes, self.grid
+        if codes.dtype != np.int8:
+            raise ArtifactError(f"codes are int8, not {codes.dtype}: make them with formats.on_grid")
+        if not grid.fits(codes.shape):
+            raise ArtifactError(
+                f"a grid with {grid.scale.size} scales along axis {grid.axis} does not fit codes of shape {codes.shape}"
+            )
+        if codes.size and not -grid.largest <= int(codes.min()) <= int(codes.max()) <= grid.largest:
+            raise ArtifactError(f"codes of {grid.bits} bits lie within +-{grid.largest}, these reach beyond")
+        if not grid.scale.all() and np.any(codes[np.broadcast_to(grid.steps(codes.ndim) == 0, codes.shape)]):
+            raise ArtifactError("a code is not zero where the scale is: store zeros there")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+    @property
+    def dtype(self) -> str:
+        """ "int2" to "int8", by the bits of a code; `to_dense` gives float32."""
+        return f"int{self.grid.bits}"
+
+    @property
+    def size(self) -> int:
+        return self.codes.size
+
+    @property
+    def nonzeros(self) -> int:
+        return int(np.count_nonzero(self.codes))
+
+    @property
+    def density(self) -> float:
+        """nonzeros / size; 0.0 for an empty tensor."""
+        return self.nonzeros / self.size if self.size else 0.0
+
+    def to_dense(self) -> Float32[np.ndarray, ...]:
+        """The array the graph computes with: float32(code) * float32(scale), rounded once."""
+        return self.grid.real(self.codes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Quantized) and self.grid == other.grid and np.array_equal(self.codes, other.codes)
+
+
+Stored = Dense | Sparse | Quantized
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
@@ -142,6 +202,26 @@ def from_dense(array: Shaped[np.ndarray, ...], dtype: str | None = None) -> Dens
     if not sparse_is_smaller(flat.size, positions.size, 8 * flat.itemsize):
         return Dense(stored)
     return Sparse(stored.shape, positions.astype(np.int64, copy=False), flat[positions])
+
+
+def on_grid(array: Float[np.ndarray, ...], grid: Grid, *, nearest: bool = False) -> Quantized:
+    """A float array as codes on a grid; -0.0 is 0.
+
+    nearest  round what lies between the numbers of the grid, half to even, and clip what lies beyond
+    ArtifactError for numbers that are not on the grid bit for bit (but with `nearest`), for NaN and infinity, and for a
+    grid that does not fit the shape.
+    """
+    if not grid.fits(array.shape):
+        raise ArtifactError(f"a grid of {grid.scale.size} channels along axis {grid.axis} does not fit {array.shape}")
+    if not np.isfinite(array).all():
+        raise ArtifactError("NaN and infinity are on no grid: go back to weights that are finite")
+    stored = Quantized(grid.nearest(array), grid)
+    if not nearest and (off := np.flatnonzero(stored.to_dense() != array)).size:
+        raise ArtifactError(
+            f"{off.size} of {array.size} numbers are not on a grid of {grid.bits} bits, the first is "
+            f"{array.reshape(-1)[off[0]]:.9g}: quantize them first, or round them with nearest=True"
+        )
+    return stored
 
 
 def sparse_is_smaller(size: int, nonzeros: int, value_bits: int) -> bool:

@@ -12,7 +12,7 @@ from math import isfinite, prod
 from typing import Any
 
 from secateur.errors import ArtifactError
-from secateur.ir.formats import GRAPH_DTYPE, Dense, Sparse
+from secateur.ir.formats import GRAPH_DTYPE, Stored
 from secateur.ir.graph import Graph, ValueType
 from secateur.ir.graph_json import as_index, as_list, as_text, graph_from_json, graph_to_json
 from secateur.ir.ops.sizes import MAX_ELEMENTS, MAX_RANK
@@ -34,19 +34,19 @@ class Header:
     meta: Mapping[str, JSON]
     members: Mapping[str, Any]
 
-    def graph(self, tensors: Mapping[str, Dense | Sparse]) -> Graph | None:
+    def graph(self, tensors: Mapping[str, Stored]) -> Graph | None:
         """The graph, once the dtypes of the tensors are known; None in a weights-only artifact."""
         return graph_from_json(self.members, types_of(tensors)) if "nodes" in self.members else None
 
 
-def types_of(tensors: Mapping[str, Dense | Sparse]) -> dict[str, ValueType]:
+def types_of(tensors: Mapping[str, Stored]) -> dict[str, ValueType]:
     """What the graph sees of stored tensors."""
     return {name: ValueType(tensor.shape, GRAPH_DTYPE[tensor.dtype]) for name, tensor in tensors.items()}
 
 
 def header_bytes(
     graph: Graph | None,
-    tensors: Mapping[str, Dense | Sparse],
+    tensors: Mapping[str, Stored],
     axes: UnitAxes,
     groups: int,
     folds: tuple[Fold, ...],

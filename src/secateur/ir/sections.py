@@ -21,7 +21,7 @@ from secateur.ir.coding.tensors import (
     split_record,
 )
 from secateur.ir.coding.varint import Reader, varint
-from secateur.ir.formats import Dense, Sparse
+from secateur.ir.formats import Stored
 from secateur.ir.records import UnitGroup
 
 SECTION_BYTES = 1 << 20  # a section is closed once it holds as much; a small model is one section
@@ -52,12 +52,12 @@ class Decoded:
     """A body as it was read, and what each part took in the file."""
 
     units: tuple[UnitGroup, ...]
-    tensors: dict[str, Dense | Sparse]
+    tensors: dict[str, Stored]
     sizes: dict[str, TensorBytes]
     units_bytes: int
 
 
-def encode_body(units: tuple[UnitGroup, ...], tensors: Mapping[str, Dense | Sparse]) -> Body:
+def encode_body(units: tuple[UnitGroup, ...], tensors: Mapping[str, Stored]) -> Body:
     """Encode everything; this is where the time of saving goes."""
     groups = tuple(
         varint(group.size) + encode_positions(np.flatnonzero(group.kept).astype(np.int64), (group.size,))

@@ -1,1 +1,1 @@
-"""Entropy coding of tensors: a range coder, positions of non-zeros, values. Every decoder is safe on hostile bytes."""
+"""Entropy coding of tensors: a range coder, positions, values, codes. Every decoder is safe on hostile bytes."""

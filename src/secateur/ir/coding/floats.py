@@ -13,6 +13,7 @@ from math import lgamma, log, log2, pi
 import numpy as np
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.bits import pack_bits, unpack_bits
 from secateur.ir.coding.range_coder import DECISIONS_A_US, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.varint import Bytes, Reader, varint
 
@@ -41,7 +42,7 @@ def encode_floats(values: np.ndarray) -> bytes | None:
     if modelled:
         encoder.symbols(Models(2), 1, signs.tolist())
     rest = magnitudes & ((1 << low) - 1)
-    noise = _pack_bits(rest, low) if modelled else _pack_bits(signs << low | rest, low + 1)
+    noise = pack_bits(rest, low) if modelled else pack_bits(signs << low | rest, low + 1)
     head = bytes([low | SIGN_MODELLED * modelled, drop, tree]) + varint(base)
     stream = head + noise + encoder.finish()
     return stream if affordable(values.size * (tree + modelled) // DECISIONS_A_US, len(stream)) else None
@@ -60,7 +61,7 @@ def decode_floats(stream: Bytes, dtype: str, count: int) -> np.ndarray:
     width = low if modelled else low + 1
     if not affordable(count * (tree + modelled) // DECISIONS_A_US, len(stream)):
         raise ArtifactError(f"damaged artifact: {len(stream)} bytes are too few for {count} modelled values")
-    noise = _unpack_bits(reader.take((count * width + 7) // 8), width, count)
+    noise = unpack_bits(reader.take((count * width + 7) // 8), width, count)
     decoder = Decoder(reader.rest())
     tops = np.array(decoder.symbols(Models(1 << tree), tree, count), dtype=np.int64) + base
     signs = np.array(decoder.symbols(Models(2), 1, count)) if modelled else noise >> low
@@ -100,17 +101,3 @@ def _kt_bits(pairs: np.ndarray) -> float:
         for zeros, ones in pairs.reshape(-1, 2).tolist()
         if zeros or ones
     )
-
-
-def _pack_bits(numbers: np.ndarray, width: int) -> bytes:
-    """The low `width` bits of each number, highest first, without gaps."""
-    shifts = np.arange(width - 1, -1, -1)
-    return np.packbits((numbers[:, None] >> shifts & 1).astype(np.uint8)).tobytes()
-
-
-def _unpack_bits(data: Bytes, width: int, count: int) -> np.ndarray:
-    bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * width).reshape(count, width)
-    numbers = np.zeros(count, dtype=np.int64)
-    for place in range(width):
-        numbers = numbers << 1 | bits[:, place]
-    return numbers
