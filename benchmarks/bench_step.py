@@ -3,20 +3,24 @@
 python benchmarks/bench_step.py
 
 Both steps are forward, cross-entropy, backward and a fused Adam on a batch of 128; the self-pruning step adds the
-gates, the budget and its own step. First the soft weights are compared with the numpy definition. Then dense and
-self-pruning steps take turns on one pinned thread, in the middle of a pruning run (half of the weights' gates closed),
-and the ratio is the median over the pairs; beside it the same in processor time, which a busy machine disturbs less.
-Memory is the peak of all living tensors during a step, as the allocator reports it to torch.profiler, parameters and
-optimizer state included; beside it the peak resident memory of a fresh process for either.
+gates, the budget and its own step. Two ways to train: float32 in torch's usual layout, and bfloat16 (autocast) in
+channels_last, the faster one where the processor has bfloat16. First the soft weights are compared with the numpy
+definition. Then dense and self-pruning steps take turns on one pinned thread, in the middle of a pruning run (half of
+the weights' gates closed), and the ratio is the median over the pairs; beside it the same in processor time, which a
+busy machine disturbs less. Memory is the peak of all living tensors during a step, as the allocator reports it to
+torch.profiler, parameters and optimizer state included; beside it the peak resident memory of a fresh process for
+either. Last what the first gate of a process costs: with nothing compiled, and with the code in the cache.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +44,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "lenet5": (lenet5, (1, 28, 28)),
     "resnet20": (resnet20, (3, 32, 32)),
 }
+WAYS = ("float32", "bfloat16")
 RUN_STEPS, TAKEN = 1000, 500
 ALPHA_IN_STD = 0.67
 """Half of a normal distribution lies inside this threshold."""
@@ -48,11 +53,14 @@ ALPHA_IN_STD = 0.67
 class Training:
     """One network, its data and its optimizer; `step()` is what is measured."""
 
-    def __init__(self, network: str, *, pruned: bool) -> None:
+    def __init__(self, network: str, way: str, *, pruned: bool) -> None:
         torch.manual_seed(0)
         build, shape = NETWORKS[network]
-        self.model, self.budget = build(), None
+        self.model, self.budget, self.bfloat16 = build(), None, way == "bfloat16"
         self.images, self.labels = torch.randn(BATCH, *shape), torch.randint(0, 10, (BATCH,))
+        if self.bfloat16:
+            self.model = self.model.to(memory_format=torch.channels_last)
+            self.images = self.images.contiguous(memory_format=torch.channels_last)
         groups = None
         if pruned:
             sct.prepare_(self.model, sct.plan(self.model, self.images[:2], prune=sct.Prune(start=ALPHA_IN_STD)))
@@ -63,7 +71,9 @@ class Training:
 
     def step(self) -> None:
         """One optimizer step, as in secateur.train.fit."""
-        loss = F.cross_entropy(self.model(self.images), self.labels)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
+            logits = self.model(self.images)
+        loss = F.cross_entropy(logits.float(), self.labels)
         self.optimizer.zero_grad()
         (loss + self.budget() if self.budget else loss).backward()
         self.optimizer.step()
@@ -132,25 +142,52 @@ def peak_bytes(training: Training) -> int:
     return alive + int(growth.max())
 
 
-def resident_bytes(network: str, *, pruned: bool) -> int:
+def resident_bytes(network: str, way: str, *, pruned: bool) -> int:
     """Peak resident memory of a fresh process that takes ten steps."""
-    command = [sys.executable, __file__, "--resident", network, *(["--pruned"] if pruned else [])]
+    command = [sys.executable, __file__, "--resident", network, "--way", way, *(["--pruned"] if pruned else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.strip().splitlines()[-1])
 
 
-def measure(network: str, pairs: int) -> None:
-    """All of it for one network."""
-    dense, pruned = Training(network, pruned=False), Training(network, pruned=True)
+FIRST = """
+import time
+import torch
+from secateur.nn.fused import threshold_gate
+arguments = torch.randn(1000), torch.ones(1), torch.full((1,), 6.0), "analytic"
+seconds = []
+for _ in range(3):
+    start = time.perf_counter()
+    threshold_gate(*arguments)
+    seconds.append(time.perf_counter() - start)
+print(1e3 * (seconds[0] - seconds[-1]))
+"""
+
+
+def first_gate_ms() -> dict[str, float]:
+    """Milliseconds by which the first gate of a process takes longer than the third: compiled, then loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"XDG_CACHE_HOME": folder}
+        command = [sys.executable, "-c", FIRST]
+        found = [
+            round(float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout), 1)
+            for _ in range(2)
+        ]
+    return dict(zip(("compiled", "from the cache"), found, strict=True))
+
+
+def measure(network: str, way: str, pairs: int) -> None:
+    """All of it for one network and one way to train it."""
+    dense, pruned = Training(network, way, pruned=False), Training(network, way, pruned=True)
     difference = check(pruned)
     wall = ratios(dense, pruned, pairs, time.perf_counter)
     processor = ratios(dense, pruned, pairs, time.process_time)
     memory = {"dense": peak_bytes(dense), "self-pruning": peak_bytes(pruned)}
-    resident = {"dense": resident_bytes(network, pruned=False), "self-pruning": resident_bytes(network, pruned=True)}
+    resident = {name: resident_bytes(network, way, pruned=name != "dense") for name in memory}
     record(
         "step",
         benchmark="step",
         network=network,
+        way=way,
         batch=BATCH,
         pairs=pairs,
         gate_difference=difference,
@@ -161,6 +198,7 @@ def measure(network: str, pairs: int) -> None:
         memory_ratio=round(memory["self-pruning"] / memory["dense"], 4),
         resident_bytes=resident,
         resident_ratio=round(resident["self-pruning"] / resident["dense"], 4),
+        first_gate_ms=first_gate_ms(),
     )
 
 
@@ -169,20 +207,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--network", choices=NETWORKS, action="append")
+    parser.add_argument("--way", choices=WAYS, action="append")
     parser.add_argument("--resident", choices=NETWORKS, help="print the peak resident bytes of ten steps and stop")
     parser.add_argument("--pruned", action="store_true", help="with --resident: self-pruning instead of dense steps")
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if options.resident:
-        training = Training(options.resident, pruned=options.pruned)
+        training = Training(options.resident, options.way[0], pruned=options.pruned)
         for _ in range(10):
             training.step()
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         print(int(status["VmHWM"].split()[0]) * 1024)  # ru_maxrss would count the parent process too
         return
-    for network in options.network or NETWORKS:
-        measure(network, options.pairs)
+    for network, way in itertools.product(options.network or NETWORKS, options.way or WAYS):
+        measure(network, way, options.pairs)
 
 
 if __name__ == "__main__":

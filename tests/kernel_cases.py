@@ -1,12 +1,10 @@
 """What the tests of generated kernels share: layers with data, arrays between guards, golden listings."""
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from secateur.kernels.algorithms import axis_algorithm
 from secateur.kernels.code import FLOAT, PTR, Module, Value, vector
@@ -23,18 +21,6 @@ PLAIN = Epilogue()
 GUARD = 64
 """Floats before and behind an array that nobody may touch."""
 GOLDEN = Path(__file__).parent / "golden" / "kernels"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """Compiled code of a test session stays in the session's folder."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from secateur.kernels.compiler import assembly, compile_object, load_object
 from secateur.kernels.direct import direct_module
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import driver_module, input_module, output_module
+from secateur.kernels.gate import gate_module
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS, host_target
 
@@ -25,6 +26,7 @@ def texts(target):
         "input": input_module(target, algorithm),
         "output": output_module(target, algorithm, Epilogue("relu", residual=True)),
         "direct": direct_module(SHAPE, target, Epilogue("relu6")),
+        "gate": gate_module("analytic", target),
     }
 
 

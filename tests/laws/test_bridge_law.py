@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from bridge_cases import CLOSE, apart, exact, glance
-from kernel_cases import own_cache
 from secateur.bridge.accelerate import accelerate
 from secateur.bridge.fast_conv2d import FastConv2d
 
-__all__ = ["glance", "own_cache"]
+__all__ = ["glance"]
 
 WORDS = {
     "3x3": ((16, 16, 3), {"padding": 1}, (1, 16, 9, 9)),

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel_cases import HERE, error, make_layer, own_cache, result
+from kernel_cases import HERE, error, make_layer, result
 from secateur.kernels.algorithms import Tiling, catalogue
 from secateur.kernels.epilogue import ACTIVATIONS, Epilogue
 from secateur.kernels.products_stage import SUMMED, SUMMED_LARGE
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS
 
-__all__ = ["own_cache"]
 TOLERANCE = 3e-5
 """Far below what a wrong tap, channel or pixel does (order 1), above what rounding does at few channels."""
 SAME = (1, 1, 1, 1)

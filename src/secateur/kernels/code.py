@@ -139,7 +139,7 @@ class Function:
 
     def arithmetic(self, operation: str, a: Value, b: Value | int) -> Value:
         """Integers wrap as signed 64-bit numbers (never expected to); floats are IEEE, never reassociated."""
-        prefix = "f" if a.type.endswith(("float", "float>")) else ""
+        prefix = "f" if a.type.rstrip(">").endswith(("float", "double")) else ""
         flags = " nsw" if not prefix and operation in ("add", "sub", "mul") else ""
         return self.emit(a.type, f"{prefix}{operation}{flags} {a.type} {a.text}, {written(b)}")
 

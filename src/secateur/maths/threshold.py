@@ -20,6 +20,10 @@ from jaxtyping import Float
 
 TINY_GATE = 1e-7
 """A gate below this is exactly 0: a weight times a tiny gate would be a denormal number, which is slow on every CPU."""
+EDGE_CLIP = 2.0
+"""w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
+SMALLEST_ALPHA = 1e-30
+"""A threshold that underflowed to 0 still divides."""
 
 
 @dataclass(frozen=True)

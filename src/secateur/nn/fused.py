@@ -1,17 +1,13 @@
-"""The analytic threshold function as two torch operators, forward and backward, that run over a weight in cache-sized
-pieces.
+"""The analytic threshold function as two torch operators, forward and backward.
 
-Source: US20190180184A1, US20220129756A1; formulas (our reading) in `secateur.maths.threshold`. With r = |w| / alpha
-both sigmoids share one hyperbolic form, which needs one exponential instead of two:
-
-    h = 1 - g,   g = sinh k / (cosh kr + cosh k) = p d,
-    p = 2 sinh(k) exp(-kr),   1/d = 1 + p (coth k + p / (2 sinh k)^2)
-    m = sinh kr / (cosh kr + cosh k) = 2 d + g coth k - 1
-    dh/dr = k g m          dh/dk = -g (coth k - r m - g)
+Source: US20190180184A1, US20220129756A1; formulas (our reading) in `secateur.maths.threshold`, rewritten for one
+exponential in `secateur.kernels.gate`. That generated code is used where `nn.generated` says so; elsewhere the same
+formulas are torch's own operators, over a weight in cache-sized pieces: float64, a GPU, another processor.
 
 Being operators of the dispatcher they are opaque to torch.compile and torch.export, which therefore never break on
-them. Nothing is stored between forward and backward but the weight itself; the scratch space is four pieces. One
-threshold on a CPU is read into Python numbers: a small tensor's time is that of the torch calls, not of its elements.
+them. Nothing is stored between forward and backward but the weight itself; torch's operators take four pieces of
+scratch space. One threshold on a CPU is read into Python numbers: a small tensor's time is that of the calls, not of
+its elements.
 """
 
 from __future__ import annotations
@@ -24,12 +20,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from secateur.maths.threshold import TINY_GATE
+from secateur.maths.threshold import EDGE_CLIP, SMALLEST_ALPHA, TINY_GATE
+from secateur.nn.generated import gate_backward, gate_for, gate_forward
 
-EDGE_CLIP = 2.0
-"""w dh/dw reaches k/4 at a sharp edge; beyond this bound it would throw weights across the threshold and back."""
-SMALLEST_ALPHA = 1e-30
-"""A threshold that underflowed to 0 still divides."""
 PIECE = 32768
 """Elements a piece: the tensors and four scratch pieces of float32 fill 1 MiB, which stays in a core's L2 cache."""
 
@@ -84,6 +77,8 @@ def _edge(w: Tensor, alpha: Tensor, k: Tensor) -> _Edge:
 
 
 def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tensor, Tensor]:
+    if gate := gate_for(w, form):
+        return gate_forward(gate, w, alpha, k)
     pruned = torch.empty_like(w, memory_format=torch.contiguous_format)
     one, counts = w.new_ones(()), []
     for edge, (x, out), (p, d) in _pieces(_edge(w, alpha, k), w, pruned, scratch=2):
@@ -100,6 +95,8 @@ def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tensor, Te
 def _backward(
     pruned_grad: Tensor, count_grad: Tensor, w: Tensor, alpha: Tensor, k: Tensor, form: str
 ) -> tuple[Tensor, Tensor, Tensor]:
+    if gate := gate_for(w, form):
+        return gate_backward(gate, (pruned_grad, count_grad), w, alpha, k)
     w_grad = torch.empty_like(w, memory_format=torch.contiguous_format)
     one, alpha_grads, k_grads = w.new_ones(()), [], []
     for edge, (x, upstream, out), (size, p, d, u) in _pieces(_edge(w, alpha, k), w, pruned_grad, w_grad, scratch=4):

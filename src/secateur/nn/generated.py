@@ -1,0 +1,64 @@
+"""Generated code behind the fused operators: which tensors it takes, and the calls with torch's tensors.
+
+The rule: dense float32 in memory of a CPU that `kernels.target` has a row for. Anything else (float64, a GPU, another
+processor) is the business of torch's own operators. The code runs on the calling thread and keeps no state, so the same
+numbers give the same bits in every process of a machine; a fork or several Python threads change nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from secateur.kernels.gate import Gate, Numbers, gate_of
+from secateur.kernels.target import TARGETS, Target, supported
+
+
+@functools.cache
+def processor() -> Target | None:
+    """The fastest vector extension of this machine that code is generated for; None where there is none."""
+    found = supported()
+    return TARGETS[found[0]] if found else None
+
+
+def gate_for(w: Tensor, form: str) -> Gate | None:
+    """The code for a weight; None where torch's operators have to do. The first call of a form on a machine compiles
+    it."""
+    target = processor() if w.device.type == "cpu" and w.dtype == torch.float32 else None
+    return gate_of(form, target) if target else None
+
+
+def gate_forward(gate: Gate, w: Tensor, alpha: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """w h(w), dense in the order of dimensions, and the sum of h."""
+    w = w.contiguous()
+    pruned = torch.empty_like(w)
+    count = gate.forward((w.data_ptr(), pruned.data_ptr()), w.numel(), (_numbers(alpha), _numbers(k)))
+    return pruned, torch.tensor(count, dtype=w.dtype)
+
+
+def gate_backward(
+    gate: Gate, gradients: tuple[Tensor, Tensor], w: Tensor, alpha: Tensor, k: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of w, alpha and k, each in its tensor's shape."""
+    w, upstream = w.contiguous(), gradients[0].contiguous()
+    w_grad = torch.empty_like(w)
+    addresses = (w.data_ptr(), upstream.data_ptr(), w_grad.data_ptr())
+    thresholds = _numbers(alpha), _numbers(k)
+    toward_alpha, toward_k = gate.backward(addresses, w.numel(), thresholds, gradients[1].item())
+    return w_grad, _shaped(toward_alpha, alpha), _shaped(toward_k, k)
+
+
+def _numbers(thresholds: Tensor) -> Numbers:
+    if thresholds.numel() == 1:
+        return float(thresholds.item())
+    return thresholds.detach().double().reshape(-1).numpy()
+
+
+def _shaped(rows: np.ndarray, like: Tensor) -> Tensor:
+    """One number a row in the shape of alpha or k; their sum where all rows share it."""
+    if like.numel() == 1:
+        return torch.full(like.shape, float(rows.sum()), dtype=like.dtype)
+    return torch.from_numpy(rows).to(like.dtype).view(like.shape)
