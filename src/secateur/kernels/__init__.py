@@ -1,1 +1,1 @@
-"""Generated kernels: convolutions and self-pruning's gates as LLVM IR, emitted from Python, compiled in process. No torch."""
+"""Generated kernels: convolutions and gates of pruning as LLVM IR, emitted from Python, compiled here. No torch."""
