@@ -1,5 +1,6 @@
 """compression.line: scores are told as a loss in the metric's own direction; histograms survive an interruption."""
 
+import copy
 import dataclasses
 import json
 
@@ -8,6 +9,9 @@ from tiny_task import tiny_task
 
 from secateur.errors import DataError, TargetError
 from secateur.ir.target import Target
+from secateur.nn.harden import harden_
+from secateur.nn.prepare import prepare_
+from secateur.train.record import Fitted
 from secateur.train.schedule import Schedule
 
 
@@ -51,3 +55,17 @@ def test_a_dense_model_without_a_score_is_told(tmp_path, bare_line):
     task = dataclasses.replace(tiny_task(), metric=lambda y, labels: float("nan"))
     with pytest.raises(DataError, match="score on validation is nan"):
         _ = bare_line(tmp_path, task).score_dense
+
+
+def test_a_file_that_left_its_limit_is_trimmed_and_a_density_alone_is_not(tmp_path, bare_line):
+    made = bare_line(tmp_path)
+    model = prepare_(copy.deepcopy(made.task.model), made.plan)
+    hardening = harden_(model, Target(density=0.5))
+    made.keep_histograms("state", model, hardening, "cut")
+    fitted = Fitted((), hardening, 1.0, 1.0)
+    whole = made.passed("state", model, fitted, Target(density=0.5))
+    assert whole.trimmed == 0
+    limit = len(whole.artifact.to_bytes()) - 50
+    found = made.passed("state", model, fitted, Target(packed_bytes=limit))
+    assert 0 < found.trimmed < 50
+    assert limit - 30 < len(found.artifact.to_bytes()) <= limit

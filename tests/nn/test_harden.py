@@ -2,13 +2,17 @@
 
 import pytest
 import torch
+from torch import nn
 
 from prepared import EXAMPLE, prepared, small_net
 from secateur.errors import PlanError, TargetError
 from secateur.ir.plan import Prune
 from secateur.ir.target import Target
-from secateur.nn.harden import harden_
+from secateur.nn.harden import _around, harden_
 from secateur.nn.measure import packed_bytes
+from secateur.nn.pack import pack
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
 from secateur.nn.transform import transforms_of
 
 TOTAL = 36 + 576 + 48
@@ -76,6 +80,66 @@ def test_packed_bytes_are_an_upper_limit():
     harden_(model, Target(packed_bytes=1200, values="float16"))
     masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
     assert 1100 < packed_bytes(model, masks, "float16") <= 1200
+
+
+def dying_net():
+    """Two thirds of its hidden units have incoming weights that go first, and outgoing ones that would stay."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(40, 60), nn.ReLU(), nn.Linear(60, 40), nn.ReLU(), nn.Linear(40, 10))
+    with torch.no_grad():
+        model[0].weight[20:] *= 0.05
+        model[2].weight[:, 20:] *= 2
+    return prepare_(model, plan(model, torch.zeros(2, 40), prune=Prune()))
+
+
+@pytest.mark.parametrize("target", [Target(packed_bytes=5000), Target(macs=1500), Target(packed_bytes=9000, macs=1400)])
+def test_with_an_example_the_room_of_dead_units_is_used(target):
+    x = torch.zeros(2, 40)
+    packed = {}
+    for example in (None, x):
+        model = dying_net()
+        harden_(model, target, example=example)
+        artifact = pack(model, x)
+        weights = sum(tensor.nonzeros for name, tensor in artifact.tensors.items() if "weight" in name)
+        packed[example is None] = (len(artifact.to_bytes()), weights)
+    limits = (target.packed_bytes or 10**9, target.macs or 10**9)
+    assert max(found / limit for found, limit in zip(packed[True], limits, strict=True)) < 0.85
+    assert 0.97 < max(found / limit for found, limit in zip(packed[False], limits, strict=True)) <= 1
+
+
+def _hard(model):
+    harden_(model, Target(density=1.0))
+    return model
+
+
+def test_with_an_example_a_limit_counts_what_is_really_packed():
+    """The bound allows 256 bytes for a header that takes less."""
+    whole = pack(_hard(dying_net()), torch.zeros(2, 40)).to_bytes()
+    target = Target(packed_bytes=len(whole))
+    with_all, bounded = dying_net(), dying_net()
+    assert harden_(with_all, target, example=torch.zeros(2, 40)).density == 1
+    assert harden_(bounded, target).density < 1
+    exact = Target(density=1.0, packed_bytes=len(whole))
+    assert harden_(dying_net(), exact, example=torch.zeros(2, 40)).density == 1
+    with pytest.raises(TargetError, match="packed bytes, the limit is"):
+        harden_(dying_net(), Target(density=1.0, packed_bytes=len(whole) - 1), example=torch.zeros(2, 40))
+    with pytest.raises(TargetError, match="even with every pruned weight gone"):
+        harden_(dying_net(), Target(packed_bytes=20), example=torch.zeros(2, 40))
+
+
+@pytest.mark.parametrize("most", [0, 1, 7, 250, 999, 1000])
+@pytest.mark.parametrize("guess", [0, 1, 100, 640, 1000])
+def test_the_search_around_a_guess_finds_the_largest_that_holds(most, guess):
+    asked = []
+
+    def excess(count):
+        asked.append(count)
+        return "" if count <= most else "too many"
+
+    found = _around(excess, guess, 1000)
+    assert most - max(0, most // 250) <= found <= most
+    assert len(asked) < 22
+    assert not asked or max(asked) <= 1000
 
 
 @pytest.mark.parametrize(

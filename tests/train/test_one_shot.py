@@ -13,7 +13,6 @@ from secateur.ir.plan import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import check
 from secateur.nn.harden import Hardening, harden_
-from secateur.nn.measure import packed_bytes
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
@@ -55,13 +54,12 @@ def test_density_is_exact_to_the_weight(density, batches, granularity):
 def test_limits_are_kept_by_every_allocation(allocation, limit):
     model, target = prepared(), Target(**limit)
     one_shot_(model, target, batches=BATCHES, allocation=allocation)
-    sites = transforms_of(model)
-    masks = {site.name: site.transform.prune.mask for site in sites}
-    macs = sum(site.transform.row.reuse * int(masks[site.name].sum()) for site in sites)
+    artifact = pack(model, EXAMPLE, values=target.values)
+    reuse = {site.name: site.transform.row.reuse for site in transforms_of(model)}
     if target.macs is not None:
-        assert 700 < macs <= target.macs
+        assert 780 < sum(reuse[name] * artifact.tensors[name].nonzeros for name in reuse) <= target.macs
     else:
-        assert 1000 < packed_bytes(model, masks, "float16") <= 1200
+        assert 1150 < len(artifact.to_bytes()) <= 1200
 
 
 def test_magnitude_alone_is_harden_with_equal_thresholds():

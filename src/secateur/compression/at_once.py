@@ -34,4 +34,4 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
 
     result = one_shot_(model, line.aim(target, fine_tuned=False), batches=seen, watch=watch)
     line.keep_histograms("state", model, result, AT_ONCE)
-    return line.passed("state", model, Fitted((), result, line.score_dense, line.score(model)))
+    return line.passed("state", model, Fitted((), result, line.score_dense, line.score(model)), target)

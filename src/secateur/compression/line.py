@@ -25,6 +25,7 @@ from secateur.nn.harden import Hardening
 from secateur.nn.pack import pack
 from secateur.nn.prepare import prepare_
 from secateur.nn.restore import restore_
+from secateur.nn.trim import trim_
 from secateur.reporting.weight_histogram import WeightHistogram
 from secateur.train.fit import fit
 from secateur.train.one_shot import OneShotStep
@@ -35,13 +36,15 @@ from secateur.train.task import Task, holds, score, unscored
 
 @dataclass(frozen=True)
 class Passed:
-    """What one pass gave: the artifact, the torch model restored from it, its score on validation, and how it came."""
+    """What one pass gave: the artifact, the torch model restored from it, its score on validation, and how it came.
+    trimmed: weights that went after fine-tuning, for the file to hold its limit."""
 
     fitted: Fitted
     artifact: Artifact
     restored: nn.Module
     score: float
     histograms: tuple[WeightHistogram, ...]
+    trimmed: int = 0
 
 
 FINE_TUNED_BYTES = 0.99
@@ -140,13 +143,15 @@ class Line:
         keeper = FolderKeeper(states, self.stop, every_seconds=self.save_seconds, instead=instead)
         task = dataclasses.replace(self.task, model=model)
         fitted = fit(task, self.aim(target), schedule=schedule, watch=watch, keeper=keeper, teacher=self.task.model)
-        return self.passed(name, model, fitted)
+        return self.passed(name, model, fitted, target)
 
-    def passed(self, name: str, model: nn.Module, fitted: Fitted) -> Passed:
-        """Pack a hardened model, restore the file and judge it."""
+    def passed(self, name: str, model: nn.Module, fitted: Fitted, target: Target) -> Passed:
+        """Pack a hardened model so that the file holds the target's limits, restore the file and judge it."""
+        whole = self.aim(target, fine_tuned=False)
+        trimmed = trim_(model, whole, self.task.example) if whole.limits_size else 0
         artifact = pack(model, self.task.example, values=self.values)
         restored = restore_(copy.deepcopy(self.task.model), artifact)
-        return Passed(fitted, artifact, restored, self.score(restored), self._histograms(name))
+        return Passed(fitted, artifact, restored, self.score(restored), self._histograms(name), trimmed)
 
     def keep_histograms(self, name: str, model: nn.Module, hardening: Hardening, label: str) -> None:
         """Right after hardening the weights are those of self-pruning still; fine-tuning moves the ones that stay.

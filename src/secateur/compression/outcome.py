@@ -61,6 +61,7 @@ def outcome(
         notes=(
             *told.notes,
             *_why(line, passed, drop),
+            *_trimmed(passed),
             *_weights_only(passed),
             *_not_seen(passed),
             *_frozen(line, passed),
@@ -188,6 +189,15 @@ def _gaining(line: Line, history: tuple[Record, ...], drop: float) -> bool:
     scores = [line.drop(record.score) for record in history if record.phase == "finetune"]
     half = len(scores) // 2
     return half > 0 and sum(scores[:half]) / half - sum(scores[half:]) / (len(scores) - half) > 0.25 * drop
+
+
+def _trimmed(passed: Passed) -> list[str]:
+    if not passed.trimmed:
+        return []
+    return [
+        f"{passed.trimmed:,} weights more, the least of those that stayed, were cut at the very end, for the file to "
+        "hold its limit"
+    ]
 
 
 def _weights_only(passed: Passed) -> list[str]:

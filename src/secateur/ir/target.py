@@ -59,6 +59,11 @@ class Target:
             raise TargetError("max_drop says nothing of size: compress(task, target) finds the sparsest network for it")
 
     @property
+    def limits_size(self) -> bool:
+        """Whether there is an upper limit on macs or packed bytes: what a file has to be packed for to know it."""
+        return self.macs is not None or self.packed_bytes is not None
+
+    @property
     def value_bits(self) -> int:
         """Bits a kept weight takes before entropy coding."""
         return VALUE_BITS[self.values]

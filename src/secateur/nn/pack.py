@@ -64,15 +64,25 @@ def pack(
     if soft := [site.name for site in transforms_of(model) if not site.transform.is_hard]:
         raise ArtifactError(f"{soft[0]} is still soft: call harden_ before pack, so that the file is what was tested")
     plain = strip_(copy.deepcopy(model)).cpu().eval()
-    state = _state(plain)
+    state = plain_state(plain)
     try:
         traced = trace(plain, example)
     except GraphError as error:
-        return _weights_only(state, str(error).removesuffix(f". {INSTEAD}"), values)
-    return _with_graph(state, traced, values, sort=sort, rescale=rescale)
+        reason = str(error).removesuffix(f". {INSTEAD}")
+        warnings.warn(
+            "this model has no graph and is packed as weights alone, which restore_ loads but which cannot run by "
+            f"itself: {reason}",
+            SecateurWarning,
+            stacklevel=2,
+        )
+        return weights_only(state, reason, values)
+    return with_graph(state, traced, values, sort=sort, rescale=rescale)
 
 
-def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str, *, sort: bool, rescale: bool) -> Artifact:
+def with_graph(
+    state: Mapping[str, Tensor], traced: Traced, values: str, *, sort: bool = False, rescale: bool = False
+) -> Artifact:
+    """The artifact of a traced model whose own state dict is `state`."""
     graph, tensors, folds, reasons = fold_batch_norm(traced.graph, traced.constants)
     rounding = _Rounding(values)
     whole = {name: rounding(name, array) for name, array in push_biases(graph, tensors).items()}
@@ -101,13 +111,8 @@ def _with_graph(state: Mapping[str, Tensor], traced: Traced, values: str, *, sor
     return Artifact(graph, stored, meta, groups, removal.axes, folds)
 
 
-def _weights_only(state: Mapping[str, Tensor], reason: str, values: str) -> Artifact:
-    warnings.warn(
-        "this model has no graph and is packed as weights alone, which restore_ loads but which cannot run by itself: "
-        + reason,
-        SecateurWarning,
-        stacklevel=3,
-    )
+def weights_only(state: Mapping[str, Tensor], reason: str, values: str) -> Artifact:
+    """The artifact of a model that has no graph, for this reason."""
     rounding = _Rounding(values)
     seen: set[int] = set()
     stored = {}
@@ -151,7 +156,7 @@ class _Rounding:
             raise ArtifactError(f"{name}: {error}") from None
 
 
-def _state(plain: nn.Module) -> dict[str, Tensor]:
+def plain_state(plain: nn.Module) -> dict[str, Tensor]:
     """The state dict, tied tensors as one object. ArtifactError where training has left NaN or infinity behind.
 
     An infinite buffer is a mask, unless it is the statistics of a norm.

@@ -53,7 +53,7 @@ def fit(
         _epochs(run, watch, lesson, run.budget)
         run.settle_()
         run.score_soft = run.history[-1].score if run.history else score(task)
-        run.hardening = harden_(task.model, target)
+        run.hardening = harden_(task.model, target, example=task.example)
         run.score_hard = score(task)
         watch(run.hardening)
         run.enter("finetune")

@@ -23,7 +23,7 @@ from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES, marginal_costs, ranks
 from secateur.nn.harden import Hardening, harden_under, masks_by_score, soft_sites
 from secateur.nn.layer_inputs import Inputs
-from secateur.nn.measure import packed_bytes
+from secateur.nn.packing import Packing
 from secateur.nn.repair import Repaired, input_energies, repair_, viewed
 from secateur.nn.strip import strip_
 from secateur.nn.transform import Transformed, transforms_of
@@ -97,8 +97,8 @@ def one_shot_(
 ) -> OneShot:
     """Cut a prepared model (`prepare_`) to a target at once, in place, without labels, optimizer or training.
 
-    target      as for `harden_`: density exact to the weight, macs and packed_bytes upper limits; nothing looks
-                at a max_drop here
+    target      as for `harden_`: density exact to the weight, macs and packed_bytes upper limits, measured on the
+                file without dead units where there are batches to trace the model with; nothing looks at a max_drop
     batches     a few batches, as a loop draws them: inputs, or (inputs, labels) whose labels are ignored. inputs is a
                 tensor, or a tuple of tensors for a model of several inputs. None: the weights alone decide
     allocation  how many weights each layer keeps: "magnitude", "standardized", "lamp" or "erk" from the weights alone,
@@ -230,7 +230,7 @@ class _Work:
         return scores
 
     def _cut(self, scores: list[Tensor], target: Target) -> Hardening:
-        masks, _ = masks_by_score(self.cut, self.sites, scores, target)
+        masks, _ = masks_by_score(self.cut, self.sites, scores, target, example=self.batches[0])
         _set_thresholds(self.sites, masks)
         return harden_under(self.sites, masks, 1.0)
 
@@ -245,7 +245,8 @@ class _Work:
     def _bytes(self) -> int:
         masks = {site.name: site.transform.prune.mask for site in self.sites}
         assert all(mask is not None for mask in masks.values())
-        return packed_bytes(self.cut, {n: m for n, m in masks.items() if m is not None}, self.target.values)
+        kept = {name: mask for name, mask in masks.items() if mask is not None}
+        return len(Packing(self.cut, self.batches[0], self.target.values).artifact(kept).to_bytes())
 
     def _layer(self, name: str, repaired: dict[str, Repaired]) -> OneShotTensor:
         if reason := self.reasons.get(name, ""):
