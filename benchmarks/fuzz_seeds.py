@@ -88,6 +88,11 @@ def coded_tensors() -> Iterator[tuple[str, Stored]]:
                 yield f"{bits} bits {mask.mean():.2f} {scale.ndim}", _quantized(rng, mask, Grid(bits, scale))
     tensor = _quantized(rng, np.ones(300, np.bool_), Grid(8, np.array(0.1, np.float16)))
     yield "repeated codes", Quantized(np.tile(tensor.codes, 9), tensor.grid)
+    yield "ascending codes", Quantized(np.sort(tensor.codes), tensor.grid)
+    for share in (0.4, 1.0):
+        filters = rng.integers(1, 8, (50, 1, 5, 5)) * rng.choice((-1, 1), (50, 1, 1, 1))
+        codes = filters * (rng.random((50, 1, 5, 5)) < share)
+        yield f"neighbours {share}", Quantized(codes.astype(np.int8), Grid(4, np.array(0.1, np.float16)))
 
 
 def _quantized(rng: np.random.Generator, mask: np.ndarray, grid: Grid) -> Quantized:

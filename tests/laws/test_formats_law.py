@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.codes import WAYS, Alphabet, Way
+from secateur.ir.coding.alphabet import Alphabet, Places
+from secateur.ir.coding.codes import WAYS, Way
 from secateur.ir.coding.positions import POSITION_CODES, PositionCode, decode_positions, encode_positions
 from secateur.ir.coding.tensors import (
     FORMS,
@@ -116,11 +117,11 @@ def check_values(code: ValueCode, values: np.ndarray) -> bool:
     return True
 
 
-def check_codes(way: Way, codes: np.ndarray, alphabet: Alphabet) -> bool:
-    stream = way.encode(codes, alphabet)
+def check_codes(way: Way, codes: np.ndarray, alphabet: Alphabet, where: Places) -> bool:
+    stream = way.encode(codes, alphabet, where)
     if stream is None:
         return False
-    assert same_bits(way.decode(stream, codes.size, alphabet), codes)
+    assert same_bits(way.decode(stream, codes.size, alphabet, where), codes)
     return True
 
 
@@ -166,8 +167,9 @@ def test_ways_of_codes(way: Way, bits: int):
     @settings(max_examples=40, deadline=None)
     @given(quantized(bits).filter(lambda tensor: tensor.nonzeros))
     def law(tensor: Quantized) -> None:
-        for codes, zero in ((tensor.codes, True), (tensor.codes[tensor.codes != 0], False)):
-            taken.append(check_codes(way, codes.reshape(-1), Alphabet(bits, zero)))
+        flat, places = tensor.codes.reshape(-1), np.flatnonzero(tensor.codes)
+        for codes, where in ((flat, None), (flat[places], places), (np.sort(flat), None)):
+            taken.append(check_codes(way, codes, Alphabet(bits, where is None), (where, tensor.shape)))
 
     law()
     assert any(taken)
@@ -275,7 +277,7 @@ def test_the_laws_notice_a_fault():
         check_positions(shifted, mask)
     turned = replace(WAYS[0], decode=lambda *given: -WAYS[0].decode(*given))
     with pytest.raises(AssertionError):
-        check_codes(turned, np.array([1, -2], dtype=np.int8), Alphabet(3, zero=False))
+        check_codes(turned, np.array([1, -2], dtype=np.int8), Alphabet(3, zero=False), (None, (2,)))
     unsigned = replace(VALUE_CODES[0], decode=lambda *given: np.abs(VALUE_CODES[0].decode(*given)))
     with pytest.raises(AssertionError):
         check_values(unsigned, np.array([1, -0.0], dtype=np.float32))

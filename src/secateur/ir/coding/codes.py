@@ -12,66 +12,44 @@ import numpy as np
 from jaxtyping import Int8
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.alphabet import Alphabet, Places
+from secateur.ir.coding.ascending_codes import decode_ascending_codes, encode_ascending_codes
 from secateur.ir.coding.bits import pack_bits, unpack_bits
+from secateur.ir.coding.neighbour_codes import decode_neighbour_codes, encode_neighbour_codes
 from secateur.ir.coding.range_coder import DECISIONS_A_US, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader
 
 MOST_CODES = 200_000  # about a third of a second of plain Python
-
-
-@dataclass(frozen=True)
-class Alphabet:
-    """The codes that may occur: integers from -largest to largest, with zero or without."""
-
-    bits: int
-    zero: bool
-
-    @property
-    def largest(self) -> int:
-        return (1 << (self.bits - 1)) - 1
-
-    @property
-    def size(self) -> int:
-        return 2 * self.largest + self.zero
-
-    def symbols(self, codes: Int8[np.ndarray, " count"]) -> np.ndarray:
-        """Codes as numbers from 0 to size - 1, in their order."""
-        return codes.astype(np.int64) + self.largest - (0 if self.zero else codes > 0)
-
-    def codes(self, symbols: np.ndarray) -> Int8[np.ndarray, " count"]:
-        """Codes from their numbers; ArtifactError where one is too large."""
-        if symbols.size and int(symbols.max()) >= self.size:
-            raise ArtifactError(f"damaged artifact: a code of {self.bits} bits leaves its grid")
-        codes = symbols.astype(np.int64) - self.largest
-        return (codes if self.zero else codes + (codes >= 0)).astype(np.int8)
+BLOCK_CODES = 1 << 16  # packed together; a multiple of 8, so that only the last block has bits to spare
 
 
 @dataclass(frozen=True)
 class Way:
-    """encode(codes, alphabet) -> bytes, or None where that does not apply; decode(bytes, count, alphabet) -> codes."""
+    """encode(codes, alphabet, where) -> bytes, or None where that does not apply; decode(bytes, count, alphabet, where)
+    -> codes."""
 
     name: str
-    encode: Callable[[np.ndarray, Alphabet], bytes | None]
-    decode: Callable[[Bytes, int, Alphabet], np.ndarray]
+    encode: Callable[[np.ndarray, Alphabet, Places], bytes | None]
+    decode: Callable[[Bytes, int, Alphabet, Places], np.ndarray]
 
 
-def encode_codes(codes: Int8[np.ndarray, " count"], alphabet: Alphabet) -> bytes:
+def encode_codes(codes: Int8[np.ndarray, " count"], alphabet: Alphabet, where: Places) -> bytes:
     """The smallest stream for these codes."""
     if not codes.size:
         return b""
-    streams = [(index, way.encode(codes, alphabet)) for index, way in enumerate(WAYS)]
+    streams = [(index, way.encode(codes, alphabet, where)) for index, way in enumerate(WAYS)]
     index, stream = min(((i, s) for i, s in streams if s is not None), key=lambda choice: len(choice[1]))
     return bytes([index]) + stream
 
 
-def decode_codes(stream: Bytes, count: int, alphabet: Alphabet) -> Int8[np.ndarray, " count"]:
+def decode_codes(stream: Bytes, count: int, alphabet: Alphabet, where: Places) -> Int8[np.ndarray, " count"]:
     """The codes; ArtifactError where the bytes do not hold `count` codes of this alphabet."""
     if not count:
         Reader(stream).end()
         return np.empty(0, dtype=np.int8)
     way, reader = _way(stream)
-    return way.decode(reader.rest(), count, alphabet)
+    return way.decode(reader.rest(), count, alphabet, where)
 
 
 def way_of(stream: Bytes) -> str:
@@ -87,28 +65,34 @@ def _way(stream: Bytes) -> tuple[Way, Reader]:
     return WAYS[index], reader
 
 
-def _encode_packed(codes: np.ndarray, alphabet: Alphabet) -> bytes:
-    return pack_bits(alphabet.symbols(codes), (alphabet.size - 1).bit_length())
+def _encode_packed(codes: np.ndarray, alphabet: Alphabet, _where: Places) -> bytes:
+    """Numbers of codes in as many bits as the alphabet needs, a block at a time."""
+    blocks = (codes[start : start + BLOCK_CODES] for start in range(0, codes.size, BLOCK_CODES))
+    return b"".join(pack_bits(alphabet.symbols(block), alphabet.symbol_bits) for block in blocks)
 
 
-def _decode_packed(stream: Bytes, count: int, alphabet: Alphabet) -> np.ndarray:
-    width, reader = (alphabet.size - 1).bit_length(), Reader(stream)
-    symbols = unpack_bits(reader.take((count * width + 7) // 8), width, count)
-    reader.end()
-    return alphabet.codes(symbols)
+def _decode_packed(stream: Bytes, count: int, alphabet: Alphabet, _where: Places) -> np.ndarray:
+    width, reader = alphabet.symbol_bits, Reader(stream)
+    if reader.left != (count * width + 7) // 8:
+        raise ArtifactError(f"damaged artifact: {reader.left} bytes for {count} codes of {width} bits")
+    codes = np.empty(count, dtype=np.int8)
+    for start in range(0, count, BLOCK_CODES):
+        block = codes[start : start + BLOCK_CODES]
+        block[:] = alphabet.codes(unpack_bits(reader.take((block.size * width + 7) // 8), width, block.size))
+    return codes
 
 
-def _encode_squeezed(codes: np.ndarray, alphabet: Alphabet) -> bytes:
+def _encode_squeezed(codes: np.ndarray, alphabet: Alphabet, _where: Places) -> bytes:
     return squeeze(alphabet.symbols(codes).astype(np.uint8).tobytes())
 
 
-def _decode_squeezed(stream: Bytes, count: int, alphabet: Alphabet) -> np.ndarray:
+def _decode_squeezed(stream: Bytes, count: int, alphabet: Alphabet, _where: Places) -> np.ndarray:
     return alphabet.codes(np.frombuffer(unsqueeze(stream, count), dtype=np.uint8))
 
 
-def _encode_adaptive(codes: np.ndarray, alphabet: Alphabet) -> bytes | None:
+def _encode_adaptive(codes: np.ndarray, alphabet: Alphabet, _where: Places) -> bytes | None:
     """Each code as a symbol of one adaptive tree."""
-    bits = (alphabet.size - 1).bit_length()
+    bits = alphabet.symbol_bits
     if codes.size > MOST_CODES:
         return None
     encoder = Encoder()
@@ -117,8 +101,8 @@ def _encode_adaptive(codes: np.ndarray, alphabet: Alphabet) -> bytes | None:
     return stream if affordable(codes.size * bits // DECISIONS_A_US, len(stream)) else None
 
 
-def _decode_adaptive(stream: Bytes, count: int, alphabet: Alphabet) -> np.ndarray:
-    bits = (alphabet.size - 1).bit_length()
+def _decode_adaptive(stream: Bytes, count: int, alphabet: Alphabet, _where: Places) -> np.ndarray:
+    bits = alphabet.symbol_bits
     if count > MOST_CODES or not affordable(count * bits // DECISIONS_A_US, len(stream)):
         raise ArtifactError(f"damaged artifact: {len(stream)} bytes are too few for {count} adaptive codes")
     decoder = Decoder(stream)
@@ -132,4 +116,6 @@ WAYS = (
     Way("packed", _encode_packed, _decode_packed),
     Way("zstd", _encode_squeezed, _decode_squeezed),
     Way("adaptive", _encode_adaptive, _decode_adaptive),
+    Way("neighbours", encode_neighbour_codes, decode_neighbour_codes),
+    Way("ascending", encode_ascending_codes, decode_ascending_codes),
 )

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from secateur.errors import ArtifactError
-from secateur.ir.coding.codes import Alphabet, decode_codes, encode_codes, way_of
+from secateur.ir.coding.alphabet import Alphabet
+from secateur.ir.coding.codes import decode_codes, encode_codes, way_of
 from secateur.ir.coding.positions import announced_nonzeros, decode_positions, encode_positions, position_code
 from secateur.ir.coding.scales import SCALE_BYTES, decode_scales, encode_scales, is_plain
 from secateur.ir.coding.values import decode_values, encode_values, value_code
@@ -121,11 +122,12 @@ def quantized_streams(tensor: Quantized) -> list[Streams]:
     grid, flat = tensor.grid, np.ascontiguousarray(tensor.codes).reshape(-1)
     scales = encode_scales(grid)
     form = Form(Quantized, tensor.dtype, positions=False, scales=not is_plain(grid))
-    found = [Streams(FORMS.index(form), b"", encode_codes(flat, Alphabet(grid.bits, zero=True)), scales)]
+    codes = encode_codes(flat, Alphabet(grid.bits, zero=True), (None, tensor.shape))
+    found = [Streams(FORMS.index(form), b"", codes, scales)]
     places = np.flatnonzero(flat)
     if places.size < flat.size:
         form = form._replace(positions=True)
-        codes = encode_codes(flat[places], Alphabet(grid.bits, zero=False))
+        codes = encode_codes(flat[places], Alphabet(grid.bits, zero=False), (places, tensor.shape))
         found.append(Streams(FORMS.index(form), encode_positions(places, tensor.shape), codes, scales))
     return found
 
@@ -169,8 +171,8 @@ def _decode_quantized(form: Form, streams: Streams, shape: tuple[int, ...]) -> Q
     grid = decode_scales(streams.scales, bits, shape, plain=not form.scales)
     alphabet = Alphabet(bits, zero=not form.positions)
     if not form.positions:
-        return Quantized(decode_codes(streams.values, prod(shape), alphabet).reshape(shape), grid)
+        return Quantized(decode_codes(streams.values, prod(shape), alphabet, (None, shape)).reshape(shape), grid)
     positions = decode_positions(streams.positions, shape)
     codes = np.zeros(prod(shape), dtype=np.int8)
-    codes[positions] = decode_codes(streams.values, positions.size, alphabet)
+    codes[positions] = decode_codes(streams.values, positions.size, alphabet, (positions, shape))
     return Quantized(codes.reshape(shape), grid)
