@@ -120,6 +120,25 @@ def test_units_whose_place_says_who_reads_them_stay(build):
         np.testing.assert_array_equal(after[name], array)
 
 
+def chain(layers: int) -> Net:
+    net, x = Net(-1, 6, sparsity=0.1, seed=5), "x"
+    for number in range(layers):
+        x = net.add("relu", net.linear(x, f"layer{number}", 6))
+    net.linear(x, "last", 2)
+    return net
+
+
+@pytest.mark.parametrize("layers", [10, 40])
+def test_a_layer_looks_at_its_own_axes_however_many_there_are(monkeypatch: pytest.MonkeyPatch, layers: int):
+    """The work is proportional to the size of a network: weight, bias, columns and results of each layer."""
+    looked, right = [], module._places
+    monkeypatch.setattr(module, "_places", lambda order, axes: looked.append(len(axes)) or right(order, axes))
+    _, after = check(chain(layers), rescale=True)
+    assert len(looked) == layers
+    assert max(looked) <= 5
+    assert all(np.diff(after[f"layer{number}.bias"]).min() >= 0 for number in range(layers))
+
+
 def test_a_column_that_does_not_follow_is_noticed(monkeypatch: pytest.MonkeyPatch):
     """The law can fail: rows alone change places."""
     right = module._places

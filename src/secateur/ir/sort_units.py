@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from secateur.ir.dead_units import Removal
-from secateur.ir.graph import Graph
+from secateur.ir.graph import Graph, Node
 from secateur.ir.records import UnitGroup
 from secateur.ir.units.layout import Layer, UnitFlow, Units
 from secateur.ir.units.rules import trace_units
@@ -56,17 +56,18 @@ def sort_units(
     flow = trace_units(graph, constants)
     roots, done = flow.roots(), set(flow.pinned())
     made = {node.output: node.inputs[1:] for node in smaller.nodes}
-    axes = {axis: roots[units] for axis, units in _axes(flow, made).items()}
+    homes = _Homes({axis: roots[units] for axis, units in _axes(flow, made).items()})
+    makers = _makers(flow, roots)
     found, groups = dict(tensors), list(removal.groups)
     for layer in flow.layers:
         order, parameters = roots[layer.rows], made[layer.node.output]
         if not done.isdisjoint(order.tolist()) or len(set(order.tolist())) < len(order):
             continue
         done.update(order.tolist())
-        places = _places(order, axes)
+        places = _places(order, homes.of(order))
         if places is None:
             continue
-        if rescale and _is_homogeneous(flow, layer, roots):
+        if rescale and _is_homogeneous(layer, order, makers):
             _rescale(found, parameters, places)
         rows = np.moveaxis(found[parameters[0]], layer.row_axis, 0)
         nonzeros = np.count_nonzero(rows.reshape(len(rows), -1), axis=1)
@@ -79,14 +80,35 @@ def sort_units(
     return found, tuple(groups)
 
 
-def _is_homogeneous(flow: UnitFlow, layer: Layer, roots: Units) -> bool:
+class _Homes:
+    """On which axes a unit lies, so that a layer need not look at those of all others."""
+
+    def __init__(self, axes: Mapping[Axis, Units]) -> None:
+        self._axes = list(axes.items())
+        self._of: dict[int, list[int]] = {}
+        for number, (_, units) in enumerate(self._axes):
+            for unit in dict.fromkeys(units.tolist()):
+                self._of.setdefault(unit, []).append(number)
+
+    def of(self, order: Units) -> dict[Axis, Units]:
+        """Every axis with one of these units on it, and the units there."""
+        numbers = sorted({number for unit in order.tolist() for number in self._of.get(unit, ())})
+        return dict(self._axes[number] for number in numbers)
+
+
+def _makers(flow: UnitFlow, roots: Units) -> dict[int, list[Node]]:
+    """Unit -> the nodes whose results it lies on."""
+    makers: dict[int, list[Node]] = {}
+    for node in flow.graph.nodes:
+        if (layout := flow.layouts.get(node.output)) is not None:
+            for unit in dict.fromkeys(roots[layout.units].tolist()):
+                makers.setdefault(unit, []).append(node)
+    return makers
+
+
+def _is_homogeneous(layer: Layer, order: Units, makers: Mapping[int, list[Node]]) -> bool:
     """Whether all that is made of a layer's outputs until others read them scales as they do."""
-    order = roots[layer.rows]
-    made = [
-        node
-        for node in flow.graph.nodes
-        if (layout := flow.layouts.get(node.output)) is not None and np.isin(roots[layout.units], order).any()
-    ]
+    made = (node for unit in order.tolist() for node in makers.get(unit, ()))
     return (
         not layer.depthwise
         and layer.row_axis == 0
@@ -134,12 +156,9 @@ def _axes(flow: UnitFlow, made: Mapping[str, tuple[str, ...]]) -> dict[Axis, Uni
 
 
 def _places(order: Units, axes: Mapping[Axis, Units]) -> dict[Axis, Tiling] | None:
-    """Where units lie, if they lie everywhere as one whole in this order; else None."""
+    """Where units lie, if they lie as one whole in this order on each of these axes; else None."""
     places: dict[Axis, Tiling] = {}
     for axis, units in axes.items():
-        known = np.isin(units, order)
-        if not known.any():
-            continue
         repeat = int(np.argmin(units == units[0])) or len(units)
         tiles, rest = divmod(len(units), repeat * len(order))
         if rest or not np.array_equal(units, np.tile(np.repeat(order, repeat), tiles)):
