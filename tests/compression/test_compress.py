@@ -18,7 +18,7 @@ from secateur.compression.compress import compress
 from secateur.compression.options import Options
 from secateur.compression.result import Compression
 from secateur.compression.suiting import RATES
-from secateur.errors import DataError, SecateurWarning, TargetError, TrainingError
+from secateur.errors import ArtifactError, DataError, SecateurWarning, TargetError, TrainingError
 from secateur.ir import storage
 from secateur.ir.artifact import Artifact
 from secateur.ir.plan import Prune
@@ -341,3 +341,11 @@ def test_a_model_of_several_inputs_goes_the_whole_way(tmp_path, changed):
     result = compress(task, Target(density=0.5), out=tmp_path, options=Options(**short, **changed))
     assert result.check.relative_difference < 1e-4
     assert result.density == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_name_that_no_file_can_hold_is_told_before_anything_is_done(tmp_path):
+    task = tiny_task(failing_loss(0, _kill))
+    task.model.add_module("constant:more", nn.Linear(3, 3))
+    with pytest.raises(ArtifactError, match=r"'constant:more\.weight' begins like"):
+        run(tmp_path / "run", task)
+    assert not (tmp_path / "run").exists()

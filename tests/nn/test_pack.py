@@ -356,3 +356,40 @@ def test_infinite_masks_are_stored_as_float16_without_a_warning():
     artifact = pack(model, example, values="float16")
     assert artifact.tensors["mask"].dtype == "float16"
     assert check(artifact, model, example).relative_difference < 1e-2
+
+
+class Named(nn.Module):
+    """A layer under a name of one's choice."""
+
+    def __init__(self, name):
+        super().__init__()
+        torch.manual_seed(0)
+        self.name = name
+        self.add_module(name, nn.Linear(4, 6))
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.head(self.get_submodule(self.name)(x).relu())
+
+
+@pytest.mark.parametrize("name", ["größe", "a b", "1", "self", "constant", "a\\b", "a/b", "a'b", "y" * 1000])
+def test_unusual_names_are_packed_as_a_graph(name):
+    model, x = Named(name), torch.randn(3, 4)
+    artifact = Artifact.from_bytes(pack(model, x).to_bytes())
+    assert artifact.graph is not None
+    assert check(artifact, restore_(Named(name), artifact), x).relative_difference < 1e-5
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\nb", 'a"b', "class"])
+def test_names_that_torch_cannot_write_into_code_are_packed_as_weights_and_why_is_told(name):
+    model, x = Named(name), torch.randn(3, 4)
+    with pytest.warns(SecateurWarning, match="one of these names breaks it .*; rename that module"):
+        artifact = Artifact.from_bytes(pack(model, x).to_bytes())
+    assert artifact.graph is None
+    torch.testing.assert_close(restore_(Named(name), artifact)(x), model(x))
+
+
+@pytest.mark.parametrize("name", ["constant:w", "x" * 70_000, "a\ud800b"])
+def test_names_that_no_file_can_hold_are_refused(name):
+    with pytest.raises(ArtifactError, match=r"the tensor .*: rename its module"):
+        pack(Named(name), torch.randn(3, 4))

@@ -24,6 +24,7 @@ from secateur.compression.within_drop import within_drop
 from secateur.errors import SecateurWarning, TargetError
 from secateur.ir.plan import Plan, Prune
 from secateur.ir.target import Target
+from secateur.nn.pack import refuse_names
 from secateur.nn.planning import plan as make_plan
 from secateur.reporting.progress import Progress
 from secateur.train.distillation import Distillation
@@ -55,8 +56,10 @@ def compress(
     progress  told how far the run is
 
     DataError where the folder cannot be used or belongs to another run, with the differences; TargetError where the
-    target was missed (unless options.on_miss is "warn"); TrainingError where training cannot go on, with the layer.
+    target was missed (unless options.on_miss is "warn"); TrainingError where training cannot go on, with the layer;
+    ArtifactError, before anything else, for names of tensors that no file can hold.
     """
+    refuse_names(task.model.state_dict())
     rows = make_plan(task.model, task.example, prune=Prune()) if plan is None else plan
     before = random_state()
     try:

@@ -45,7 +45,9 @@ class Container:
 def build(header: bytes, sections: Sequence[bytes]) -> bytes:
     """The whole file."""
     if len(header) > HEADER_LIMIT:
-        raise ArtifactError(f"the header would take {len(header)} bytes, {HEADER_LIMIT} are allowed: shorten the meta")
+        raise ArtifactError(
+            f"the header would take {len(header)} bytes, {HEADER_LIMIT} are allowed: shorten the names or the meta"
+        )
     frame = squeeze(header, _dictionary())
     out = bytearray(_prefix(header, frame, sections) + frame)
     out += _checksum(bytes(out))

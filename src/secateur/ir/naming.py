@@ -8,6 +8,22 @@ MADE = "constant:"
 """How the names of tensors begin that tracing made (numbers, masks, positions) and no state dict holds."""
 
 
+MAX_NAME = 1024
+"""Characters of a name, at most."""
+
+
+def refusal(tensor: str) -> str:
+    """Why a file cannot hold a tensor of a model under this name, in words that end in what to do; "" where it can."""
+    shown = repr(tensor if len(tensor) <= 40 else f"{tensor[:40]}...")
+    if len(tensor) > MAX_NAME:
+        return f"{shown} has {len(tensor):,} characters, a name in a file at most {MAX_NAME:,}: rename its module"
+    if is_made(tensor):
+        return f"{shown} begins like the names of what tracing makes ({MADE}): rename its module"
+    if any("\ud800" <= character <= "\udfff" for character in tensor):
+        return f"{shown} holds half a character (a surrogate), which is no Unicode: rename its module"
+    return ""
+
+
 def is_made(tensor: str) -> bool:
     """Whether a tensor was made while tracing, so that no model holds it."""
     return tensor.startswith(MADE)

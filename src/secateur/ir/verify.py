@@ -11,10 +11,9 @@ from math import prod
 
 from secateur.errors import GraphError
 from secateur.ir.graph import DTYPES, Graph, Node, ValueType
+from secateur.ir.naming import MAX_NAME
 from secateur.ir.ops import OPS
 from secateur.ir.ops.sizes import MAX_ELEMENTS, MAX_RANK, show
-
-MAX_NAME = 1024
 
 
 def verify(graph: Graph, constants: Mapping[str, ValueType] | None = None) -> None:
@@ -63,7 +62,8 @@ def _check_names(names: object, where: str) -> None:
     for name in names:
         if type(name) is not str or not 0 < len(name) <= MAX_NAME:
             raise GraphError(
-                f"{where}: a name must be a string of 1 to {MAX_NAME} characters, not {type(name).__name__}"
+                f"{where}: a name is a string of 1 to {MAX_NAME} characters, not "
+                + (f"of {len(name):,}" if isinstance(name, str) else type(name).__name__)
             )
 
 

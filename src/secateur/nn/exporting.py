@@ -30,8 +30,11 @@ Example = Tensor | tuple[Tensor, ...] | list[Tensor]
 INSTEAD = "pack() then keeps the weights alone: a file that restore_ loads and that cannot run by itself"
 
 # What torch.export raises on a model that runs eagerly: its own errors are RuntimeErrors and ValueErrors, the others
-# come from Python code that got a symbol where it wanted a number.
-EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError, ArithmeticError)
+# come from Python code that got a symbol where it wanted a number, or that torch wrote with a module's name in it.
+EXPORT_ERRORS = (
+    *(SyntaxError, RuntimeError, ValueError, TypeError),
+    *(AssertionError, AttributeError, LookupError, ArithmeticError),
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,7 @@ def exported(model: nn.Module, inputs: tuple[Tensor, ...], known: frozenset[str]
             program = _export(model, inputs, known, fixed=True)
         except EXPORT_ERRORS as error:
             raise GraphError(
-                f"torch.export cannot trace {type(model).__name__}: {_reason(error)}; branches, loops and indices that "
-                f"depend on the values of tensors cannot be traced. {INSTEAD}"
+                f"torch.export cannot trace {type(model).__name__}: {_reason(error)}; {_advice(error)}. {INSTEAD}"
             ) from error
     return Exported(program, model, f"the batch is fixed at {len(inputs[0])}: {reason}")
 
@@ -141,8 +143,16 @@ def _quiet() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def _advice(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return "rename that module"
+    return "branches, loops and indices that depend on the values of tensors cannot be traced"
+
+
 def _reason(error: BaseException) -> str:
     """The first telling line of an error message of torch's, which run over many lines."""
+    if isinstance(error, SyntaxError):
+        return "it writes names of modules into code, and one of these names breaks it (a Python keyword, a quote, NUL)"
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
     told = next((line for line in lines if "specialized" in line or "data-dependent" in line), None)
     line = told or (lines[0] if lines else type(error).__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from zlib import crc32
 
@@ -20,7 +20,7 @@ from secateur.ir.dead_units import Removal, remove_dead_units
 from secateur.ir.fold import fold_batch_norm
 from secateur.ir.formats import Dense, Sparse, from_dense
 from secateur.ir.graph import Graph
-from secateur.ir.naming import is_made
+from secateur.ir.naming import is_made, refusal
 from secateur.ir.push_biases import push_biases
 from secateur.ir.records import Fold
 from secateur.ir.sort_units import sort_units
@@ -124,6 +124,13 @@ def weights_only(state: Mapping[str, Tensor], reason: str, values: str) -> Artif
     return Artifact(None, stored, {**meta, **_unless_empty(rounding=float(f"{rounding.largest:.2g}"))})
 
 
+def refuse_names(names: Iterable[str]) -> None:
+    """ArtifactError for a name of a model's tensor that a file cannot hold."""
+    for name in names:
+        if reason := refusal(name):
+            raise ArtifactError(f"the tensor {reason}")
+
+
 def checksum(tensor: Tensor) -> int:
     """CRC-32 (IEEE 802.3) of the elements, as the graph would hold them."""
     return crc32(as_array(tensor).tobytes())
@@ -157,12 +164,14 @@ class _Rounding:
 
 
 def plain_state(plain: nn.Module) -> dict[str, Tensor]:
-    """The state dict, tied tensors as one object. ArtifactError where training has left NaN or infinity behind.
+    """The state dict, tied tensors as one object. ArtifactError where training has left NaN or infinity behind, and for
+    names that a file cannot hold.
 
     An infinite buffer is a mask, unless it is the statistics of a norm.
     """
     parameters = {id(parameter) for parameter in plain.parameters()}
     state = {key: value for key, value in plain.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+    refuse_names(state)
     for key, tensor in state.items():
         if tensor.is_complex():
             raise ArtifactError(f"{key} is complex: keep real and imaginary part as two tensors")
