@@ -136,3 +136,13 @@ def test_cutting_at_once_needs_no_labels(secateur, task_name, tmp_path):
     assert ran.status == 0, ran.err
     assert "score on validation: not measured" in ran.out
     assert "note: what this costs was not measured: the batches of the task's val are inputs" in ran.out
+
+
+def test_a_precision_is_passed_on_and_told(secateur, task_name, tmp_path, monkeypatch):
+    monkeypatch.setattr("secateur.train.precision.has_bfloat16", lambda device: True)
+    ran = secateur("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", *SHORT, "--precision", "bfloat16")
+    assert ran.status == 0, ran.err
+    assert "forward passes in bfloat16" in ran.out
+    ran = secateur("compress", task_name, "--density", "0.5", "-o", tmp_path / "other", "--precision", "half")
+    assert ran.status == 2
+    assert "precision is float32 or bfloat16, not 'half'" in ran.err

@@ -49,6 +49,7 @@ class Asked:
     distill: Annotated[float, typer.Option(help="Share of the dense model's outputs in the loss, 0 to 1.")] = 0.0
     match: Annotated[str | None, typer.Option(help="What to distill: logits (the default) or outputs.")] = None
     average: Annotated[float, typer.Option(help="Decay of a moving average of the weights, 0.999; 0: none.")] = 0.0
+    precision: Annotated[str, typer.Option(help="Of forward passes in training: float32 or bfloat16.")] = "float32"
     one_shot: Annotated[bool, typer.Option("--one-shot", help="Cut at once instead of training.")] = False
     batches: Annotated[int | None, typer.Option(min=0, help="Of training inputs that --one-shot sees, 8; 0: none.")] = (
         None
@@ -109,6 +110,7 @@ def _options(asked: Asked) -> Options:
         finetune_epochs=asked.finetune_epochs,
         lr=asked.lr,
         average=asked.average,
+        precision=asked.precision,
         distill=Distillation(asked.distill, match=asked.match or "logits") if asked.distill else None,
         one_shot=(BATCHES if asked.batches is None else asked.batches) if asked.one_shot else None,
         seed=asked.seed,
@@ -142,7 +144,8 @@ def _tell(result: Compression, asked: Asked) -> None:
         f"multiply-accumulates for one example: {before:,} dense, {after:,} on non-zero weights" if before else "",
         "cut at once, nothing was trained"
         if asked.one_shot
-        else f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}",
+        else f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}, "
+        f"forward passes in {schedule.precision}",
         f"verified: {checked_in_words(result.check)}",
         *(f"note: {line}" for line in result.notes),
         f"wrote model.secat, report.html, report.json and result.json into {asked.output}",

@@ -28,6 +28,7 @@ from secateur.nn.pack import refuse_names
 from secateur.nn.planning import plan as make_plan
 from secateur.reporting.progress import Progress
 from secateur.train.distillation import Distillation
+from secateur.train.precision import refuse_unsupported
 from secateur.train.replay import random_state, set_random_state
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task, parts_of
@@ -102,6 +103,7 @@ def _run(
         line = Line(task, plan, folder, stop, watch, target.values, options.save_seconds)
         line.aim(target)
         if options.one_shot is None:
+            refuse_unsupported(task.model, options.precision)
             for batch in islice(task.val, 1):
                 parts_of(batch)  # training validates after every epoch: refused now, not then
         say(f"score of the dense model on validation: {line.unscored or f'{line.score_dense:.6g}'}")

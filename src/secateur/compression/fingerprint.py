@@ -65,7 +65,8 @@ def replays(fingerprint: Mapping[str, Any]) -> bool:
 
 def _model(model: nn.Module) -> dict[str, Any]:
     state = {key: value for key, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
-    structure = [(key, tuple(value.shape), str(value.dtype)) for key, value in state.items()]
+    # Strides tell channels_last, in which a convolution adds up in another order.
+    structure = [(key, tuple(value.shape), value.stride(), str(value.dtype)) for key, value in state.items()]
     kinds = [(name, type(module).__qualname__) for name, module in model.named_modules()]
     weights = hashlib.sha256()
     for value in state.values():

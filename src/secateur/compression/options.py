@@ -9,13 +9,14 @@ from typing import Any
 
 from secateur.errors import TargetError
 from secateur.train.distillation import Distillation
+from secateur.train.precision import FULL
 from secateur.train.schedule import Schedule
 
 ON_MISS = ("error", "warn")
 NOT_OF_THE_RESULT = ("save_seconds", "on_miss", "code")
 """Options that may change while a run is interrupted."""
 
-TRAINING = ("prune_epochs", "finetune_epochs", "lr", "threshold_lr", "average", "distill")
+TRAINING = ("prune_epochs", "finetune_epochs", "lr", "threshold_lr", "average", "distill", "precision")
 """Options that say how to train."""
 
 
@@ -27,6 +28,8 @@ class Options:
     lr               peak rate of the weights (Adam); threshold_lr: constant rate of the thresholds
     average          0, or the decay of a moving average of the weights, which is then validated and packed
     distill          None, or how the dense model's outputs take part in the loss
+    precision        of the forward passes in training, "float32" or "bfloat16": faster on processors and GPUs that have
+                     it; thresholds, validation and the file stay in float32
     one_shot         None: train. Else cut at once (`one_shot_`), looking at so many batches of the training data,
                      labels unused; 0: the weights alone decide
     seed             of everything drawn at random during the run
@@ -42,6 +45,7 @@ class Options:
     threshold_lr: float | None = None
     average: float = 0.0
     distill: Distillation | None = None
+    precision: str = FULL
     one_shot: int | None = None
     seed: int = 0
     save_seconds: float = 60.0
@@ -54,9 +58,9 @@ class Options:
         if self.one_shot is not None:
             if self.one_shot < 0:
                 raise TargetError(f"one_shot is a number of batches, 0 or more, got {self.one_shot}")
-            if trained := [name for name in TRAINING if getattr(self, name)]:
+            if trained := [name for name in TRAINING if getattr(self, name) not in (None, 0, FULL)]:
                 raise TargetError(f"one_shot trains nothing: leave {', '.join(trained)} away")
-        Schedule(self.prune_epochs or 0, self.finetune_epochs or 0, average=self.average)
+        Schedule(self.prune_epochs or 0, self.finetune_epochs or 0, average=self.average, precision=self.precision)
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise TargetError(f"lr is the peak of the rate, a positive number, got {self.lr}")
         if self.seed < 0:

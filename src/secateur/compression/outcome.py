@@ -22,6 +22,7 @@ from secateur.reporting.measurement import Change, Measurement
 from secateur.reporting.report import Report, report
 from secateur.train.modes import frozen
 from secateur.train.one_shot import OneShot
+from secateur.train.precision import FULL
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task, accuracy, inputs_of
@@ -86,6 +87,7 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         *(f"Missed: {line}" for line in result.missed),
         *result.notes,
         _hardened_in_words(passed, result),
+        *_precision(result.schedule),
         checked_in_words(result.check),
     ]
     rows = layer_rows(line.plan, passed.artifact, passed.fitted.hardening, passed.histograms)
@@ -97,6 +99,10 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         layers=rows,
         notes=notes,
     )
+
+
+def _precision(schedule: Schedule) -> list[str]:
+    return [] if schedule.precision == FULL else [f"Forward passes of training computed in {schedule.precision}."]
 
 
 def _hardened_in_words(passed: Passed, result: Compression) -> str:

@@ -16,6 +16,7 @@ from secateur.errors import DataError, TrainingError
 from secateur.ir.target import Target
 from secateur.train.fit import train_step
 from secateur.train.modes import train_
+from secateur.train.precision import FULL
 from secateur.train.replay import start_epoch
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task, loss_of, outputs_of, parts_of
@@ -39,10 +40,11 @@ def suited_schedule(task: Task, target: Target, options: Options) -> Schedule:
     return Schedule(
         prune_epochs=prune if options.prune_epochs is None else options.prune_epochs,
         finetune_epochs=finetune if options.finetune_epochs is None else options.finetune_epochs,
-        lr=suited_rate(task, options.seed) if options.lr is None else options.lr,
+        lr=suited_rate(task, options.seed, options.precision) if options.lr is None else options.lr,
         threshold_lr=options.threshold_lr,
         average=options.average,
         distill=options.distill,
+        precision=options.precision,
         seed=options.seed,
     )
 
@@ -57,8 +59,8 @@ def suited_epochs(batches: int, target: Target) -> tuple[int, int]:
     return epochs, math.ceil(epochs / 2)
 
 
-def suited_rate(task: Task, seed: int) -> float:
-    """The largest of RATES at which some steps leave the trained network about as good as it was.
+def suited_rate(task: Task, seed: int, precision: str = FULL) -> float:
+    """The largest of RATES at which some steps, in this precision, leave the trained network about as good as it was.
 
     A rate fit for training from scratch can wipe out in a few steps what a trained network knows. An untrained network,
     no better than guessing, takes the measured rate.
@@ -76,7 +78,7 @@ def suited_rate(task: Task, seed: int) -> float:
     if not guessing > before:
         return RATES[0]
     for rate in RATES:
-        if _after(task, batches, rate) <= before + FORGOTTEN * (guessing - before):
+        if _after(task, batches, rate, precision) <= before + FORGOTTEN * (guessing - before):
             return rate
     return RATES[-1]
 
@@ -101,12 +103,12 @@ def _training_copy(task: Task) -> nn.Module:
     return model
 
 
-def _after(task: Task, batches: list[Any], rate: float) -> float:
+def _after(task: Task, batches: list[Any], rate: float, precision: str) -> float:
     """Mean loss over the later half of some steps with a rate; infinite where it diverges."""
     tried = dataclasses.replace(task, model=_training_copy(task))
     optimizer = torch.optim.Adam([p for p in tried.model.parameters() if p.requires_grad], lr=rate)
     try:
-        losses = [train_step(tried, batch, optimizer)["task"] for batch in batches]
+        losses = [train_step(tried, batch, optimizer, precision=precision)["task"] for batch in batches]
     except TrainingError:
         return math.inf
     later = losses[len(losses) // 2 :]

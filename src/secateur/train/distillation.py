@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.errors import DataError, TargetError, TrainingError
-from secateur.train.task import outputs_of
+from secateur.train.precision import FULL, forward
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,23 @@ MATCHES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"logits": _logi
 
 
 class Lesson:
-    """A teacher, copied, in evaluation mode, and how much it counts."""
+    """A teacher, copied, in evaluation mode, how much it counts, and the precision it computes in."""
 
-    def __init__(self, teacher: nn.Module, distill: Distillation) -> None:
-        self.weight = distill.weight
+    def __init__(self, teacher: nn.Module, distill: Distillation, precision: str = FULL) -> None:
+        self.weight, self._precision = distill.weight, precision
         self._teacher, self._distill = copy.deepcopy(teacher).eval(), distill
 
     def loss(self, inputs: Any, outputs: Tensor) -> Tensor:
         """The teacher's term for the student's outputs, a scalar, before its weight."""
         with torch.no_grad():
-            taught = outputs_of(self._teacher, inputs)
+            taught = forward(self._teacher, inputs, self._precision)
         return self._distill.loss(outputs, taught)
 
 
-def lesson_from(teacher: nn.Module | None, distill: Distillation | None) -> Lesson | None:
+def lesson_from(teacher: nn.Module | None, distill: Distillation | None, precision: str = FULL) -> Lesson | None:
     """None where nothing is to be distilled; TrainingError where nobody is there to learn from."""
     if distill is None:
         return None
     if teacher is None:
         raise TrainingError("schedule.distill needs somebody to learn from: fit(..., teacher=copy of the dense model)")
-    return Lesson(teacher, distill)
+    return Lesson(teacher, distill, precision)

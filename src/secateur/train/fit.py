@@ -22,9 +22,10 @@ from secateur.train.distillation import Lesson, lesson_from
 from secateur.train.loop_state import Keeper, LoopState
 from secateur.train.modes import begin_statistics_, train_
 from secateur.train.not_finite import blame
+from secateur.train.precision import FULL, forward, refuse_unsupported
 from secateur.train.record import Fitted, Record, Step
 from secateur.train.schedule import MEASURED, Schedule, cosine, set_rate
-from secateur.train.task import Task, loss_of, outputs_of, parts_of, score
+from secateur.train.task import Task, loss_of, parts_of, score
 
 Watch = Callable[[Step | Record | Hardening], None]
 
@@ -44,9 +45,10 @@ def fit(
     keeper   where the state is kept; a run that was interrupted goes on from what it holds, exactly
     teacher  the model whose outputs `schedule.distill` matches, usually the dense one; it stays as it is
 
-    TrainingError for a loss that is no number, with the layer that was first.
+    TrainingError for a loss that is no number, with the layer that was first, and for a precision the device lacks.
     """
-    lesson = lesson_from(teacher, schedule.distill)
+    refuse_unsupported(task.model, schedule.precision)
+    lesson = lesson_from(teacher, schedule.distill, schedule.precision)
     train_(task.model)
     run = LoopState(task, target, schedule, keeper)
     if run.phase == "prune":
@@ -76,7 +78,10 @@ def _epochs(run: LoopState, watch: Watch, lesson: Lesson | None, budget: Budget 
         for batch in run.batches():
             done = run.epoch * len(task.train) + run.step
             set_rate(run.optimizer, schedule.lr * cosine(done / total))
-            terms = train_step(task, batch, run.optimizer, budget=budget, lesson=lesson, where=run.where())
+            with run.named():
+                terms = train_step(
+                    task, batch, run.optimizer, budget=budget, lesson=lesson, precision=schedule.precision
+                )
             run.step_done(terms)
             watch(Step(run.phase, done + 1, total, terms["task"]))
             run.keep()
@@ -94,14 +99,14 @@ def train_step(
     *,
     budget: Budget | None = None,
     lesson: Lesson | None = None,
-    where: str = "training",
+    precision: str = FULL,
 ) -> dict[str, float]:
     """One step of a loop; returns the terms of its loss: "task", and "distillation" and "budget" where there are such.
 
-    TrainingError instead of a step where the loss is no number; `where` says so there.
+    precision: of the forward passes. TrainingError instead of a step where the loss is no number.
     """
     inputs, labels = parts_of(batch)
-    outputs = outputs_of(task.model, inputs)
+    outputs = forward(task.model, inputs, precision)
     loss = loss_of(task, outputs, labels)
     terms = {"task": float(loss.detach())}
     if lesson:
@@ -115,7 +120,7 @@ def train_step(
     if not all(map(math.isfinite, terms.values())):
         named = ", ".join(f"{name} {value:g}" for name, value in terms.items())
         raise TrainingError(
-            f"the loss is no number ({named}) in {where}: {blame(task, batch)}. "
+            f"the loss is no number ({named}): {blame(task, batch)}. "
             "Lower the rate (lr), or look at the data and the layer named here"
         )
     optimizer.zero_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -127,6 +127,14 @@ class LoopState:
         self.history.append(record)
         self.epoch, self.step, self.terms, self.first_batch = self.epoch + 1, 0, {}, 0
         self._save()
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """A TrainingError from inside says where in the run it came up."""
+        try:
+            yield
+        except TrainingError as error:
+            raise TrainingError(f"{self.where()}: {error}") from error
 
     def where(self) -> str:
         """ "prune, epoch 0, step 12": step within its phase."""

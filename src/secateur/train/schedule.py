@@ -11,6 +11,7 @@ from torch import nn
 from secateur.errors import TargetError
 from secateur.nn.groups import THRESHOLD_LR, param_groups
 from secateur.train.distillation import Distillation
+from secateur.train.precision import FULL, PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Schedule:
     average       0, or the decay of an exponential moving average of the weights; the average is then what is
                   validated, hardened and packed. 0.999 looks back over some thousand steps
     distill       None, or how a teacher's outputs take part in the loss
+    precision     of the forward passes in training, "float32" or "bfloat16" (`train.precision`); all else is float32
     seed          None leaves random numbers alone; a number seeds torch, numpy and random at the start of every epoch,
                   and the generators of the training batches: what exact resuming needs
     """
@@ -33,6 +35,7 @@ class Schedule:
     weight_decay: float = 0.0
     average: float = 0.0
     distill: Distillation | None = None
+    precision: str = FULL
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -40,6 +43,8 @@ class Schedule:
             raise TargetError(f"epochs are counts, got {self.prune_epochs} and {self.finetune_epochs}")
         if not self.lr > 0:
             raise TargetError(f"lr is the peak of the rate, a positive number, got {self.lr}")
+        if self.precision not in PRECISIONS:
+            raise TargetError(f"precision is {' or '.join(PRECISIONS)}, not {self.precision!r}")
         if not 0 <= self.average < 1:
             raise TargetError(f"average is 0 or the decay of a moving average, below 1, got {self.average}")
 
