@@ -96,10 +96,11 @@ def test_one_threshold_a_row(form, target, shape):
 
 
 def test_constants_of_one_threshold_are_those_of_a_row():
-    alone = constants(0.7, 6.5, 0.25)
-    np.testing.assert_allclose(constants(np.array([0.7, 0.7]), np.array([6.5, 6.5]), 0.25)[1:], alone, rtol=1e-6)
-    assert constants(0.7, 30.0)[0, 4] == 0, "the tail is nothing there"
-    assert np.isfinite(constants(0.0, 60.0)).all(), "a threshold that underflowed"
+    rows = constants(np.array([0.7, 0.7]), np.array([6.5, 6.5]), 0.25)
+    for one, others in zip(constants(0.7, 6.5, 0.25), rows, strict=True):
+        np.testing.assert_allclose(others, one, rtol=1e-12)
+    assert constants(0.7, 30.0).tail == 0, "nothing beside coth"
+    assert np.isfinite(np.float32(constants(0.0, 60.0))).all(), "a threshold that underflowed"
 
 
 @pytest.mark.parametrize("target", HERE)

@@ -13,6 +13,7 @@ both sigmoids share one hyperbolic form, which needs one exponential instead of 
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 
 from secateur.kernels.build import CodeUnit, built
 from secateur.kernels.code import Module, Value
@@ -71,14 +72,13 @@ def gate_module(form: str, target: Target) -> str:
     return module.text()
 
 
-def constants(alpha: Numbers, k: Numbers, count_grad: float = 0.0) -> Float32[np.ndarray, "rows 9"]:
-    """The constants of every threshold, computed in float64. Alone it goes through Python's own mathematics: a small
-    layer's time is that of such calls."""
+def constants(alpha: Numbers, k: Numbers, count_grad: float = 0.0) -> Constants:
+    """The constants of one threshold, or of every row's, computed in float64."""
     m = math if isinstance(alpha, float) and isinstance(k, float) else np
     alpha = _divisor(alpha)
     slope, height = k / alpha, 2 * m.sinh(k)
     log_height = m.log(height)
-    found = Constants(
+    return Constants(
         alpha=alpha,
         falling=slope / -math.log(2),
         height=log_height / math.log(2),
@@ -89,12 +89,6 @@ def constants(alpha: Numbers, k: Numbers, count_grad: float = 0.0) -> Float32[np
         count_grad=count_grad,
         count_slope=count_grad * slope,
     )
-    if m is math:
-        return np.array([found], np.float32)
-    made = np.empty((np.size(slope), len(found)), np.float32)
-    for column, numbers in enumerate(found):
-        made[:, column] = numbers
-    return made
 
 
 def _divisor(alpha: Numbers) -> Any:
@@ -112,26 +106,36 @@ class Gate:
 
     def forward(self, addresses: tuple[int, int], size: int, thresholds: tuple[Numbers, Numbers]) -> float:
         """Writes w h(w) to the second of (w, pruned), size elements each; gives the sum of h."""
-        made = constants(*thresholds)
-        return float(_run(self.forward_job, addresses, size, made, 1).sum())
+        (count,) = _run(self.forward_job, addresses, size, constants(*thresholds), 1)
+        return count if isinstance(count, float) else float(count.sum())
 
     def backward(
         self, addresses: tuple[int, int, int], size: int, thresholds: tuple[Numbers, Numbers], count_grad: float
-    ) -> tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
+    ) -> tuple[Numbers, Numbers]:
         """Writes the gradient of w to the last of (w, upstream, w_grad), size elements each; gives those of alpha and
-        k, one a row."""
-        made = constants(*thresholds, count_grad)
-        toward_size, toward_g, whole = _run(self.backward_job, addresses, size, made, 3).T
-        alpha, k = thresholds
-        by_alpha = toward_size / _divisor(alpha)
-        return by_alpha * -k / _divisor(alpha), toward_g - whole / np.tanh(k) + by_alpha
+        k, of the one threshold or one a row."""
+        edge = constants(*thresholds, count_grad)
+        toward_size, toward_g, whole = _run(self.backward_job, addresses, size, edge, 3)
+        toward_size = toward_size / edge.alpha
+        return -toward_size * edge.slope, toward_g - whole * edge.coth + toward_size
 
 
-def _run(job: Any, addresses: Sequence[int], size: int, made: np.ndarray, sums: int) -> Float64[np.ndarray, "rows s"]:
-    rows = len(made)
-    found = np.empty((rows, sums))
-    job(*addresses, made.ctypes.data, found.ctypes.data, rows, size // rows if rows else 0)
-    return found
+def _run(job: Any, addresses: Sequence[int], size: int, edge: Constants, sums: int) -> list[Any]:
+    """The sums in float64, numbers or one a row. One threshold stays among Python's own numbers: between the layers of
+    a training step nothing of numpy is in the caches, and each call of it takes ten microseconds."""
+    if isinstance(edge.slope, float):
+        found = (ctypes.c_double * sums)()
+        job(*addresses, _ONE_ROW(*edge), found, 1, size)
+        return list(found)
+    rows = len(edge.slope)
+    table, found = np.empty((rows, len(edge)), np.float32), np.empty((rows, sums))
+    for column, numbers in enumerate(edge):
+        table[:, column] = numbers
+    job(*addresses, table.ctypes.data, found.ctypes.data, rows, size // rows if rows else 0)
+    return list(found.T)
+
+
+_ONE_ROW = ctypes.c_float * len(Constants._fields)
 
 
 @functools.cache

@@ -57,8 +57,9 @@ def _numbers(thresholds: Tensor) -> Numbers:
     return thresholds.detach().double().reshape(-1).numpy()
 
 
-def _shaped(rows: np.ndarray, like: Tensor) -> Tensor:
-    """One number a row in the shape of alpha or k; their sum where all rows share it."""
-    if like.numel() == 1:
-        return torch.full(like.shape, float(rows.sum()), dtype=like.dtype)
-    return torch.from_numpy(rows).to(like.dtype).view(like.shape)
+def _shaped(found: Numbers, like: Tensor) -> Tensor:
+    """One number or one a row in the shape of alpha or k; their sum where all rows share it."""
+    if isinstance(found, np.ndarray) and like.numel() > 1:
+        return torch.from_numpy(found).to(like.dtype).view(like.shape)
+    one = found if isinstance(found, float) else float(np.sum(found))
+    return torch.full(like.shape, one, dtype=like.dtype)

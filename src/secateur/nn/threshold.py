@@ -78,8 +78,10 @@ class ThresholdPrune(nn.Module):
         if order == list(range(w.dim())):
             pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
             return pruned.to(w.dtype), count
-        rows, alpha, k = (x.permute(order) for x in (w.float(), self.alpha(), self.sharpness()))
-        pruned, count = threshold_gate(rows, alpha, k, self.form)
+        alpha, k = self.alpha(), self.sharpness()
+        if self.channel_axis:  # otherwise they have one element, or channels on axis 0, and lie right
+            alpha, k = alpha.permute(order), k.permute(order)
+        pruned, count = threshold_gate(w.float().permute(order), alpha, k, self.form)
         back = sorted(range(w.dim()), key=order.__getitem__)
         pruned = pruned.permute(back).to(w.dtype)
         return pruned if pruned.stride() == w.stride() else pruned.clone(memory_format=_format_of(w)), count
