@@ -23,7 +23,7 @@ def test_table_and_totals(secateur, packed, artifact):
 
 def test_json_accounts_for_every_byte(secateur, packed):
     data = secateur("show", packed, "--json").json
-    streams = sum(row["file"][part] for row in data["tensors"] for part in ("positions", "values", "framing"))
+    streams = sum(row["file"][part] for row in data["tensors"] for part in ("positions", "values", "scales", "framing"))
     frame = data["header_bytes"] + data["unit_mask_bytes"] + data["framing_bytes"]
     assert streams + frame == data["file_bytes"] == packed.stat().st_size
     assert data["float32_bytes"] == 4 * (32 + 8 + 16 + 2)

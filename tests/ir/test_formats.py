@@ -177,5 +177,23 @@ def test_on_grid_refuses_what_is_not_on_it():
     with pytest.raises(ArtifactError, match="does not fit"):
         on_grid(array, grid(3, [1, 1]))
     for bad in (np.nan, np.inf):
-        with pytest.raises(ArtifactError, match="on no grid"):
+        with pytest.raises(ArtifactError, match="only finite floats"):
             on_grid(np.array([bad]), grid(), nearest=True)
+    with pytest.raises(ArtifactError, match="only finite floats"):
+        on_grid(np.arange(3), grid())
+
+
+def test_from_dense_makes_bytes_that_span_the_tensor():
+    array = np.array([-2.0, 0, 0.007, 1.0, 0.5], dtype=np.float32)
+    stored = from_dense(array, "int8")
+    assert isinstance(stored, Quantized)
+    assert stored.codes.tolist() == [-127, 0, 0, 64, 32]
+    assert np.abs(stored.to_dense() - array).max() < 2 / 127 / 2 + 2e-3
+    assert from_dense(stored.to_dense(), "int8") == stored
+    assert from_dense(np.zeros(4, np.float32), "int8").nonzeros == 0
+    assert from_dense(np.full(4, 1e-7, np.float32), "int8").nonzeros == 4
+    with pytest.raises(ArtifactError, match="leave the range"):
+        from_dense(np.full(4, 1e30, np.float32), "int8")
+    for bad in (np.arange(3), np.array([np.nan])):
+        with pytest.raises(ArtifactError, match="only finite floats"):
+            from_dense(bad, "int8")

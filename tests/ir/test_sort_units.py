@@ -18,7 +18,8 @@ def check(net: Net, *, rescale: bool = False) -> tuple[dict[str, np.ndarray], di
     """The law: same outputs, and restored to the original shapes still; gives the tensors before and after."""
     graph = net.graph(net.nodes[-1].output)
     smaller, tensors, removal = remove_dead_units(graph, net.constants)
-    found, groups = sort_units(graph, net.constants, smaller, tensors, removal, rescale=rescale)
+    result = sort_units(graph, net.constants, (smaller, tensors, removal), rescale=rescale)
+    found, groups = result.tensors, result.groups
     check_valid(smaller, found)
     assert_close(outputs_of(smaller, tensors), outputs_of(smaller, found))
     restored = restore_units(found, groups, removal.axes)
@@ -60,7 +61,7 @@ def test_kept_units_come_first():
     net.constants["first.weight"][[0, 4]] = 0
     graph = net.graph(net.nodes[-1].output)
     smaller, tensors, removal = remove_dead_units(graph, net.constants)
-    _, groups = sort_units(graph, net.constants, smaller, tensors, removal)
+    groups = sort_units(graph, net.constants, (smaller, tensors, removal)).groups
     assert not removal.groups[0].kept[0]
     assert all((np.diff(group.kept.astype(int)) <= 0).all() for group in groups)
 

@@ -41,7 +41,7 @@ class Asked:
     packed_bytes: Annotated[int | None, typer.Option(help="Most bytes of the file.")] = None
     macs: Annotated[int | None, typer.Option(help="Most multiply-accumulates for one example.")] = None
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric on validation, 0.01.")] = None
-    values: Annotated[str, typer.Option(help="Store numbers as float32 or float16.")] = "float32"
+    values: Annotated[str, typer.Option(help="Store numbers as float32, float16 or int8.")] = "float32"
     plan: Annotated[Path | None, typer.Option(help="What may be cut, plan.json; else all that can be.")] = None
     epochs: Annotated[int | None, typer.Option(min=0, help="Of self-pruning; else chosen.")] = None
     finetune_epochs: Annotated[int | None, typer.Option(min=0, help="After hardening; else chosen.")] = None

@@ -28,7 +28,7 @@ class Asked:
         None
     )
     plan: Annotated[Path | None, typer.Option(help="The plan, where the checkpoint is of a prepared model.")] = None
-    values: Annotated[str, typer.Option(help="Store numbers as float32 or float16.")] = "float32"
+    values: Annotated[str, typer.Option(help="Store numbers as float32, float16 or int8.")] = "float32"
     smallest: Annotated[
         bool,
         typer.Option(

@@ -27,6 +27,7 @@ COLUMNS = (
     "density",
     "positions",
     "values",
+    "scales",
     "framing",
     "bytes",
     "float32",
@@ -85,7 +86,7 @@ def _graph(artifact: Artifact) -> dict[str, Any] | None:
 
 def _text(file: Path, artifact: Artifact) -> str:
     data, rows = _data(file, artifact), describe(artifact)
-    table = text_table(COLUMNS, map(_row, rows), right=COLUMNS[3:10])
+    table = text_table(COLUMNS, map(_row, rows), right=COLUMNS[3:11])
     frame = data["header_bytes"] + data["unit_mask_bytes"] + data["framing_bytes"]
     parts = f"tensors {data['file_bytes'] - frame:,}, header {data['header_bytes']:,}, masks of removed units "
     parts += f"{data['unit_mask_bytes']:,}, lengths and checksums {data['framing_bytes']:,}"
@@ -122,8 +123,9 @@ def _row(row: TensorRow) -> tuple[str, ...]:
     shape = _shape(row.shape)
     if row.shape != row.original_shape:
         shape += f" of {_shape(row.original_shape)}"
-    counts = (row.file.positions, row.file.values, row.file.framing, row.file.total, row.float32_bytes)
-    codes = f"{row.file.positions_code}, {row.file.values_code}"
+    file = row.file
+    counts = (file.positions, file.values, file.scales, file.framing, file.total, row.float32_bytes)
+    codes = f"{file.positions_code}, {file.values_code}"
     density = UNITS["fraction"](row.density)
     return (row.name, shape, row.dtype, f"{row.nonzeros:,}", density, *(f"{n:,}" for n in counts), codes)
 

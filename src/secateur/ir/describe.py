@@ -24,7 +24,7 @@ class TensorRow:
     """One tensor of an artifact.
 
     shape           as stored; original_shape: before units were removed
-    dtype           of the stored values
+    dtype           of the stored values; "int2" to "int8" for codes of so many bits
     nonzeros        elements != 0; density: their share of the original elements, 0.0 where there are none
     file            bytes in the file, by stream, and the codes chosen
     float32_bytes   of the original shape, dense, as float32

@@ -17,6 +17,7 @@ from secateur.ir.grid import WIDTHS, Grid
 
 DENSE_DTYPES = ("float32", "float16", "int64", "bool")
 SPARSE_DTYPES = ("float32", "float16")
+BYTES = "int8"
 CODE_DTYPES = tuple(f"int{bits}" for bits in WIDTHS)
 GRAPH_DTYPE = {
     "float32": "float32",
@@ -188,12 +189,16 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
-def from_dense(array: Shaped[np.ndarray, ...], dtype: str | None = None) -> Dense | Sparse:
+def from_dense(array: Shaped[np.ndarray, ...], dtype: str | None = None) -> Stored:
     """Store an array as `dtype` (its own when None), as Sparse where that is smaller.
 
+    "int8" makes a Quantized: codes of 8 bits on a grid that spans the tensor (`Grid.spanning`), for finite floats.
     int64 and bool are always Dense. A Sparse forgets the sign of -0.0; values that float16 rounds to zero are zeros.
     Raises ArtifactError where a finite value leaves the range of float16.
     """
+    if dtype == BYTES:
+        _refuse_no_numbers(array)
+        return on_grid(array, Grid.spanning(array, 8), nearest=True)
     stored = _convert(array, array.dtype.name if dtype is None else dtype)
     if stored.dtype.name not in SPARSE_DTYPES:
         return Dense(stored)
@@ -213,8 +218,7 @@ def on_grid(array: Float[np.ndarray, ...], grid: Grid, *, nearest: bool = False)
     """
     if not grid.fits(array.shape):
         raise ArtifactError(f"a grid of {grid.scale.size} channels along axis {grid.axis} does not fit {array.shape}")
-    if not np.isfinite(array).all():
-        raise ArtifactError("NaN and infinity are on no grid: go back to weights that are finite")
+    _refuse_no_numbers(array)
     stored = Quantized(grid.nearest(array), grid)
     if not nearest and (off := np.flatnonzero(stored.to_dense() != array)).size:
         raise ArtifactError(
@@ -231,6 +235,11 @@ def sparse_is_smaller(size: int, nonzeros: int, value_bits: int) -> bool:
     density = nonzeros / size
     entropy = -density * log2(density) - (1 - density) * log2(1 - density)
     return size * entropy + SPARSE_OVERHEAD_BITS < (size - nonzeros) * value_bits
+
+
+def _refuse_no_numbers(array: np.ndarray) -> None:
+    if array.dtype.kind != "f" or not np.isfinite(array).all():
+        raise ArtifactError("only finite floats lie on a grid: keep integers, masks, NaN and infinity as they are")
 
 
 def _convert(array: np.ndarray, dtype: str) -> np.ndarray:

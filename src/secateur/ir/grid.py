@@ -12,6 +12,7 @@ from secateur.errors import ArtifactError
 WIDTHS = range(2, 9)
 """Bits a code may have."""
 
+SMALLEST_SCALE = float(np.finfo(np.float16).smallest_subnormal)
 SCALE_DTYPES = ("float16", "float32")
 
 
@@ -78,6 +79,15 @@ class Grid:
     def take(self, channels: Int64[np.ndarray, " kept"], axis: int) -> Grid:
         """The grid of a tensor of which these indices along an axis were taken."""
         return Grid(self.bits, self.scale[channels], axis) if self.by_channel and axis == self.axis else self
+
+    @classmethod
+    def spanning(cls, array: Float[np.ndarray, ...], bits: int) -> Grid:
+        """The grid for a whole tensor whose end is its largest number, but for the rounding of the scale to float16."""
+        largest = float(np.abs(array).max(initial=0.0))
+        step = largest / ((1 << (bits - 1)) - 1)
+        if step > float(np.finfo(np.float16).max):
+            raise ArtifactError(f"values up to {largest:.6g} leave the range of {bits} bits at a float16 scale")
+        return cls(bits, np.array(max(step, SMALLEST_SCALE) if largest else 0.0, np.float16))
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -9,7 +9,8 @@ theory for sets", Data Compression Conference 2006.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int64
@@ -34,17 +35,30 @@ LARGEST_RESCALED = 2.0**15
 """Units with larger numbers keep their scale: times 1.42 they could leave the range of float16, or of float32."""
 
 
+@dataclass(frozen=True)
+class Sorted:
+    """What `sort_units` made of the tensors and unit groups of a network.
+
+    orders    (tensor, axis) -> which positions now stand there, wherever that changed
+    unscaled  layers whose units could have been rescaled, had not something of theirs been fixed
+    """
+
+    tensors: dict[str, np.ndarray]
+    groups: tuple[UnitGroup, ...]
+    orders: dict[Axis, Int64[np.ndarray, " positions"]] = field(default_factory=dict)
+    unscaled: tuple[str, ...] = ()
+
+
 def sort_units(
     graph: Graph,
     constants: Mapping[str, np.ndarray],
-    smaller: Graph,
-    tensors: Mapping[str, np.ndarray],
-    removal: Removal,
+    removed: tuple[Graph, Mapping[str, np.ndarray], Removal],
     *,
     rescale: bool = False,
-) -> tuple[dict[str, np.ndarray], tuple[UnitGroup, ...]]:
-    """What `remove_dead_units(graph, constants)` gave (smaller, tensors, removal), with the units of every layer in
-    ascending order of bias, then of non-zero weights: its tensors, and its unit groups, whose kept units come first.
+    fixed: Container[str] = (),
+) -> Sorted:
+    """What `remove_dead_units(graph, constants)` gave, `removed`, with the units of every layer in ascending order of
+    bias, then of non-zero weights: its tensors, and its unit groups, whose kept units come first.
 
     Units that cannot change places stay where they are: those that something unknown looks at, and those whose outputs
     are cut up or joined with others, where the place of a unit says who reads it.
@@ -52,13 +66,17 @@ def sort_units(
     rescale  before its layer is sorted, a unit that nothing but ReLU, pooling and reshaping stands behind is multiplied
              by the number between 0.7 and 1.4 that makes the first of its weights a power of two, and whoever reads it
              divides by that: the same function, with a mantissa less a unit
+    fixed    tensors that may not be multiplied, because their numbers lie on a grid: what they belong to keeps its
+             scale
     """
+    smaller, tensors, removal = removed
     flow = trace_units(graph, constants)
     roots, done = flow.roots(), set(flow.pinned())
     made = {node.output: node.inputs[1:] for node in smaller.nodes}
     homes = _Homes({axis: roots[units] for axis, units in _axes(flow, made).items()})
     makers = _makers(flow, roots)
     found, groups = dict(tensors), list(removal.groups)
+    orders, unscaled = dict[Axis, np.ndarray](), list[str]()
     for layer in flow.layers:
         order, parameters = roots[layer.rows], made[layer.node.output]
         if not done.isdisjoint(order.tolist()) or len(set(order.tolist())) < len(order):
@@ -68,16 +86,20 @@ def sort_units(
         if places is None:
             continue
         if rescale and _is_homogeneous(layer, order, makers):
-            _rescale(found, parameters, places)
+            if any(name in fixed for name, _ in places if name in found):
+                unscaled.append(layer.name)
+            else:
+                _rescale(found, parameters, places)
         rows = np.moveaxis(found[parameters[0]], layer.row_axis, 0)
         nonzeros = np.count_nonzero(rows.reshape(len(rows), -1), axis=1)
         moved = np.lexsort((nonzeros, *(found[bias] for bias in parameters[1:])))
         for (name, axis), (repeat, tiles) in places.items():
             if name in found:
-                found[name] = np.take(found[name], _spread(moved, repeat, tiles), axis=axis)
+                orders[name, axis] = _spread(moved, repeat, tiles)
+                found[name] = np.take(found[name], orders[name, axis], axis=axis)
             if (entry := removal.axes.get(name, {}).get(axis)) is not None:
                 groups[entry[0]] = _kept_first(groups[entry[0]], tiles)
-    return found, tuple(groups)
+    return Sorted(found, tuple(groups), orders, tuple(unscaled))
 
 
 class _Homes:

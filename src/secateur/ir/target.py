@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from secateur.errors import TargetError
 
-VALUE_BITS = {"float32": 32, "float16": 16}
+VALUE_BITS = {"float32": 32, "float16": 16, "int8": 8}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Target:
     packed_bytes  size of the whole artifact file in bytes, with values stored as `values`: upper limit
     max_drop      largest loss of the task's metric on validation data, in the metric's own unit; only `compress` can
                   hold it, which has the data: `Budget` and `harden_` look at the wishes above
-    values        "float32" or "float16": how `pack` will store the numbers that packed_bytes counts
+    values        "float32", "float16" or "int8": how `pack` will store the numbers that packed_bytes counts
     """
 
     density: float | None = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -18,12 +18,14 @@ from secateur.errors import ArtifactError, GraphError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.dead_units import Removal, remove_dead_units
 from secateur.ir.fold import fold_batch_norm
-from secateur.ir.formats import Dense, Sparse, from_dense
 from secateur.ir.graph import Graph
+from secateur.ir.grid import Grid
+from secateur.ir.grids import Grids, fold_grids, in_order, without_units
 from secateur.ir.naming import is_made, refusal
 from secateur.ir.push_biases import push_biases
 from secateur.ir.records import Fold
-from secateur.ir.sort_units import sort_units
+from secateur.ir.rounding import STATISTICS, Rounding
+from secateur.ir.sort_units import Sorted, sort_units
 from secateur.ir.strict_json import JSON
 from secateur.ir.target import VALUE_BITS
 from secateur.ir.verify import verify
@@ -33,7 +35,6 @@ from secateur.nn.strip import strip_
 from secateur.nn.trace import Traced, trace
 from secateur.nn.transform import transforms_of
 
-STATISTICS = ("running_mean", "running_var")
 ROOT = "the model"  # a layer that is the whole model has no name
 COUNTER = "num_batches_tracked"  # of a batch norm; nothing computes with it in evaluation
 
@@ -44,18 +45,23 @@ def pack(
     """The model, in evaluation mode, as an Artifact; the model itself is left as it is.
 
     example  what the model is called with, a tensor or a tuple of tensors, batch first
-    values   how the model's tensors are stored, "float32" or "float16"; rounded once, after folding, and the largest
-             relative change stands in `meta["rounding"]`. Numbers and masks from the model's code stay float32.
+    values   how the model's tensors are stored, "float32", "float16" or "int8" (codes of 8 bits with one float16 scale
+             a tensor); rounded once, after folding, and the largest relative change stands in `meta["rounding"]`, with
+             "int8" relative to the largest number of the tensor. Numbers and masks from the model's code stay float32;
+             with "int8", statistics of norms that stay and masks with infinities are float16.
     sort     put the units of each layer (channels, neurons) in the order that is cheapest to code (`ir.sort_units`):
              the file becomes smaller by about log2(n!) bits for n units, and `restore_` gives a model that computes the
              same, with its units in that order and those that were removed as the last ones
     rescale  with `sort`: also multiply what a unit computes by the number that makes its first weight a power of two,
              and divide where it is read, wherever ReLU and pooling alone stand between: the same function, but other
-             weights, rounded anew
+             weights, rounded anew; what has to do with quantized weights keeps its scale, and a note says so
+
+    Quantized weights are stored as their codes, whatever `values` says. A norm that is folded into them multiplies
+    their scales, one a channel then.
 
     A model the graph cannot express becomes a weights-only Artifact, with a SecateurWarning and the reason in
     `meta["weights_only"]`. ArtifactError for a model that is still soft, holds NaN or infinity, or values that float16
-    cannot hold.
+    cannot hold, or whose quantized weights are not on their grid.
     """
     if values not in VALUE_BITS:
         raise ArtifactError(f"values must be one of {', '.join(VALUE_BITS)}, got {values!r}")
@@ -63,6 +69,7 @@ def pack(
         raise ArtifactError("rescale=True is for units that are sorted as well: add sort=True")
     if soft := [site.name for site in transforms_of(model) if not site.transform.is_hard]:
         raise ArtifactError(f"{soft[0]} is still soft: call harden_ before pack, so that the file is what was tested")
+    grids = grids_of(model)
     plain = strip_(copy.deepcopy(model)).cpu().eval()
     state = plain_state(plain)
     try:
@@ -75,52 +82,63 @@ def pack(
             SecateurWarning,
             stacklevel=2,
         )
-        return weights_only(state, reason, values)
-    return with_graph(state, traced, values, sort=sort, rescale=rescale)
+        return weights_only(state, reason, Rounding(values, grids))
+    return with_graph(state, traced, Rounding(values, grids), sort=sort, rescale=rescale)
+
+
+def grids_of(model: nn.Module) -> dict[str, Grid]:
+    """The grids of a hardened model's quantized weights, by name as in `transforms_of`."""
+    grids = {site.name: site.transform.grid() for site in transforms_of(model)}
+    return {name: grid for name, grid in grids.items() if grid is not None}
 
 
 def with_graph(
-    state: Mapping[str, Tensor], traced: Traced, values: str, *, sort: bool = False, rescale: bool = False
+    state: Mapping[str, Tensor], traced: Traced, rounding: Rounding, *, sort: bool = False, rescale: bool = False
 ) -> Artifact:
-    """The artifact of a traced model whose own state dict is `state`."""
+    """The artifact of a traced model whose own state dict is `state`; rounding knows the grids of quantized tensors."""
     graph, tensors, folds, reasons = fold_batch_norm(traced.graph, traced.constants)
-    rounding = _Rounding(values)
-    whole = {name: rounding(name, array) for name, array in push_biases(graph, tensors).items()}
+    on_grids = fold_grids(traced.graph, traced.constants, tensors, _first_keys(rounding.grids, traced))
+    rounding.know(on_grids.grids)
+    whole = {name: rounding.early(name, array) for name, array in push_biases(graph, on_grids.tensors).items()}
     before = _parameters(whole)
     smaller, tensors, removal = remove_dead_units(graph, whole)
+    rounding.know(without_units(rounding.grids, removal.groups, removal.axes))
     tensors = {name: rounding(name, array) for name, array in tensors.items()}
-    groups = removal.groups
+    result = Sorted(tensors, removal.groups)
     if sort:
-        tensors, groups = sort_units(graph, whole, smaller, tensors, removal, rescale=rescale)
-        tensors = {name: rounding(name, array) for name, array in tensors.items()}
+        fixed = rounding.grids
+        result = sort_units(graph, whole, (smaller, tensors, removal), rescale=rescale, fixed=fixed)
+        rounding.know(in_order(fixed, result.orders))
+        tensors = {name: rounding(name, array) for name, array in result.tensors.items()}
     graph = _with_usual_names(smaller)
     verify(graph)
     meta = {
         "secateur": __version__,
-        "values": values,
+        "values": rounding.values,
         "parameters": [before, _parameters(tensors)],
         **_unless_empty(
             rounding=float(f"{rounding.largest:.2g}"),
             dead_units=_dead_units(removal),
-            notes=[*traced.notes, *reasons, *_still_there(removal)],
+            notes=[*traced.notes, *reasons, *on_grids.notes, *_still_there(removal), *_unscaled(result)],
             unread=_unread(state, traced, graph, folds),
             folded={name: checksum(state[name]) for name in traced.folded},
         ),
     }
     stored = {name: rounding.stored(name, array) for name, array in tensors.items()}
-    return Artifact(graph, stored, meta, groups, removal.axes, folds)
+    return Artifact(graph, stored, meta, result.groups, removal.axes, folds)
 
 
-def weights_only(state: Mapping[str, Tensor], reason: str, values: str) -> Artifact:
-    """The artifact of a model that has no graph, for this reason."""
-    rounding = _Rounding(values)
+def weights_only(state: Mapping[str, Tensor], reason: str, rounding: Rounding) -> Artifact:
+    """The artifact of a model that has no graph, for this reason; rounding knows the grids of quantized tensors."""
+    grids = {id(state[name]): grid for name, grid in rounding.grids.items()}
+    rounding.know({name: grids[id(tensor)] for name, tensor in state.items() if id(tensor) in grids})
     seen: set[int] = set()
     stored = {}
     for name, tensor in state.items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
             stored[name] = rounding.stored(name, rounding(name, as_array(tensor)))
-    meta: dict[str, JSON] = {"secateur": __version__, "values": values, "weights_only": reason}
+    meta: dict[str, JSON] = {"secateur": __version__, "values": rounding.values, "weights_only": reason}
     return Artifact(None, stored, {**meta, **_unless_empty(rounding=float(f"{rounding.largest:.2g}"))})
 
 
@@ -134,33 +152,6 @@ def refuse_names(names: Iterable[str]) -> None:
 def checksum(tensor: Tensor) -> int:
     """CRC-32 (IEEE 802.3) of the elements, as the graph would hold them."""
     return crc32(as_array(tensor).tobytes())
-
-
-@dataclass
-class _Rounding:
-    """Rounds float tensors to the values a file stores, as float32, and remembers the largest relative change."""
-
-    values: str
-    largest: float = 0.0
-
-    def __call__(self, name: str, array: np.ndarray) -> np.ndarray:
-        stored = self.stored(name, array)
-        if stored.dtype == array.dtype.name:
-            return array
-        rounded = stored.to_dense()
-        magnitude = np.abs(array)
-        normal = (magnitude > np.finfo(np.float16).smallest_normal) & np.isfinite(array)
-        change = np.abs(rounded[normal] - array[normal]) / magnitude[normal]
-        self.largest = max(self.largest, float(change.max(initial=0.0)))
-        return rounded
-
-    def stored(self, name: str, array: np.ndarray) -> Dense | Sparse:
-        """A tensor in the form the file holds."""
-        narrow = array.dtype == np.float32 and not is_made(name)
-        try:
-            return from_dense(array, self.values if narrow else None)
-        except ArtifactError as error:
-            raise ArtifactError(f"{name}: {error}") from None
 
 
 def plain_state(plain: nn.Module) -> dict[str, Tensor]:
@@ -211,6 +202,16 @@ def _still_there(removal: Removal) -> list[str]:
     return kept + [
         f"{layer or ROOT} is all zero: no output depends on the input through it" for layer in removal.dead_layers
     ]
+
+
+def _unscaled(result: Sorted) -> list[str]:
+    names = ", ".join(layer or ROOT for layer in result.unscaled)
+    return [f"the units of {names} keep their scale: quantized weights are not multiplied"] if names else []
+
+
+def _first_keys(grids: Grids, traced: Traced) -> dict[str, Grid]:
+    """Grids by the keys under which tied tensors stand in the graph."""
+    return {traced.tied.get(name, name): grid for name, grid in grids.items()}
 
 
 def _unread(state: Mapping[str, Tensor], traced: Traced, graph: Graph, folds: tuple[Fold, ...]) -> list[JSON]:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from secateur.errors import GraphError
 from secateur.ir.artifact import Artifact
+from secateur.ir.rounding import Rounding
 from secateur.ir.target import Target
 from secateur.nn.exporting import INSTEAD, Example
-from secateur.nn.pack import plain_state, weights_only, with_graph
+from secateur.nn.pack import grids_of, plain_state, weights_only, with_graph
 from secateur.nn.strip import strip_
 from secateur.nn.trace import trace
 from secateur.nn.transform import transforms_of
@@ -31,6 +32,7 @@ class Packing:
         self._reuse = {site.name: site.transform.row.reuse for site in transforms_of(dense)}
         for site in transforms_of(dense):
             site.transform.prune.harden(torch.ones_like(site.original, dtype=torch.bool))
+        self._grids = grids_of(dense)
         plain = strip_(dense).cpu().eval()
         self._values, self._state = values, plain_state(plain)
         self._traced, self._reason = None, ""
@@ -43,13 +45,13 @@ class Packing:
     def artifact(self, masks: Mapping[str, Tensor]) -> Artifact:
         """The artifact with exactly the weights under the masks (names of `transforms_of`)."""
         if self._traced is None:
-            return weights_only(self._masked(masks), self._reason, self._values)
+            return weights_only(self._masked(masks), self._reason, Rounding(self._values, self._grids))
         constants = dict(self._traced.constants)
         for name, mask in masks.items():
             key = self._key(name)
             if key in constants:  # else no result depends on it
                 constants[key] = np.where(mask.cpu().numpy(), constants[key], np.float32(0))
-        return with_graph(self._state, replace(self._traced, constants=constants), self._values)
+        return with_graph(self._state, replace(self._traced, constants=constants), Rounding(self._values, self._grids))
 
     def excess(self, masks: Mapping[str, Tensor], target: Target) -> str:
         """What of a limit on macs (of pruned tensors) or packed bytes the artifact does not hold, in words, else ""."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from secateur.ir.grid import Grid
 from secateur.ir.plan import TensorPlan
 from secateur.nn.sites import original_of
 from secateur.nn.threshold import ThresholdPrune
@@ -54,6 +55,10 @@ class WeightTransform(nn.Module):
     def is_hard(self) -> bool:
         """True after `harden_`: the mask is exact and fixed."""
         return self.prune.mask is not None
+
+    def grid(self) -> Grid | None:
+        """The grid that the weight lies on, bit for bit; None where it is not quantized, or not hardened yet."""
+        return cast(Any, self.stages["quantize"]).grid() if "quantize" in self.stages else None
 
     def forward(self, w: Tensor) -> Tensor:
         """The weight the layer computes with; same shape and dtype as w."""

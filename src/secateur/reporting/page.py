@@ -19,7 +19,7 @@ from secateur.reporting.names import told_apart
 from secateur.reporting.numbers import brief, short
 from secateur.reporting.templating import filled
 
-STREAMS = ("positions", "values", "framing")
+STREAMS = ("positions", "values", "scales", "framing")
 MOST_ROWS = 1000
 """Rows of a table."""
 MOST_DETAILED = 150
@@ -91,15 +91,21 @@ def _largest_tensors(rows: Sequence[TensorRow], most: int) -> list[TensorRow]:
 
 
 def _whole_file(facts: Facts) -> Markup:
-    parts = {stream: sum(getattr(row.file, stream) for row in facts.tensors) for stream in STREAMS}
+    parts = {stream: sum(getattr(row.file, stream) for row in facts.tensors) for stream in _streams(facts)}
     return file_chart("The whole file", {**parts, "header": facts.header_bytes})
 
 
 def _bytes(facts: Facts) -> Markup:
     rows = _largest_tensors(facts.tensors, MOST_BARS)
     names = told_apart([row.name for row in rows])
+    streams = _streams(facts)
     chosen = [
-        (name, row.float32_bytes, {s: getattr(row.file, s) for s in STREAMS})
+        (name, row.float32_bytes, {s: getattr(row.file, s) for s in streams})
         for name, row in zip(names, rows, strict=True)
     ]
-    return bytes_chart("Bytes by tensor", chosen, STREAMS)
+    return bytes_chart("Bytes by tensor", chosen, streams)
+
+
+def _streams(facts: Facts) -> tuple[str, ...]:
+    """What the bytes of tensors are divided into: scales only where there are some."""
+    return tuple(s for s in STREAMS if s != "scales" or any(row.file.scales for row in facts.tensors))
