@@ -47,8 +47,9 @@ class Passed:
     trimmed: int = 0
 
 
-FINE_TUNED_BYTES = 0.99
-"""Of a limit on bytes, what hardening may use: fine-tuning changes the values that are then coded."""
+FINE_TUNED_BITS = 1
+"""Of every value, what hardening leaves of a limit on bytes: fine-tuning spreads values, which then take more bits.
+LeNet-5 with float16 values took 1.0 more each (6 % of a file of 9,000 bytes)."""
 
 Seen = Callable[[nn.Module, Record], None]
 
@@ -109,7 +110,8 @@ class Line:
                 )
             target = dataclasses.replace(target, macs=target.macs - kept)
         if target.packed_bytes is not None and fine_tuned:
-            target = dataclasses.replace(target, packed_bytes=max(1, int(FINE_TUNED_BYTES * target.packed_bytes)))
+            left = 1 - FINE_TUNED_BITS / target.value_bits
+            target = dataclasses.replace(target, packed_bytes=max(1, int(left * target.packed_bytes)))
         return target
 
     def train(
