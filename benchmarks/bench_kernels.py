@@ -33,7 +33,7 @@ from secateur.kernels.conv import Conv2dKernel, ConvOptions
 from secateur.kernels.fast import tiles_of
 from secateur.kernels.layout import LAYER, STAGES
 from secateur.kernels.memory import aligned
-from secateur.kernels.register_tile import WALK, Tile, emit_tile
+from secateur.kernels.register_tile import Tile, emit_block_tile
 from secateur.kernels.shape import ConvShape, convolve
 from secateur.kernels.target import Target, host_target
 
@@ -94,33 +94,32 @@ def peak_burst(target: Target) -> Burst:
 
 
 def tile_burst(target: Target, channels: int) -> Burst:
-    """The register tile on operands in the first-level cache, `channels` deep."""
-    tile = Tile(target, target.rows, target.columns, target.vector_bytes, even=True)
+    """The register tile on operands in the first-level cache, `channels` deep, with what a call takes."""
+    tile = Tile(target, target.rows, target.columns, target.vector_bytes)
+    given = {"a": PTR, "b": PTR, "c": PTR, "blocks": I64, "block_bytes": I64}
 
     def emit() -> str:
         module = Module()
-        f = module.function("tile", {"a": PTR, "b": PTR, "walk": PTR, "c": PTR})
+        f = module.function("tile", given, inner=True)
         size = target.vector_bytes
-        emit_tile(f, tile, lambda row, column, v: f.store(v, f["c"] + (column * tile.rows + row) * size))
+        emit_block_tile(f, tile, lambda row, column, v: f.store(v, f["c"] + (column * tile.rows + row) * size))
+        f.give()
+        f = module.function("tiles", {"turns": I64, **given})
+        with f.loop(0, f["turns"]):
+            f.call("tile", [f[name] for name in given])
         f.give()
         return module.text()
 
-    library = built(CodeUnit("tile", ("tile",), repr(tile), emit), target)
-    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)(library.addresses["tile"])
+    library = built(CodeUnit("tile", ("tiles",), repr(tile), emit), target)
+    numbers, pointers = [ctypes.c_int64], [ctypes.c_void_p] * 3
+    function = ctypes.CFUNCTYPE(None, *numbers, *pointers, *numbers * 2)(library.addresses["tiles"])
     blocks, lanes = channels // target.lanes, target.lanes
-    a, b, c = (
-        aligned((blocks, target.rows, lanes)),
-        aligned((channels, target.panel)),
-        aligned((target.rows, target.panel)),
-    )
+    a, b, c = map(aligned, ((blocks, target.rows, lanes), (channels, target.panel), (target.rows, target.panel)))
     a[:], b[:] = 1, 1
     turns = max(1, BURST_FMAS // (channels * target.rows * target.columns))
-    steps = {"a_middle": 4 * target.rows * lanes, "b_middle": 4 * lanes * target.panel}
-    walk = WALK.pack(outer=turns, a_outer=0, b_outer=0, middle=blocks, inner=lanes, **steps)
-    addresses = (a.ctypes.data, b.ctypes.data, ctypes.addressof(walk), c.ctypes.data)
-    return Burst(
-        lambda: function(*addresses), 2.0 * turns * channels * target.rows * target.panel, (library, a, b, c, walk)
-    )
+    arguments = (turns, a.ctypes.data, b.ctypes.data, c.ctypes.data, blocks, 4 * target.rows * lanes)
+    operations = 2.0 * turns * channels * target.rows * target.panel
+    return Burst(lambda: function(*arguments), operations, (library, a, b, c))
 
 
 def layer_bursts(target: Target, name: str, outputs: int) -> dict[str, Burst]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from secateur.kernels.algorithms import axis_algorithm
-from secateur.kernels.code import FLOAT, PTR, Module, Value, vector
+from secateur.kernels.code import FLOAT, I64, PTR, Module, Value, vector
 from secateur.kernels.conv import Conv2dKernel, ConvOptions
 from secateur.kernels.epilogue import Epilogue
-from secateur.kernels.register_tile import Tile, emit_tile
+from secateur.kernels.register_tile import Tile, emit_block_tile
 from secateur.kernels.shape import ConvShape, convolve
 from secateur.kernels.target import TARGETS, supported
 from secateur.kernels.transforms import emit_transform
@@ -88,8 +88,8 @@ def golden_modules() -> dict[str, str]:
     """Small pieces of code whose text is kept, so that a change of an emitter is seen as a change of what it emits."""
     found = {}
     module = Module()
-    f = module.function("tile", {"a": PTR, "b": PTR, "walk": PTR, "c": PTR})
-    emit_tile(f, Tile(TARGETS["neon"], 2, 1, 16, even=True), lambda r, c, v: f.store(v, f["c"] + (r + c) * 16))
+    f = module.function("tile", {"a": PTR, "b": PTR, "c": PTR, "blocks": I64, "block_bytes": I64})
+    emit_block_tile(f, Tile(TARGETS["neon"], 2, 1, 16), lambda r, c, v: f.store(v, f["c"] + (r + c) * 16))
     f.give()
     found["register_tile_2x1_neon"] = module.text()
     module = Module()

@@ -96,11 +96,11 @@ def test_classes_hold_on_whole_layers(shape):
         (replace(SHAPE, height=40, width=44, out_channels=64), Tiling((6, 6), (3, 3))),
         (
             replace(SHAPE, batch=12, height=24, width=24, taps=(7, 7), padding=(3,) * 4),
-            Tiling((4, 4), (7, 7), beside_i=True),
+            Tiling((4, 4), (7, 7), ("x^2+1", "x^2+1")),
         ),
         (
             replace(SHAPE, height=56, width=56, in_channels=32, out_channels=64, taps=(5, 5), padding=(2,) * 4),
-            Tiling((8, 8), (5, 5), beside_i=True),
+            Tiling((8, 8), (5, 5), ("x^2+1", "x^2+1")),
         ),
     ],
 )

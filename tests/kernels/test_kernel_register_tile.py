@@ -7,9 +7,9 @@ import pytest
 
 from kernel_cases import HERE
 from secateur.kernels.build import CodeUnit, built
-from secateur.kernels.code import PTR, Module
+from secateur.kernels.code import I64, PTR, Module
 from secateur.kernels.record import Record, float_bits
-from secateur.kernels.register_tile import WALK, Tile, emit_tile, tile_product
+from secateur.kernels.register_tile import WALK, Tile, emit_block_tile, emit_tile, tile_product
 from secateur.kernels.target import TARGETS
 
 Function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
@@ -49,6 +49,38 @@ def test_against_the_twin(name):
                 c = np.full((rows, columns * target.lanes), np.nan, np.float32)
                 run = tile_function(Tile(target, rows, columns, 4 * padded.shape[1]))
                 run(padded.ctypes.data, b.ctypes.data, ctypes.addressof(walk), c.ctypes.data)
+                np.testing.assert_allclose(c, tile_product(a, b), rtol=1e-4, atol=1e-5)
+
+
+def block_function(tile: Tile):
+    def emit() -> str:
+        module = Module()
+        f = module.function("tile", {"a": PTR, "b": PTR, "c": PTR, "blocks": I64, "block_bytes": I64})
+        size = tile.target.vector_bytes
+        emit_block_tile(f, tile, lambda row, column, v: f.store(v, f["c"] + (row * tile.columns + column) * size))
+        f.give()
+        return module.text()
+
+    library = built(CodeUnit("test block tile", ("tile",), repr(tile), emit), tile.target)
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)(library.addresses["tile"])
+    function.library = library
+    return function
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_whole_blocks_against_the_twin(name):
+    """Blocks of a lie apart with other numbers between them."""
+    target = TARGETS[name]
+    draw = np.random.default_rng(0)
+    for rows in (1, 5, target.rows):
+        for columns in range(1, target.columns + 1):
+            run = block_function(Tile(target, rows, columns, target.vector_bytes))
+            for blocks in (0, 1, 3):
+                apart = draw.standard_normal((blocks, rows + 2, target.lanes)).astype(np.float32)
+                a = apart[:, :rows].transpose(1, 0, 2).reshape(rows, blocks * target.lanes)
+                b = draw.standard_normal((blocks * target.lanes, columns * target.lanes)).astype(np.float32)
+                c = np.full((rows, columns * target.lanes), np.nan, np.float32)
+                run(apart.ctypes.data, b.ctypes.data, c.ctypes.data, blocks, 4 * (rows + 2) * target.lanes)
                 np.testing.assert_allclose(c, tile_product(a, b), rtol=1e-4, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import pytest
 from secateur.maths.float_error import growth
 from secateur.maths.nesting import of_moduli, of_points
 from secateur.maths.point_search import candidates, growth_of, search
-from secateur.maths.points import POINTS, POINTS_BESIDE_I, moduli_beside_i
+from secateur.maths.points import POINTS, POINTS_BESIDE, moduli_beside, points_beside
 
 
 @pytest.mark.parametrize("size", [size for size in POINTS if sum(size) - 1 <= 6], ids=str)
@@ -16,18 +16,29 @@ def test_the_table_is_what_the_search_finds(size):
     assert search(*size) == tuple(map(Fraction, POINTS[size].split()))
 
 
-@pytest.mark.parametrize("size", [size for size in POINTS_BESIDE_I if sum(size) - 1 <= 8], ids=str)
-def test_the_table_beside_i_is_what_the_search_finds(size):
-    assert search(*size, beside_i=True) == tuple(map(Fraction, POINTS_BESIDE_I[size].split()))
+BESIDE = [(*size, beside) for beside, sizes in POINTS_BESIDE.items() for size in sizes]
+LONGEST_SEARCHED = {"x^2+1": 8, "x^6-1": 12}
 
 
-@pytest.mark.parametrize("size", POINTS_BESIDE_I, ids=str)
-def test_the_objective_beside_i_is_that_of_the_exact_matrices(size):
-    made = of_moduli(size[0], size[1], moduli_beside_i(*size))
+@pytest.mark.parametrize("size", [one for one in BESIDE if one[0] + one[1] - 1 <= LONGEST_SEARCHED[one[2]]], ids=str)
+def test_the_tables_beside_moduli_are_what_the_search_finds(size):
+    assert search(*size[:2], beside=size[2]) == points_beside(*size)
+
+
+@pytest.mark.parametrize("size", BESIDE, ids=str)
+def test_the_objective_beside_moduli_is_that_of_the_exact_matrices(size):
+    made = of_moduli(size[0], size[1], moduli_beside(*size))
     assert made.proves()
-    points = [Fraction(p) for p in POINTS_BESIDE_I[size].split()]
     exact = growth(*(np.asarray(matrix, np.float64) for matrix in (made.at, made.g, made.bt)))
-    assert growth_of(points, *size, beside_i=True) == pytest.approx(exact)
+    assert growth_of(points_beside(*size), *size[:2], beside=size[2]) == pytest.approx(exact)
+
+
+def test_an_even_number_of_points_does_without_zero_where_that_rounds_better():
+    for size in ((3, 3), (5, 3), (7, 5)):
+        points = search(*size)
+        assert 0 not in points
+        assert sorted(points) == sorted(-p for p in points)
+    assert 0 in search(2, 2)
 
 
 def test_the_objective_is_that_of_the_exact_matrices():

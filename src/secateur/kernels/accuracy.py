@@ -9,7 +9,7 @@ from math import inf, prod, sqrt
 import numpy as np
 
 from secateur.errors import KernelError
-from secateur.kernels.algorithms import Algorithm, Tiling, axis_algorithm
+from secateur.kernels.algorithms import Algorithm, Tiling
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking, blocks_of, fast_weights
 from secateur.kernels.memory import aligned
@@ -23,7 +23,8 @@ from secateur.kernels.runnable import (
 )
 from secateur.kernels.shape import ConvShape, convolve
 from secateur.kernels.target import Target
-from secateur.maths.float_error import growth
+from secateur.maths.point_search import growth_of
+from secateur.maths.points import points_beside
 
 ACCURACY = {"strict": 3e-6, "default": 1.5e-5, "fast": 1e-4}
 """Class -> the largest max|y - y64| / max|y64| on N(0, 1) input and He weights of the layer's own shape."""
@@ -56,15 +57,14 @@ def accuracy_limit(name: str) -> float:
 
 def expected_error(algorithm: Tiling, channels: int) -> float:
     """A guess without running anything."""
-    grown = prod(_growth(m, r, algorithm.beside_i) for m, r in zip(algorithm.outputs, algorithm.taps, strict=True))
+    grown = prod(map(_growth, algorithm.outputs, algorithm.taps, algorithm.beside))
     summed = min(channels, summed_channels(algorithm.products))
     return GROWTH_ERROR * grown / sqrt(prod(algorithm.taps)) * sqrt(summed / 64)
 
 
 @functools.cache
-def _growth(outputs: int, taps: int, beside_i: bool) -> float:
-    axis = axis_algorithm(outputs, taps, beside_i=beside_i)
-    return growth(*(np.asarray(matrix, np.float64) for matrix in (axis.at, axis.g, axis.bt)))
+def _growth(outputs: int, taps: int, beside: str) -> float:
+    return growth_of(points_beside(outputs, taps, beside), outputs, taps, beside=beside)
 
 
 def sample_shape(shape: ConvShape) -> ConvShape:

@@ -1,5 +1,5 @@
-"""Which fast algorithms a layer can choose from: F(m x n, r x s), Toom-Cook per axis, over points that round well, for
-long kernels also over x^2 + 1: one product more an axis, and several times less error."""
+"""Which fast algorithms a layer can choose from: F(m x n, r x s), Toom-Cook per axis, over points that round well,
+alone or beside x^2 + 1 or x^6 - 1: one or two products more an axis, and several times less error, so larger tiles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from secateur.kernels.build import emitters
 from secateur.kernels.object_cache import read_object, write_object
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.nesting import nested, of_moduli, of_points
-from secateur.maths.points import POINTS_BESIDE_I, good_points, moduli_beside_i
+from secateur.maths.points import POINTS_BESIDE, good_points, moduli_beside
 from secateur.maths.scaling import balanced
 
 Pair = tuple[int, int]
@@ -27,18 +27,22 @@ LONGEST_TILE = 10
 """Inputs of a tile along an axis; beyond, rounding errors leave every class of accuracy."""
 
 
+EXTRA_PRODUCTS = {"": 0, "x^2+1": 1, "x^6-1": 2}
+"""What points stand beside -> the products an axis takes more than inputs: one a conjugate pair of roots."""
+
+
 @functools.cache
-def axis_algorithm(outputs: int, taps: int, *, beside_i: bool = False) -> Bilinear:
-    """F(outputs, taps) in one dimension, over points alone or beside x^2 + 1, scaled so that it multiplies little."""
-    if beside_i:
-        return balanced(of_moduli(outputs, taps, moduli_beside_i(outputs, taps)))
+def axis_algorithm(outputs: int, taps: int, beside: str = "") -> Bilinear:
+    """F(outputs, taps) in one dimension, over points alone or beside a modulus, scaled so that it multiplies little."""
+    if beside:
+        return balanced(of_moduli(outputs, taps, moduli_beside(outputs, taps, beside)))
     return balanced(of_points(outputs, taps, good_points(outputs, taps)))
 
 
 @functools.cache
-def plane_algorithm(outputs: Pair, taps: Pair, *, beside_i: bool = False) -> Bilinear:
+def plane_algorithm(outputs: Pair, taps: Pair, beside: tuple[str, str] = ("", "")) -> Bilinear:
     """F(outputs, taps) in two dimensions, one algorithm nested in the other."""
-    return nested(*(axis_algorithm(m, r, beside_i=beside_i) for m, r in zip(outputs, taps, strict=True)))
+    return nested(*map(axis_algorithm, outputs, taps, beside))
 
 
 class Algorithm(Protocol):
@@ -76,22 +80,34 @@ class Algorithm(Protocol):
 
 @dataclass(frozen=True)
 class Tiling:
-    """F(outputs, taps) of the catalogue. The exact algorithm is made when needed; compiled code needs it no more."""
+    """F(outputs, taps) of the catalogue; `beside`: what the points of rows and of columns stand beside.
+
+    The exact algorithm is made when needed; compiled code needs it no more.
+    """
 
     outputs: Pair
     taps: Pair
-    beside_i: bool = False
+    beside: tuple[str, str] = ("", "")
 
     @property
     def name(self) -> str:
-        """As the exact algorithm is called: F(4x4,3x3), or F(4x4,7x7)/x^2+1."""
-        return f"F({self.outputs[0]}x{self.outputs[1]},{self.taps[0]}x{self.taps[1]})" + self.beside_i * "/x^2+1"
+        """As the exact algorithm is called: F(4x4,3x3), F(4x4,7x7)/x^2+1, or F(8x8,3x3)/points|x^2+1."""
+        name = f"F({self.outputs[0]}x{self.outputs[1]},{self.taps[0]}x{self.taps[1]})"
+        if any(self.beside):
+            name += "/" + "|".join(dict.fromkeys(one or "points" for one in self.beside))
+        return name
 
     @property
     def products(self) -> int:
-        """One for every input of a tile, and beside i one more along each axis."""
-        rows, columns = (m + r - 1 + self.beside_i for m, r in zip(self.outputs, self.taps, strict=True))
+        """One for every input of a tile, and along each axis what its moduli take more."""
+        sizes = zip(self.outputs, self.taps, self.beside, strict=True)
+        rows, columns = (m + r - 1 + EXTRA_PRODUCTS[beside] for m, r, beside in sizes)
         return rows * columns
+
+    @property
+    def sides(self) -> tuple[tuple[int, str], ...]:
+        """Outputs of a tile, and what its points stand beside, axis by axis."""
+        return tuple(zip(self.outputs, self.beside, strict=True))
 
     @property
     def code_name(self) -> str:
@@ -101,14 +117,13 @@ class Tiling:
     @property
     def axes(self) -> tuple[Bilinear, Bilinear]:
         """The algorithms of rows and of columns."""
-        sizes = zip(self.outputs, self.taps, strict=True)
-        rows, columns = (axis_algorithm(m, r, beside_i=self.beside_i) for m, r in sizes)
+        rows, columns = map(axis_algorithm, self.outputs, self.taps, self.beside)
         return rows, columns
 
     @property
     def exact(self) -> Bilinear:
         """The nesting of both."""
-        return plane_algorithm(self.outputs, self.taps, beside_i=self.beside_i)
+        return plane_algorithm(self.outputs, self.taps, self.beside)
 
     def filter_matrix(self) -> Float[np.ndarray, "products taps"]:
         """g in float64, from the file beside compiled code where it is there."""
@@ -160,7 +175,9 @@ def catalogue(taps: Pair) -> list[Tiling]:
     F(1x1,1x1) saves no product: it is the direct sum on a copy of the input that lies as a register tile reads it. For
     pixels that lie a power of two apart (1024 channels): they push one another out of the first-level cache.
     """
-    axes = [[1] if r == 1 else [m for m in range(2, LARGEST_OUTPUTS + 1) if m + r - 1 <= LONGEST_TILE] for r in taps]
-    over_points = [Tiling((rows, columns), taps) for rows, columns in product(*axes)]
-    axes = [[m for m in range(2, LARGEST_OUTPUTS + 1) if (m, r) in POINTS_BESIDE_I] for r in taps]
-    return over_points + [Tiling((rows, columns), taps, beside_i=True) for rows, columns in product(*axes)]
+    axes = []
+    for r in taps:
+        alone = [1] if r == 1 else [m for m in range(2, LARGEST_OUTPUTS + 1) if m + r - 1 <= LONGEST_TILE]
+        beside = [(m, name) for name, sizes in POINTS_BESIDE.items() for m, taps_of in sizes if taps_of == r]
+        axes.append([(m, "") for m in alone] + beside)
+    return [Tiling((m, n), taps, (over, across)) for (m, over), (n, across) in product(*axes)]

@@ -107,7 +107,7 @@ def _candidate(found: dict) -> Candidate:
     tiling, blocking = found["tiling"], found["blocking"]
     return Candidate(
         found["algorithm"],
-        None if tiling is None else Tiling(tuple(tiling["outputs"]), tuple(tiling["taps"]), tiling["beside_i"]),
+        None if tiling is None else Tiling(*(tuple(tiling[name]) for name in ("outputs", "taps", "beside"))),
         None if blocking is None else Blocking(**blocking),
         found["microseconds"],
         found["error"],
@@ -232,11 +232,19 @@ def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
     return found
 
 
+def _square(setting: Setting) -> bool:
+    """Whether rows and columns of the layer are alike, so that a tiling and its transpose cost the same."""
+    shape = setting.shape
+    return shape.height == shape.width and shape.taps[0] == shape.taps[1] and shape.padding[:2] == shape.padding[2:]
+
+
 def _ranked(setting: Setting, limit: float) -> list[tuple[float, Tiling, Blocking]]:
-    """Tilings with an estimate of their cost, the least first, without those whose error is far beyond the limit."""
+    """Tilings with an estimate of their cost, the least first, without those whose error is far beyond the limit; on
+    square layers only one of a tiling and its transpose, which takes as long."""
     shape, found = setting.shape, []
     for algorithm in tilings(setting):
-        if expected_error(algorithm, shape.in_channels) <= GUESS_MARGIN * limit:
+        mirrored = _square(setting) and algorithm.sides > algorithm.sides[::-1]
+        if not mirrored and expected_error(algorithm, shape.in_channels) <= GUESS_MARGIN * limit:
             blocking = best_blocking(shape, algorithm, setting.target, setting.threads)
             found.append((cycles(shape, algorithm, setting.target, blocking, setting.threads), algorithm, blocking))
     return sorted(found, key=lambda one: one[0])

@@ -91,10 +91,10 @@ def layer_numbers(shape: ConvShape, algorithm: Algorithm, target: Target, blocki
     lanes, size = target.lanes, target.vector_bytes
     rows, columns = tiles_of(shape, algorithm)
     channel_blocks, out_blocks = blocks_of(shape.in_channels, lanes), blocks_of(shape.out_channels, lanes)
-    v_block = m_block = blocking.block_tiles * size
-    v_point = spread(v_block * channel_blocks)
+    block = blocking.block_tiles * size
+    v_point = spread(block * channel_blocks)
     chunk_blocks = min(out_blocks, blocking.chunk_panels * target.columns)
-    m_point = spread(m_block * chunk_blocks)
+    m_point = spread(block * chunk_blocks)
     padded = channel_blocks * lanes
     panels = blocks_of(shape.out_channels, target.panel)
     tiles = shape.batch * rows * columns
@@ -111,7 +111,7 @@ def layer_numbers(shape: ConvShape, algorithm: Algorithm, target: Target, blocki
     found.update(parts=blocks_of(channel_blocks * lanes, summed_channels(algorithm.products)))
     found.update(tile_columns=columns, image_tiles=rows * columns, tiles=tiles)
     found.update(block_tiles=blocking.block_tiles, blocks=blocks_of(tiles, blocking.block_tiles))
-    found.update(v_point_bytes=v_point, v_block_bytes=v_block, m_point_bytes=m_point, m_block_bytes=m_block)
+    found.update(v_point_bytes=v_point, m_point_bytes=m_point, block_bytes=block)
     found.update(weight_panel_bytes=4 * padded * target.panel, weight_point_bytes=4 * padded * target.panel * panels)
     found.update(m_offset_bytes=v_point * algorithm.products, group_bytes=(v_point + m_point) * algorithm.products)
     found.update(shared=int(blocking.shared), stages=sum(STAGES.values()))

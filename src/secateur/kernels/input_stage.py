@@ -20,7 +20,8 @@ def emit_input_stage(module: Module, target: Target, algorithm: Bilinear) -> Non
     f = module.function("input_stage", names)
     layer = LAYER.read(f, f["layer"])
     rows, columns = algorithm.inputs
-    gathered = f.room(vector(target.lanes), rows * columns)
+    gathered, nothing = f.room(vector(target.lanes), rows * columns), f.room(vector(target.lanes))
+    f.store(f.splat(0.0, target.lanes), nothing, align=64)
     with f.loop(f["start"], f["stop"]) as item:
         block, index = item // f["count"], item % f["count"]
         tile = f["tile"] + index
@@ -29,7 +30,7 @@ def emit_input_stage(module: Module, target: Target, algorithm: Bilinear) -> Non
         x = within % layer["tile_columns"] * layer["step_columns"] - layer["pad_left"]
         corner = f["source"] + (image * layer["image_bytes"] + block * target.vector_bytes)
         corner = corner + (y * layer["row_bytes"] + x * layer["pixel_bytes"])
-        sink = f["v"] + (block * layer["v_block_bytes"] + index * target.vector_bytes)
+        sink = f["v"] + (block * layer["block_bytes"] + index * target.vector_bytes)
         left = layer["channels"] - block * target.lanes
         inside = f.both(
             y >= 0, x >= 0, y + rows <= layer["height"], x + columns <= layer["width"], left >= target.lanes
@@ -37,7 +38,7 @@ def emit_input_stage(module: Module, target: Target, algorithm: Bilinear) -> Non
         with f.when(inside):
             f.call("input_tile", [corner, layer["row_bytes"], layer["pixel_bytes"], sink, layer["v_point_bytes"]])
         with f.otherwise(inside):
-            _emit_gather(f, target, algorithm, (corner, y, x, left, gathered))
+            _emit_gather(f, target, algorithm, (corner, y, x, left, nothing), gathered)
             steps = [f.constant(columns * target.vector_bytes), f.constant(target.vector_bytes)]
             f.call("input_tile", [gathered, *steps, sink, layer["v_point_bytes"]])
     f.give()
@@ -59,18 +60,19 @@ def _emit_tile(module: Module, target: Target, algorithm: Bilinear) -> None:
     f.give()
 
 
-def _emit_gather(
-    f: Function, target: Target, algorithm: Bilinear, at: tuple[Value, Value, Value, Value, Value]
-) -> None:
-    """Copy a tile into `gathered`, zeros for pixels outside the image and channels that are not there."""
-    corner, y, x, left, gathered = at
+def _emit_gather(f: Function, target: Target, algorithm: Bilinear, at: tuple[Value, ...], gathered: Value) -> None:
+    """Copy a tile into `gathered`, zeros for pixels outside the image and channels that are not there.
+
+    A pixel outside is read from `nothing`, a vector of zeros: an address is chosen, and nothing branches.
+    """
+    corner, y, x, left, nothing = at
     rows, columns = algorithm.inputs
     layer = {name: LAYER.read(f, f["layer"])[name] for name in ("height", "width", "row_bytes", "pixel_bytes")}
     mask, kind = f.lanes_below(left, target.lanes), vector(target.lanes)
-    with f.loop(0, rows) as i, f.loop(0, columns) as j:
-        place = gathered + (i * columns + j) * target.vector_bytes
-        f.store(f.splat(0.0, target.lanes), place, align=64)
-        row, column = y + i, x + j
-        with f.when(f.both(row >= 0, column >= 0, row < layer["height"], column < layer["width"])):
-            pixel = corner + (i * layer["row_bytes"] + j * layer["pixel_bytes"])
-            f.store(f.load_masked(kind, pixel, mask), place, align=64)
+    with f.loop(0, rows) as i:
+        inside = f.compare("ult", y + i, layer["height"])  # below 0 is far above, without a sign
+        pixel, place = corner + i * layer["row_bytes"], gathered + i * (columns * target.vector_bytes)
+        for j in range(columns):
+            there = f.both(inside, f.compare("ult", x + j, layer["width"]))
+            address = f.choose(there, pixel + j * layer["pixel_bytes"], nothing, PTR)
+            f.store(f.load_masked(kind, address, mask), place + j * target.vector_bytes, align=64)

@@ -16,7 +16,7 @@ LAYER = Record(
     *("out_height", "out_width", "out_image_bytes", "out_row_bytes", "out_pixel_bytes"),
     *("out_channels", "out_blocks", "panels", "chunk_panels"),
     *("tile_columns", "image_tiles", "tiles", "block_tiles", "blocks"),
-    *("v_point_bytes", "v_block_bytes", "m_point_bytes", "m_block_bytes"),
+    *("v_point_bytes", "m_point_bytes", "block_bytes"),
     *("weight_point_bytes", "weight_panel_bytes", "m_offset_bytes", "group_bytes", "shared", "stages"),
     *("parts", "points"),
     *("weights", "bias", "slope", "input_stage", "output_stage"),

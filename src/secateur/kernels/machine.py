@@ -8,24 +8,43 @@ from pathlib import Path
 
 from secateur.kernels.target import LLVM
 
-USUAL_L2_BYTES = 1 << 20
+USUAL_BYTES = {2: 1 << 20, 3: 32 << 20}
+"""Level -> a cache's size where the system does not say."""
 SIZES = Path("/sys/devices/system/cpu/cpu0/cache")
 MOST_CACHES = 8
+UNITS = {"K": 10, "M": 20}
 
 
 @functools.cache
-def l2_bytes() -> int:
-    """Bytes of a core's second-level cache; a usual size where the system does not say."""
+def _caches() -> dict[int, int]:
+    """Level -> bytes of the first core's unified caches; usual sizes where the system does not say."""
+    found = dict(USUAL_BYTES)
     for entry in (SIZES / f"index{number}" for number in range(MOST_CACHES)):  # a pattern would take ten times as long
         if not entry.is_dir():
             break
         level, size = ((entry / name).read_text().strip() for name in ("level", "size"))
-        if level == "2" and size.endswith("K") and size[:-1].isdigit():
-            return int(size[:-1]) << 10
-    return USUAL_L2_BYTES
+        if level in "23" and size[-1:] in UNITS and size[:-1].isdigit():
+            found[int(level)] = int(size[:-1]) << UNITS[size[-1]]
+    return found
+
+
+def l2_bytes() -> int:
+    """Bytes of a core's second-level cache."""
+    return _caches()[2]
+
+
+def l3_bytes() -> int:
+    """Bytes of the last cache, which cores share."""
+    return _caches()[3]
+
+
+@functools.cache
+def cpu_name() -> str:
+    """The processor as LLVM names it."""
+    return LLVM.get_host_cpu_name()
 
 
 @functools.cache
 def machine_name() -> str:
-    """The processor as LLVM names it, its number of cores and its cache: measurements hold for one of these."""
-    return f"{LLVM.get_host_cpu_name()} {os.cpu_count()} cores {l2_bytes()} bytes L2"
+    """The processor, its number of cores and its cache: measurements hold for one of these."""
+    return f"{cpu_name()} {os.cpu_count()} cores {l2_bytes()} bytes L2"

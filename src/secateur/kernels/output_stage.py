@@ -39,7 +39,7 @@ def emit_output_stage(module: Module, target: Target, algorithm: Bilinear, epilo
         y, x = within // layer["tile_columns"] * rows, within % layer["tile_columns"] * columns
         offset = image * layer["out_image_bytes"] + channel * 4
         offset = offset + (y * layer["out_row_bytes"] + x * layer["out_pixel_bytes"])
-        m = f["m"] + (block * layer["m_block_bytes"] + index * target.vector_bytes)
+        m = f["m"] + (block * layer["block_bytes"] + index * target.vector_bytes)
         height, width = layer["out_height"] - y, layer["out_width"] - x
         left = layer["out_channels"] - channel
         whole = f.both(height >= rows, width >= columns, left >= target.lanes)

@@ -25,12 +25,10 @@ from secateur.kernels.target import Target
 WALK = Record("outer", "a_outer", "b_outer", "middle", "a_middle", "b_middle", "inner")
 """The walk in memory: counts, and steps in bytes."""
 UNROLL = 2
-AHEAD_ROWS = 2
-"""Rows of a, a cache line each, asked for in advance every UNROLL steps; of b as much as these steps read."""
+"""Steps that are written out in a loop; between them a row of a and a row of b each are asked for ahead."""
 Sums = dict[tuple[int, int], Variable]
 """(row, column) -> its accumulator."""
-Inner = tuple[Value, Value, Value, tuple[Variable, Variable | None]]
-"""a, b, number of steps, what to fetch ahead of a and of b."""
+Store = Callable[[int, int, Value], None]
 
 
 @dataclass(frozen=True)
@@ -39,33 +37,29 @@ class Tile:
 
     a_row   bytes between its rows: a constant of the code, so that every address is one register and a constant (with
             steps only known at run time LLVM runs out of registers)
-    even    whether inner counts are multiples of UNROLL
     """
 
     target: Target
     rows: int
     columns: int
     a_row: int
-    even: bool = False
+
+    @property
+    def b_row(self) -> int:
+        """Bytes of a row of b."""
+        return self.columns * self.target.vector_bytes
 
 
-def emit_tile(f: Function, tile: Tile, store: Callable[[int, int, Value], None]) -> None:
-    """Emit the product into `f`, which has arguments a, b and walk (address of the WALK).
-
-    With an argument `ahead`, memory from there on and the rows of a that come next are fetched into the cache.
-    """
-    kind = vector(tile.target.lanes)
-    zero = f.splat(0.0, tile.target.lanes)
-    sums = {place: f.variable(kind, zero) for place in product(range(tile.rows), range(tile.columns))}
+def emit_tile(f: Function, tile: Tile, store: Store) -> None:
+    """Emit the product into `f`, which has arguments a, b and walk (address of the WALK)."""
+    sums = _zeros(f, tile)
     walk = WALK.read(f, f["walk"])
     a, b = f.variable(PTR, f["a"]), f.variable(PTR, f["b"])
-    ahead = f.variable(PTR, f["ahead"]) if "ahead" in f.parameters else None
     with f.loop(0, walk["outer"]):
         a_outer, b_outer = a.get(), b.get()
         with f.loop(0, walk["middle"]):
             a_middle, b_middle = a.get(), b.get()
-            following = f.variable(PTR, a_middle + walk["a_middle"])
-            _emit_inner(f, tile, (a_middle, b_middle, walk["inner"], (following, ahead)), sums)
+            _emit_inner(f, tile, (a_middle, b_middle, walk["inner"]), sums)
             a.set(a_middle + walk["a_middle"])
             b.set(b_middle + walk["b_middle"])
         a.set(a_outer + walk["a_outer"])
@@ -74,30 +68,49 @@ def emit_tile(f: Function, tile: Tile, store: Callable[[int, int, Value], None])
         store(row, column, total.get())
 
 
-def _emit_inner(f: Function, tile: Tile, walk: Inner, sums: Sums) -> None:
-    """The inner loop, UNROLL steps at a time and then one by one."""
+def emit_block_tile(f: Function, tile: Tile, store: Store) -> None:
+    """Emit the product over whole blocks of `lanes` steps into `f`, which has arguments a, b, blocks and block_bytes:
+    how many, and the distance of blocks of a; those of b follow one another.
+
+    Fetched ahead are the rows of the next block of a, and of b as much as is read, behind its last block: the next
+    part of a panel, which may come from memory. Everything stays in registers: with the vectors that are stored at the
+    end, a few numbers kept on the stack fill a core's queue of stores, and it waits for some fifty cycles.
+    """
+    sums, lanes = _zeros(f, tile), tile.target.lanes
+    a, b = f.variable(PTR, f["a"]), f.variable(PTR, f["b"])
+    ahead = f["blocks"] * (lanes * tile.b_row)
+    with f.loop(0, f["blocks"]):
+        here, following = a.get(), a.get() + f["block_bytes"]
+        with f.loop(0, lanes, UNROLL) as k:
+            right = b.get()
+            for line in range(UNROLL):
+                f.prefetch(following + k * tile.a_row + line * tile.a_row, 1)
+            for line in range(0, UNROLL * tile.b_row, CACHE_LINE_BYTES):
+                f.prefetch(right + ahead + line, 2)
+            for step in range(UNROLL):
+                _emit_step(f, tile, (here + k * 4 + 4 * step, right + step * tile.b_row), sums)
+            b.set(right + UNROLL * tile.b_row)
+        a.set(following)
+    for (row, column), total in sums.items():
+        store(row, column, total.get())
+
+
+def _zeros(f: Function, tile: Tile) -> Sums:
+    kind, zero = vector(tile.target.lanes), f.splat(0.0, tile.target.lanes)
+    return {place: f.variable(kind, zero) for place in product(range(tile.rows), range(tile.columns))}
+
+
+def _emit_inner(f: Function, tile: Tile, walk: tuple[Value, Value, Value], sums: Sums) -> None:
+    """The inner loop over a, b and a number of steps, UNROLL at a time and then one by one."""
     left, right = f.variable(PTR, walk[0]), f.variable(PTR, walk[1])
-    count, (following, ahead) = walk[2:]
-    loops = [(UNROLL, f.constant(0), count - (UNROLL - 1)), (1, count & -UNROLL, count)]
-    for unroll, start, stop in loops[: 1 if tile.even else 2]:
+    count = walk[2]
+    for unroll, start, stop in ((UNROLL, f.constant(0), count - (UNROLL - 1)), (1, count & -UNROLL, count)):
         with f.loop(start, stop, unroll):
             a, b = left.get(), right.get()
-            if ahead:
-                _emit_prefetch(f, tile, following, ahead)
             for k in range(unroll):
-                _emit_step(f, tile, (a + 4 * k, b + k * tile.columns * tile.target.vector_bytes), sums)
+                _emit_step(f, tile, (a + 4 * k, b + k * tile.b_row), sums)
             left.set(a + 4 * unroll)
-            right.set(b + unroll * tile.columns * tile.target.vector_bytes)
-
-
-def _emit_prefetch(f: Function, tile: Tile, following: Variable, ahead: Variable) -> None:
-    """Ask for cache lines: of the rows of a in the next turn of the middle loop, and of the next panel."""
-    lines = UNROLL * tile.columns * tile.target.vector_bytes // CACHE_LINE_BYTES
-    for variable, count, step, level in ((following, AHEAD_ROWS, tile.a_row, 1), (ahead, lines, CACHE_LINE_BYTES, 2)):
-        address = variable.get()
-        for line in range(count):
-            f.prefetch(address + line * step, level)
-        variable.set(address + count * step)
+            right.set(b + unroll * tile.b_row)
 
 
 def _emit_step(f: Function, tile: Tile, at: tuple[Value, Value], sums: Sums) -> None:

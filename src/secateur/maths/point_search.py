@@ -1,17 +1,19 @@
 """Search for points that lower the float error at no cost: as many products, and symmetric, so as few additions.
 
-A set is 0, infinity and pairs +-p; where the number of points is odd one p stands alone. What is minimised is
+A set is infinity, pairs +-p, and 0 where their number asks for it: an even number of finite points, from four on, does
+without 0, or has it and one p that stands alone (two are 0 and another: fewer additions). What is minimised is
 `float_error.growth`. `POINTS` in `points` is what it finds.
 
-Beside points, x^2 + 1 can be a modulus: the pair +-i, which lies far from all real points. It takes three products for
-two conditions, and the error falls to a third and less: with one product more a tile grows by two outputs at an equal
-error. `POINTS_BESIDE_I` is what the search finds for it.
+Beside points, x^2 + 1 or x^6 - 1 can be moduli: the pair +-i, or the six sixth roots of 1, which lie far from all other
+real points. Each conjugate pair takes three products for two conditions, and the error falls to a third and less: with
+a product more a tile grows by two outputs at an equal error. `POINTS_BESIDE` is what the search finds for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import reduce
 from itertools import combinations
 from math import gcd
 
@@ -21,6 +23,13 @@ from secateur.maths.float_error import growth
 
 LARGEST_PART = 5
 """Numerator and denominator of a candidate; larger ones no longer lower the error."""
+Pairs = tuple[tuple[int, int], ...]
+FIELDS: dict[str, tuple[tuple[int, ...], Pairs]] = {
+    "": ((), ()),
+    "x^2+1": ((), ((0, 1),)),
+    "x^6-1": ((1, -1), ((1, 1), (-1, -1))),
+}
+"""Modulus -> its real roots, and for each factor x^2 - t x + 1 (t, s): its third product is one of sums a + s b."""
 
 
 def candidates() -> list[Fraction]:
@@ -29,54 +38,69 @@ def candidates() -> list[Fraction]:
     return sorted(Fraction(a, b) for a in parts for b in parts if gcd(a, b) == 1)
 
 
-def search(outputs: int, taps: int, *, beside_i: bool = False) -> tuple[Fraction, ...]:
+def search(outputs: int, taps: int, *, beside: str = "") -> tuple[Fraction, ...]:
     """The best set for F(outputs, taps) without infinity, ordered 0, p, -p, ...; ties go to the first in order.
 
-    beside_i: the set that goes with the modulus x^2 + 1.
+    beside: the modulus of FIELDS that the set goes with.
     """
-    sets = _sets(outputs + taps - 2 - 2 * beside_i)
-    return min(sets, key=lambda points: (round(growth_of(points, outputs, taps, beside_i=beside_i), 9), points))
+    real, pairs = FIELDS[beside]
+    sets = _sets(outputs + taps - 2 - len(real) - 2 * len(pairs), [p for p in candidates() if p not in real])
+    return min(sets, key=lambda points: (round(growth_of(points, outputs, taps, beside=beside), 9), points))
 
 
-def growth_of(points: Sequence[Fraction], outputs: int, taps: int, *, beside_i: bool = False) -> float:
-    """What the search minimises, for these points and infinity, and x^2 + 1; float64 is enough to compare."""
-    p = np.array([float(point) for point in points])
-    circle = np.array([1.0, 0.0, 1.0]) if beside_i else np.ones(1)
+def growth_of(points: Sequence[Fraction], outputs: int, taps: int, *, beside: str = "") -> float:
+    """What the search minimises, for these points, infinity and the roots of `beside`; float64 is enough to compare."""
+    real, pairs = FIELDS[beside]
+    p = np.array([float(point) for point in (*points, *real)])
+    factors = [np.array([1.0, -t, 1.0]) for t, _ in pairs]
+    circle = reduce(np.polymul, factors, np.ones(1))
     differences = p[:, None] - p[None]
     np.fill_diagonal(differences, np.polyval(circle, p))
     last = [np.eye(1, size, size - 1) for size in (outputs, taps)]
     at, g = (np.vander(p, size, increasing=True) for size in (outputs, taps))
     bt = [np.append(0, np.polymul(circle, np.poly(np.delete(p, t)))) for t in range(len(p))]
     g = g / differences.prod(1)[:, None]
-    if beside_i:
-        at, g = (np.vstack([rows, _at_i(rows.shape[1])]) for rows in (at, g))
-        bt += _back_from_i(np.poly(p))
+    for number, pair in enumerate(pairs):
+        at, g = (np.vstack([rows, _at_pair(*pair, rows.shape[1])]) for rows in (at, g))
+        others = factors[:number] + factors[number + 1 :]
+        bt += _back_from_pair(*pair, reduce(np.polymul, others, np.poly(p)))
     whole = np.polymul(circle, np.poly(p))
     return growth(np.vstack([at, last[0]]).T, np.vstack([g, last[1]]), np.array([*bt, whole]))
 
 
-def _at_i(size: int) -> np.ndarray:
-    """Rows that take a polynomial's coefficients, constant first, to Re, Im, and Re + Im of its value at i."""
-    value = 1j ** np.arange(size)
-    return np.array([value.real, value.imag, value.real + value.imag])
+def _at_pair(t: int, s: int, size: int) -> np.ndarray:
+    """Rows that take a polynomial's coefficients, constant first, to a, b, and a + s b of its residue a + b x modulo
+    x^2 - t x + 1."""
+    residues = [(1, 0), (0, 1)]
+    while len(residues) < size:
+        a, b = residues[-1]
+        residues.append((-b, a + t * b))
+    a, b = np.array(residues[:size], float).T
+    return np.array([a, b, a + s * b])
 
 
-def _back_from_i(rest: np.ndarray) -> list[np.ndarray]:
-    """The polynomials that the three products at i are multiplied by: 0 modulo the rest; modulo x^2 + 1 the real part
-    is P0 - P1, the imaginary one P2 - P0 - P1 (Karatsuba)."""
-    value = np.polyval(rest, 1j)
-    one, x = (np.convolve(rest, [part.imag, part.real]) for part in (1 / value, 1j / value))
-    return [np.append(0, row) for row in (one - x, -one - x, x)]
+def _back_from_pair(t: int, s: int, rest: np.ndarray) -> list[np.ndarray]:
+    """The polynomials that the three products modulo x^2 - t x + 1 are multiplied by: 0 modulo the rest. By Karatsuba
+    the residue is P0 - P1 + (s (P2 - P0 - P1) + t P1) x."""
+    root = t / 2 + 1j * np.sqrt(1 - t * t / 4)
+    one, x = (_with_value(value / np.polyval(rest, root), root, rest) for value in (1, root))
+    return [np.append(0, row) for row in (one - s * x, (t - s) * x - one, s * x)]
 
 
-def _sets(count: int) -> Iterator[tuple[Fraction, ...]]:
+def _with_value(value: complex, root: complex, rest: np.ndarray) -> np.ndarray:
+    """rest times the line through `value` at the root, of as many coefficients whatever the line."""
+    slope = value.imag / root.imag
+    return np.convolve(rest, [slope, value.real - slope * root.real])
+
+
+def _sets(count: int, given: Sequence[Fraction]) -> Iterator[tuple[Fraction, ...]]:
     """Symmetric sets of `count` finite points."""
-    given = candidates()
-    if count == 0:
-        yield ()
-    for pairs in combinations(given, max(0, (count - 1) // 2)):
-        points = (Fraction(0), *(sign * p for p in pairs for sign in (1, -1))) if count else ()
-        if count % 2:
-            yield points
-        elif count:
-            yield from ((*points, alone) for alone in given if alone not in pairs)
+    zero = (Fraction(0),)
+    for pairs in combinations(given, count // 2):
+        points = tuple(sign * p for p in pairs for sign in (1, -1))
+        if count % 2 or count != 2:
+            yield (*zero, *points) if count % 2 else points
+    if count and count % 2 == 0:
+        for pairs in combinations(given, count // 2 - 1):
+            points = tuple(sign * p for p in pairs for sign in (1, -1))
+            yield from ((*zero, *points, alone) for alone in given if alone not in pairs)

@@ -1,140 +1,110 @@
+declare void @llvm.prefetch.p0(ptr, i32, i32, i32)
 declare <4 x float> @llvm.fma.v4f32(<4 x float>, <4 x float>, <4 x float>)
 
-define void @tile(ptr %a, ptr %b, ptr %walk, ptr %c) nounwind {
+define void @tile(ptr %a, ptr %b, ptr %c, i64 %blocks, i64 %block_bytes) nounwind {
 entry:
   %s1 = alloca <4 x float>, i64 1, align 8
   %s2 = alloca <4 x float>, i64 1, align 8
-  %s17 = alloca ptr, i64 1, align 8
-  %s18 = alloca ptr, i64 1, align 8
-  %s40 = alloca ptr, i64 1, align 8
-  %s41 = alloca ptr, i64 1, align 8
-  %s42 = alloca ptr, i64 1, align 8
+  %s3 = alloca ptr, i64 1, align 8
+  %s4 = alloca ptr, i64 1, align 8
   store <4 x float> <float 0x0000000000000000, float 0x0000000000000000, float 0x0000000000000000, float 0x0000000000000000>, ptr %s1, align 4
   store <4 x float> <float 0x0000000000000000, float 0x0000000000000000, float 0x0000000000000000, float 0x0000000000000000>, ptr %s2, align 4
-  %v3 = getelementptr i8, ptr %walk, i64 0
-  %v4 = load i64, ptr %v3, align 8
-  %v5 = getelementptr i8, ptr %walk, i64 8
-  %v6 = load i64, ptr %v5, align 8
-  %v7 = getelementptr i8, ptr %walk, i64 16
-  %v8 = load i64, ptr %v7, align 8
-  %v9 = getelementptr i8, ptr %walk, i64 24
-  %v10 = load i64, ptr %v9, align 8
-  %v11 = getelementptr i8, ptr %walk, i64 32
-  %v12 = load i64, ptr %v11, align 8
-  %v13 = getelementptr i8, ptr %walk, i64 40
-  %v14 = load i64, ptr %v13, align 8
-  %v15 = getelementptr i8, ptr %walk, i64 48
-  %v16 = load i64, ptr %v15, align 8
-  store ptr %a, ptr %s17, align 8
-  store ptr %b, ptr %s18, align 8
-  br label %enter19
-enter19:
-  br label %loop20
-loop20:
-  %i23 = phi i64 [ 0, %enter19 ], [ %n24, %next25 ]
-  %v26 = icmp slt i64 %i23, %v4
-  br i1 %v26, label %body21, label %done22
-body21:
-  %v27 = load ptr, ptr %s17, align 8
-  %v28 = load ptr, ptr %s18, align 8
-  br label %enter29
-enter29:
-  br label %loop30
-loop30:
-  %i33 = phi i64 [ 0, %enter29 ], [ %n34, %next35 ]
-  %v36 = icmp slt i64 %i33, %v10
-  br i1 %v36, label %body31, label %done32
-body31:
-  %v37 = load ptr, ptr %s17, align 8
-  %v38 = load ptr, ptr %s18, align 8
-  %v39 = getelementptr i8, ptr %v37, i64 %v12
-  store ptr %v39, ptr %s40, align 8
-  store ptr %v37, ptr %s41, align 8
-  store ptr %v38, ptr %s42, align 8
-  %v43 = sub nsw i64 %v16, 1
-  %v44 = and i64 %v16, -2
-  br label %enter45
-enter45:
-  br label %loop46
-loop46:
-  %i49 = phi i64 [ 0, %enter45 ], [ %n50, %next51 ]
-  %v52 = icmp slt i64 %i49, %v43
-  br i1 %v52, label %body47, label %done48
-body47:
-  %v53 = load ptr, ptr %s41, align 8
-  %v54 = load ptr, ptr %s42, align 8
-  %v55 = getelementptr i8, ptr %v53, i64 0
-  %v56 = getelementptr i8, ptr %v54, i64 0
-  %v57 = getelementptr i8, ptr %v56, i64 0
-  %v58 = load <4 x float>, ptr %v57, align 4
-  %v59 = getelementptr i8, ptr %v55, i64 0
-  %v60 = load float, ptr %v59, align 4
-  %v61 = insertelement <4 x float> poison, float %v60, i64 0
-  %v62 = shufflevector <4 x float> %v61, <4 x float> poison, <4 x i32> zeroinitializer
-  %v63 = load <4 x float>, ptr %s1, align 4
-  %v64 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v62, <4 x float> %v58, <4 x float> %v63)
-  %v65 = call <4 x float> asm sideeffect "", "=w,0,~{memory}"(<4 x float> %v64)
-  store <4 x float> %v65, ptr %s1, align 4
-  %v66 = getelementptr i8, ptr %v55, i64 16
-  %v67 = load float, ptr %v66, align 4
-  %v68 = insertelement <4 x float> poison, float %v67, i64 0
-  %v69 = shufflevector <4 x float> %v68, <4 x float> poison, <4 x i32> zeroinitializer
-  %v70 = load <4 x float>, ptr %s2, align 4
-  %v71 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v69, <4 x float> %v58, <4 x float> %v70)
-  %v72 = call <4 x float> asm sideeffect "", "=w,0,~{memory}"(<4 x float> %v71)
-  store <4 x float> %v72, ptr %s2, align 4
-  %v73 = getelementptr i8, ptr %v53, i64 4
-  %v74 = getelementptr i8, ptr %v54, i64 16
-  %v75 = getelementptr i8, ptr %v74, i64 0
-  %v76 = load <4 x float>, ptr %v75, align 4
-  %v77 = getelementptr i8, ptr %v73, i64 0
-  %v78 = load float, ptr %v77, align 4
-  %v79 = insertelement <4 x float> poison, float %v78, i64 0
-  %v80 = shufflevector <4 x float> %v79, <4 x float> poison, <4 x i32> zeroinitializer
-  %v81 = load <4 x float>, ptr %s1, align 4
-  %v82 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v80, <4 x float> %v76, <4 x float> %v81)
-  %v83 = call <4 x float> asm sideeffect "", "=w,0,~{memory}"(<4 x float> %v82)
-  store <4 x float> %v83, ptr %s1, align 4
-  %v84 = getelementptr i8, ptr %v73, i64 16
-  %v85 = load float, ptr %v84, align 4
-  %v86 = insertelement <4 x float> poison, float %v85, i64 0
-  %v87 = shufflevector <4 x float> %v86, <4 x float> poison, <4 x i32> zeroinitializer
-  %v88 = load <4 x float>, ptr %s2, align 4
-  %v89 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v87, <4 x float> %v76, <4 x float> %v88)
-  %v90 = call <4 x float> asm sideeffect "", "=w,0,~{memory}"(<4 x float> %v89)
-  store <4 x float> %v90, ptr %s2, align 4
-  %v91 = getelementptr i8, ptr %v53, i64 8
-  store ptr %v91, ptr %s41, align 8
-  %v92 = getelementptr i8, ptr %v54, i64 32
-  store ptr %v92, ptr %s42, align 8
-  br label %next51
-next51:
-  %n50 = add nsw i64 %i49, 2
-  br label %loop46
-done48:
-  %v93 = getelementptr i8, ptr %v37, i64 %v12
-  store ptr %v93, ptr %s17, align 8
-  %v94 = getelementptr i8, ptr %v38, i64 %v14
-  store ptr %v94, ptr %s18, align 8
-  br label %next35
-next35:
-  %n34 = add nsw i64 %i33, 1
-  br label %loop30
-done32:
-  %v95 = getelementptr i8, ptr %v27, i64 %v6
-  store ptr %v95, ptr %s17, align 8
-  %v96 = getelementptr i8, ptr %v28, i64 %v8
-  store ptr %v96, ptr %s18, align 8
-  br label %next25
-next25:
-  %n24 = add nsw i64 %i23, 1
-  br label %loop20
-done22:
-  %v97 = load <4 x float>, ptr %s1, align 4
-  %v98 = getelementptr i8, ptr %c, i64 0
-  store <4 x float> %v97, ptr %v98, align 4
-  %v99 = load <4 x float>, ptr %s2, align 4
-  %v100 = getelementptr i8, ptr %c, i64 16
-  store <4 x float> %v99, ptr %v100, align 4
+  store ptr %a, ptr %s3, align 8
+  store ptr %b, ptr %s4, align 8
+  %v5 = mul nsw i64 %blocks, 64
+  br label %enter6
+enter6:
+  br label %loop7
+loop7:
+  %i10 = phi i64 [ 0, %enter6 ], [ %n11, %next12 ]
+  %v13 = icmp slt i64 %i10, %blocks
+  br i1 %v13, label %body8, label %done9
+body8:
+  %v14 = load ptr, ptr %s3, align 8
+  %v15 = load ptr, ptr %s3, align 8
+  %v16 = getelementptr i8, ptr %v15, i64 %block_bytes
+  br label %enter17
+enter17:
+  br label %loop18
+loop18:
+  %i21 = phi i64 [ 0, %enter17 ], [ %n22, %next23 ]
+  %v24 = icmp slt i64 %i21, 4
+  br i1 %v24, label %body19, label %done20
+body19:
+  %v25 = load ptr, ptr %s4, align 8
+  %v26 = mul nsw i64 %i21, 16
+  %v27 = getelementptr i8, ptr %v16, i64 %v26
+  %v28 = getelementptr i8, ptr %v27, i64 0
+  call void @llvm.prefetch.p0(ptr %v28, i32 0, i32 3, i32 1)
+  %v29 = mul nsw i64 %i21, 16
+  %v30 = getelementptr i8, ptr %v16, i64 %v29
+  %v31 = getelementptr i8, ptr %v30, i64 16
+  call void @llvm.prefetch.p0(ptr %v31, i32 0, i32 3, i32 1)
+  %v32 = getelementptr i8, ptr %v25, i64 %v5
+  %v33 = getelementptr i8, ptr %v32, i64 0
+  call void @llvm.prefetch.p0(ptr %v33, i32 0, i32 2, i32 1)
+  %v34 = mul nsw i64 %i21, 4
+  %v35 = getelementptr i8, ptr %v14, i64 %v34
+  %v36 = getelementptr i8, ptr %v35, i64 0
+  %v37 = getelementptr i8, ptr %v25, i64 0
+  %v38 = getelementptr i8, ptr %v37, i64 0
+  %v39 = load <4 x float>, ptr %v38, align 4
+  %v40 = getelementptr i8, ptr %v36, i64 0
+  %v41 = load float, ptr %v40, align 4
+  %v42 = insertelement <4 x float> poison, float %v41, i64 0
+  %v43 = shufflevector <4 x float> %v42, <4 x float> poison, <4 x i32> zeroinitializer
+  %v44 = load <4 x float>, ptr %s1, align 4
+  %v45 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v43, <4 x float> %v39, <4 x float> %v44)
+  %v46 = call <4 x float> asm sideeffect "", "=w,0,~{memory}"(<4 x float> %v45)
+  store <4 x float> %v46, ptr %s1, align 4
+  %v47 = getelementptr i8, ptr %v36, i64 16
+  %v48 = load float, ptr %v47, align 4
+  %v49 = insertelement <4 x float> poison, float %v48, i64 0
+  %v50 = shufflevector <4 x float> %v49, <4 x float> poison, <4 x i32> zeroinitializer
+  %v51 = load <4 x float>, ptr %s2, align 4
+  %v52 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v50, <4 x float> %v39, <4 x float> %v51)
+  %v53 = call <4 x float> asm sideeffect "", "=w,0,~{memory}"(<4 x float> %v52)
+  store <4 x float> %v53, ptr %s2, align 4
+  %v54 = mul nsw i64 %i21, 4
+  %v55 = getelementptr i8, ptr %v14, i64 %v54
+  %v56 = getelementptr i8, ptr %v55, i64 4
+  %v57 = getelementptr i8, ptr %v25, i64 16
+  %v58 = getelementptr i8, ptr %v57, i64 0
+  %v59 = load <4 x float>, ptr %v58, align 4
+  %v60 = getelementptr i8, ptr %v56, i64 0
+  %v61 = load float, ptr %v60, align 4
+  %v62 = insertelement <4 x float> poison, float %v61, i64 0
+  %v63 = shufflevector <4 x float> %v62, <4 x float> poison, <4 x i32> zeroinitializer
+  %v64 = load <4 x float>, ptr %s1, align 4
+  %v65 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v63, <4 x float> %v59, <4 x float> %v64)
+  %v66 = call <4 x float> asm sideeffect "", "=w,0,~{memory}"(<4 x float> %v65)
+  store <4 x float> %v66, ptr %s1, align 4
+  %v67 = getelementptr i8, ptr %v56, i64 16
+  %v68 = load float, ptr %v67, align 4
+  %v69 = insertelement <4 x float> poison, float %v68, i64 0
+  %v70 = shufflevector <4 x float> %v69, <4 x float> poison, <4 x i32> zeroinitializer
+  %v71 = load <4 x float>, ptr %s2, align 4
+  %v72 = call <4 x float> @llvm.fma.v4f32(<4 x float> %v70, <4 x float> %v59, <4 x float> %v71)
+  %v73 = call <4 x float> asm sideeffect "", "=w,0,~{memory}"(<4 x float> %v72)
+  store <4 x float> %v73, ptr %s2, align 4
+  %v74 = getelementptr i8, ptr %v25, i64 32
+  store ptr %v74, ptr %s4, align 8
+  br label %next23
+next23:
+  %n22 = add nsw i64 %i21, 2
+  br label %loop18
+done20:
+  store ptr %v16, ptr %s3, align 8
+  br label %next12
+next12:
+  %n11 = add nsw i64 %i10, 1
+  br label %loop7
+done9:
+  %v75 = load <4 x float>, ptr %s1, align 4
+  %v76 = getelementptr i8, ptr %c, i64 0
+  store <4 x float> %v75, ptr %v76, align 4
+  %v77 = load <4 x float>, ptr %s2, align 4
+  %v78 = getelementptr i8, ptr %c, i64 16
+  store <4 x float> %v77, ptr %v78, align 4
   ret void
 }
