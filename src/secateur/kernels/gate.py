@@ -13,7 +13,6 @@ both sigmoids share one hyperbolic form, which needs one exponential instead of 
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
 from collections.abc import Sequence
@@ -21,13 +20,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
 
 from secateur.kernels.build import CodeUnit, built
 from secateur.kernels.code import Module, Value
-from secateur.kernels.compiler import Library
 from secateur.kernels.lanes import absolute, at_most, chosen, compared, lanes_of, power_of_two, with_sign_of
-from secateur.kernels.rows import RowKernel, emit_rows
+from secateur.kernels.rows import Numbers, RowJob, RowKernel, emit_rows
 from secateur.kernels.target import Target
 from secateur.maths.threshold import EDGE_CLIP, SMALLEST_ALPHA, TINY_GATE
 
@@ -35,7 +32,6 @@ EPSILON = float(np.finfo(np.float32).eps)
 FAR = -1.5 * math.log(EPSILON)
 """-log of p from which on h is 1 in float32 and all derivatives are 0. Weights count as no larger: a number that
 underflows is ten times as slow."""
-Numbers = float | Float64[np.ndarray, " rows"]
 
 
 class Constants(NamedTuple):
@@ -100,13 +96,12 @@ class Gate:
     """Both passes of one form, loaded. Dense matrices (rows, columns) of float32 lie at the addresses; alpha, k > 0 are
     one number or one a row."""
 
-    library: Library
-    forward_job: Any
-    backward_job: Any
+    forward_job: RowJob
+    backward_job: RowJob
 
     def forward(self, addresses: tuple[int, int], size: int, thresholds: tuple[Numbers, Numbers]) -> float:
         """Writes w h(w) to the second of (w, pruned), size elements each; gives the sum of h."""
-        (count,) = _run(self.forward_job, addresses, size, constants(*thresholds), 1)
+        (count,) = self.forward_job(addresses, size, constants(*thresholds))
         return count if isinstance(count, float) else float(count.sum())
 
     def backward(
@@ -115,35 +110,16 @@ class Gate:
         """Writes the gradient of w to the last of (w, upstream, w_grad), size elements each; gives those of alpha and
         k, of the one threshold or one a row."""
         edge = constants(*thresholds, count_grad)
-        toward_size, toward_g, whole = _run(self.backward_job, addresses, size, edge, 3)
+        toward_size, toward_g, whole = self.backward_job(addresses, size, edge)
         toward_size = toward_size / edge.alpha
         return -toward_size * edge.slope, toward_g - whole * edge.coth + toward_size
-
-
-def _run(job: Any, addresses: Sequence[int], size: int, edge: Constants, sums: int) -> list[Any]:
-    """The sums in float64, numbers or one a row. One threshold stays among Python's own numbers: between the layers of
-    a training step nothing of numpy is in the caches, and each call of it takes ten microseconds."""
-    if isinstance(edge.slope, float):
-        found = (ctypes.c_double * sums)()
-        job(*addresses, _ONE_ROW(*edge), found, 1, size)
-        return list(found)
-    rows = len(edge.slope)
-    table, found = np.empty((rows, len(edge)), np.float32), np.empty((rows, sums))
-    for column, numbers in enumerate(edge):
-        table[:, column] = numbers
-    job(*addresses, table.ctypes.data, found.ctypes.data, rows, size // rows if rows else 0)
-    return list(found.T)
-
-
-_ONE_ROW = ctypes.c_float * len(Constants._fields)
 
 
 @functools.cache
 def gate_of(form: str, target: Target) -> Gate:
     """The passes of a form, from memory, disk or the compiler."""
     library = built(gate_unit(form, target), target)
-    forward, backward = (kernel.job()(library.addresses[kernel.name]) for kernel in _passes(form))
-    return Gate(library, forward, backward)
+    return Gate(*(kernel.loaded(library) for kernel in _passes(form)))
 
 
 def _passes(form: str) -> tuple[RowKernel, RowKernel]:

@@ -61,6 +61,16 @@ def at_most(x: Value, bound: Value) -> Value:
     return chosen(compared("olt", bound, x), bound, x)
 
 
+def at_least(x: Value, bound: Value) -> Value:
+    """The larger of the two."""
+    return chosen(compared("ogt", bound, x), bound, x)
+
+
+def nearest(x: Value) -> Value:
+    """The nearest whole number, ties to even."""
+    return _call(x, "roundeven")
+
+
 def power_of_two(y: Value) -> Value:
     """2^y for -125 <= y <= 127, within 1 unit in the last place: 2^n times a polynomial in y - n, which is exact."""
     f, count = y.code, lanes_of(y)
