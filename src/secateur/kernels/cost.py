@@ -8,6 +8,7 @@ came out within 3 % of their times where weights fit the caches, transforms, a f
 
 from __future__ import annotations
 
+from itertools import product
 from math import prod
 
 from secateur.kernels.algorithms import EXTRA_PRODUCTS, Tiling
@@ -41,16 +42,18 @@ def tile_bytes(shape: ConvShape, algorithm: Tiling) -> int:
 
 
 def blockings(shape: ConvShape, algorithm: Tiling, target: Target, threads: int) -> list[Blocking]:
-    """Ways to cut a layer up: blocks of whole register tiles that take a part of the cache."""
+    """Ways to cut a layer up: blocks of equal size that take a part of the cache, of whole register tiles or of any number
+    of tiles."""
     rows, columns = tiles_of(shape, algorithm)
     tiles = max(1, shape.batch * rows * columns)
     panels = blocks_of(shape.out_channels, target.panel)
     found = []
     for share in CACHE_SHARES:
-        fitting = max(1, int(share * l2_bytes() / tile_bytes(shape, algorithm) / target.rows))
-        for shared in (False, True) if threads > 1 else (False,):
+        fitting = max(target.rows, int(share * l2_bytes() / tile_bytes(shape, algorithm)))
+        most = (fitting // target.rows * target.rows, fitting)
+        for shared, size in product((False, True) if threads > 1 else (False,), most):
             workers = 1 if shared else threads
-            rounds = blocks_of(blocks_of(tiles, fitting * target.rows), workers) * workers
+            rounds = blocks_of(blocks_of(tiles, size), workers) * workers
             size = max(1, blocks_of(tiles, rounds))
             found.append(Blocking(size, panels, shared))
             if size * tile_bytes(shape, algorithm) > l2_bytes() and panels > 1:
