@@ -42,8 +42,8 @@ def tile_bytes(shape: ConvShape, algorithm: Tiling) -> int:
 
 
 def blockings(shape: ConvShape, algorithm: Tiling, target: Target, threads: int) -> list[Blocking]:
-    """Ways to cut a layer up: blocks of equal size that take a part of the cache, of whole register tiles or of any number
-    of tiles."""
+    """Ways to cut a layer up: blocks of equal size that take a part of the cache, of whole register tiles or of any
+    number of tiles."""
     rows, columns = tiles_of(shape, algorithm)
     tiles = max(1, shape.batch * rows * columns)
     panels = blocks_of(shape.out_channels, target.panel)
