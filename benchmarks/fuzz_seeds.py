@@ -19,7 +19,7 @@ sys.path.extend(str(TESTS / folder) for folder in ("ir", "laws"))
 
 from op_cases import TWINS  # noqa: E402
 from random_networks import Net, networks  # noqa: E402
-from sample_artifacts import pruned, tiny  # noqa: E402
+from sample_artifacts import pruned, quantized, tiny  # noqa: E402
 
 from secateur.cli.demo_network import LeNet5  # noqa: E402
 from secateur.ir.artifact import Artifact  # noqa: E402
@@ -43,6 +43,7 @@ def honest_files() -> dict[str, bytes]:
 
 def _artifacts() -> Iterator[tuple[str, Artifact]]:
     yield "tiny", tiny()
+    yield "quantized", quantized()
     yield "weights only", tiny(graph=None, meta={"weights_only": "as an example"})
     yield "codes", Artifact(None, dict(coded_tensors()), {"weights_only": "as an example"})
     for op in OPS:
@@ -51,7 +52,7 @@ def _artifacts() -> Iterator[tuple[str, Artifact]]:
     for index, net in enumerate(_random_networks()):
         yield f"network {index}", _packed(net)
     torch.manual_seed(0)
-    for values in ("float32", "float16"):
+    for values in ("float32", "float16", "int8"):
         yield f"LeNet-5 {values}", pack(_cut(LeNet5(), 0.95), torch.zeros(1, 1, 28, 28), values=values)
     layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
     yield "transformer", pack(_cut(layer, 0.7), torch.zeros(1, 5, 16))

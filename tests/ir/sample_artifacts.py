@@ -6,7 +6,7 @@ import numpy as np
 from sample_graphs import small_net
 
 from secateur.ir.artifact import Artifact
-from secateur.ir.formats import Dense, Sparse, from_dense, on_grid
+from secateur.ir.formats import Dense, Quantized, Sparse, from_dense, on_grid
 from secateur.ir.grid import Grid
 from secateur.ir.records import Fold, UnitGroup
 
@@ -32,8 +32,8 @@ def tiny(**changes: object) -> Artifact:
 
 
 def quantized() -> Artifact:
-    """tiny() with its weights as codes: of a convolution, a scale a channel; of a linear layer, one for all; few bits
-    and many, few zeros and many."""
+    """tiny() with weights as codes: of a convolution, a scale a channel; of a linear layer, one for all. And tensors
+    that go every way that codes have, and one that is pruned."""
     artifact = tiny()
     grids = {
         "conv.weight": Grid(8, np.array([0.1, 0.07], np.float32)),
@@ -41,7 +41,24 @@ def quantized() -> Artifact:
         "fc.bias": Grid(5, np.array(0.125, np.float16)),
     }
     stored = {name: on_grid(artifact.tensors[name].to_dense(), grid, nearest=True) for name, grid in grids.items()}
-    return tiny(tensors={**artifact.tensors, **stored})
+    cut = pruned(60, 80, 300) * (np.arange(80) % 7 - 3)
+    stored["pruned"] = Quantized(cut.astype(np.int8), Grid(4, np.ones(60, np.float16)))
+    return tiny(tensors={**artifact.tensors, **stored, **codes_of_all_ways()})
+
+
+def codes_of_all_ways() -> dict[str, Quantized]:
+    """Tensors, each under the name of the way that is shortest for its codes."""
+    rng, few, byte = np.random.default_rng(0), Grid(4, np.array(0.25, np.float16)), Grid(8, np.array(0.01, np.float16))
+    even = rng.integers(-127, 128, 60).astype(np.int8)
+    steep = rng.integers(1, 4, (30, 20)) * rng.choice((-1, 1), (30, 20)) * (rng.random((30, 20)) < 0.3)
+    filters = rng.integers(1, 8, (12, 1, 5, 5)) * rng.choice((-1, 1), (12, 1, 1, 1)) * (rng.random((12, 1, 5, 5)) < 0.5)
+    return {
+        "packed": Quantized(even, byte),
+        "zstd": Quantized(np.tile(even, 4), byte),
+        "adaptive": Quantized(steep.astype(np.int8), few),
+        "neighbours": Quantized(filters.astype(np.int8), few),
+        "ascending": Quantized(np.sort(even), byte),
+    }
 
 
 def pruned(rows: int, columns: int, nonzeros: int, *, seed: int = 0, even: bool = False) -> np.ndarray:

@@ -12,20 +12,21 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import pytest
-from sample_artifacts import entropy_bytes, pruned, quantized, tiny
+from sample_artifacts import codes_of_all_ways, entropy_bytes, pruned, quantized, tiny
 from sample_graphs import small_net
 
 from secateur.errors import ArtifactError
 from secateur.ir.artifact import Artifact, encoded_bytes
+from secateur.ir.coding.codes import WAYS
 from secateur.ir.coding.squeeze import squeeze
 from secateur.ir.coding.varint import Reader, varint
 from secateur.ir.container import CHECKSUM_BYTES, MAGIC, VERSION, build, open_container
 from secateur.ir.execute import interpret
-from secateur.ir.formats import Dense, Sparse, from_dense
+from secateur.ir.formats import Dense, Quantized, Sparse, from_dense
 from secateur.ir.graph import Graph
 from secateur.ir.records import UnitGroup
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "tiny-v1.secat.hex"
+GOLDEN = Path(__file__).parents[1] / "golden"
 FILE = tiny().to_bytes()
 
 
@@ -67,11 +68,23 @@ def test_bytes_by_stream_add_up():
     assert sizes.framing >= len(MAGIC) + 1 + 3 + 3 * CHECKSUM_BYTES
 
 
-def test_the_file_format_is_stable():
+@pytest.mark.parametrize(("name", "artifact"), [("tiny-v1", tiny()), ("quantized-v1", quantized())])
+def test_the_file_format_is_stable(name: str, artifact: Artifact):
     """A change here breaks the files people have: keep the old reader, count VERSION up, add a golden file."""
-    golden = bytes.fromhex(GOLDEN.read_text(encoding="ascii"))
-    assert Artifact.from_bytes(golden) == tiny()
-    assert golden == FILE
+    golden = bytes.fromhex((GOLDEN / f"{name}.secat.hex").read_text(encoding="ascii"))
+    assert Artifact.from_bytes(golden) == artifact
+    assert golden == artifact.to_bytes()
+
+
+def test_the_quantized_golden_file_goes_every_way():
+    sizes = quantized().bytes_by_stream().tensors
+    for name in codes_of_all_ways():
+        assert sizes[name].values_code == name
+    assert {way.name for way in WAYS} == set(codes_of_all_ways())
+    assert sizes["pruned"].positions
+    codes = [tensor for tensor in quantized().tensors.values() if isinstance(tensor, Quantized)]
+    assert {tensor.dtype for tensor in codes} == {"int3", "int4", "int5", "int8"}
+    assert {tensor.grid.by_channel for tensor in codes} == {True, False}
 
 
 def test_original_shapes():
