@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune, Quantize
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 
@@ -18,9 +18,15 @@ def small_net() -> nn.Sequential:
 EXAMPLE = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def prepared(rule: Prune | None = None) -> nn.Sequential:
+def prepared(rule: Prune | None = None, quantize: Quantize | None = None) -> nn.Sequential:
     model = small_net()
-    return prepare_(model, plan(model, EXAMPLE, prune=rule or Prune()))
+    return prepare_(model, plan(model, EXAMPLE, prune=rule or Prune(), quantize=quantize))
+
+
+def quantized(rule: Quantize) -> nn.Sequential:
+    """Quantized alone, not pruned."""
+    model = small_net()
+    return prepare_(model, plan(model, EXAMPLE, quantize=rule))
 
 
 class Tied(nn.Module):

@@ -1,6 +1,7 @@
 """The whole line on a small network: plan, prepare_, fit, harden_, pack, save, load, interpret, restore_, report."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import secateur as sct
-from secateur.ir.formats import from_dense
+from secateur.ir.formats import from_dense, on_grid
+from secateur.nn.transform import transforms_of
+from secateur.nn.trim import trim_
 
 
 class Blocks(nn.Module):
@@ -104,3 +107,29 @@ def test_a_report_tells_it(task, line, tmp_path):
     made.save(tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text())["training"]["epochs"][0]["phase"] == "prune"
     assert "Accuracy on stripes" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_a_joint_plan_under_a_limit_on_bytes(task, granularity, tmp_path):
+    """Pruned and quantized together: the file holds its limit, and is the forward pass bit for bit."""
+    torch.manual_seed(0)
+    joint = dataclasses.replace(task, model=Blocks())
+    rules = sct.plan(joint.model, joint.example, prune=sct.Prune(), quantize=sct.Quantize({2, 3, 4, 6}, granularity))
+    sct.prepare_(joint.model, sct.Plan.from_json(rules.to_json()))
+    target = sct.Target(packed_bytes=1800, average_bits=5, values="float16")
+    schedule = sct.Schedule(prune_epochs=20, finetune_epochs=8, lr=5e-3, threshold_lr=0.1)
+    fitted = sct.fit(joint, target, schedule=schedule)
+    assert trim_(joint.model, target, joint.example) < 100
+    artifact = sct.pack(joint.model, joint.example, values="float16")
+    artifact.save(tmp_path / "joint.secat")
+    assert (tmp_path / "joint.secat").stat().st_size <= 1800
+    assert fitted.hardening.average_bits <= 5
+    assert sct.score(joint) > 0.9
+    assert all(row.bits in (2, 3, 4, 6) for row in fitted.hardening.tensors)
+    loaded = sct.Artifact.load(tmp_path / "joint.secat")
+    restored = sct.restore_(Blocks(), loaded)
+    inputs = task.val[0][0]
+    np.testing.assert_allclose(outputs(restored, inputs), outputs(joint.model, inputs), rtol=2e-2, atol=5e-2)
+    for site in transforms_of(joint.model):
+        forward = site.transform(site.original).detach().numpy()
+        assert on_grid(forward, site.transform.grid()).to_dense().tobytes() == forward.tobytes()

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from secateur.ir.artifact import Artifact as Artifact
     from secateur.ir.execute import interpret as interpret
     from secateur.ir.plan import Plan as Plan
-    from secateur.ir.plan import Prune as Prune
     from secateur.ir.plan import TensorPlan as TensorPlan
+    from secateur.ir.rules import Prune as Prune
+    from secateur.ir.rules import Quantize as Quantize
     from secateur.ir.target import Target as Target
     from secateur.kernels.choice import forget_choices as forget_choices
     from secateur.maths.bilinear import Bilinear as Bilinear
@@ -83,7 +84,8 @@ PUBLIC = {
     "SecateurError": "secateur.errors",
     "TargetError": "secateur.errors",
     "Plan": "secateur.ir.plan",
-    "Prune": "secateur.ir.plan",
+    "Prune": "secateur.ir.rules",
+    "Quantize": "secateur.ir.rules",
     "Target": "secateur.ir.target",
     "forget_choices": "secateur.kernels.choice",
     "Bilinear": "secateur.maths.bilinear",

@@ -50,6 +50,17 @@ def test_json_alone(secateur, task_name, tmp_path):
     assert [row["name"] for row in data["layers"]] == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
 
+def test_quantizing(secateur, task_name, tmp_path):
+    words = ("compress", task_name, "--density", "0.5", "--average-bits", "4", "--bits", "2-8", "-o", tmp_path / "run")
+    ran = secateur(*words, *SHORT)
+    assert ran.status == 0, ran.err
+    assert "threshold per tensor, 2-8 bits per tensor" in ran.out
+    assert secateur(*words, *SHORT).out == ran.out
+    refused = secateur("compress", task_name, "--density", "0.5", "--bits", "4", "-o", tmp_path / "two", "--one-shot")
+    assert refused.status == 2
+    assert "cutting at once does not do" in refused.err
+
+
 @pytest.mark.parametrize("batches", ["0", "2"])
 def test_cutting_at_once(secateur, task_name, tmp_path, batches):
     words = ("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", "--one-shot", "--batches", batches)
@@ -84,6 +95,10 @@ def test_warnings_are_told_when_they_come(secateur, tmp_path):
         (("--density", "2"), "density is a fraction"),
         (("--density", "0.5", "--on-miss", "never"), "--on-miss is error or warn"),
         (("--density", "0.5", "--plan", "none.json"), "cannot read none.json"),
+        (("--density", "0.5", "--plan", "none.json", "--bits", "4"), "cannot read none.json"),
+        (("--density", "0.5", "--bits", "1"), "2 to 8 bits"),
+        (("--density", "0.5", "--average-bits", "1"), "no width is narrower than 2 bits"),
+        (("--density", "0.5", "--average-bits", "4"), "quantizes none"),
         (("--density", "0.5", "--distill", "2"), "weight of distillation"),
     ],
 )

@@ -14,6 +14,13 @@ def test_table_and_file(secateur, task_name, tmp_path):
     assert plan["0.weight"].prune.granularity == "channel"
 
 
+def test_bits(secateur, task_name, tmp_path):
+    ran = secateur("plan", task_name, "-o", tmp_path / "plan.json", "--bits", "2,8")
+    assert "2, 8 bits, per tensor" in ran.out
+    assert Plan.from_json((tmp_path / "plan.json").read_text())["0.weight"].quantize.bits == (2, 8)
+    assert "2 to 8 bits" in secateur("plan", task_name, "--bits", "9").err
+
+
 def test_json_alone(secateur, task_name):
     assert secateur("plan", task_name, "--json").json["secateur_plan"] == 1
 

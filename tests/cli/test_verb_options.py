@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
-from secateur.cli.options import verb
+from secateur.cli.options import verb, widths_from
+from secateur.errors import PlanError
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,13 @@ def test_fields_are_arguments_with_their_help_and_defaults():
     told = CliRunner().invoke(app, ["--help"]).output
     assert "What it does." in told
     assert "How many." in told
+
+
+def test_bit_widths_as_people_write_them():
+    assert [widths_from(text) for text in ("4", "2-8", "2,4, 8")] == [4, (2, 8), {2, 4, 8}]
+
+
+@pytest.mark.parametrize("text", ["", "four", "2-", "2:8", "2,,4", "-2", "2.5"])
+def test_other_bit_widths_are_told_how_to_write_them(text):
+    with pytest.raises(PlanError, match=r"a range \(2-8\)"):
+        widths_from(text)

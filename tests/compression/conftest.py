@@ -7,7 +7,7 @@ from secateur.compression.compress import compress
 from secateur.compression.interrupts import Stop
 from secateur.compression.line import Line
 from secateur.compression.run_folder import RunFolder
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
 

@@ -21,7 +21,7 @@ from secateur.compression.suiting import RATES
 from secateur.errors import ArtifactError, DataError, SecateurWarning, TargetError, TrainingError
 from secateur.ir import storage
 from secateur.ir.artifact import Artifact
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
 from secateur.train.distillation import Distillation

@@ -8,7 +8,7 @@ from tiny_task import tiny_task
 from torch import nn
 
 from secateur.compression.fingerprint import NOT_THE_SAME_TWICE, differences, fingerprint, replays
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
 

@@ -7,7 +7,7 @@ import torch
 
 from prepared import EXAMPLE, small_net
 from secateur.compression.histograms import DENSE, histograms_from, plain, weight_histograms
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.planning import plan

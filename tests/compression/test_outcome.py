@@ -10,7 +10,7 @@ from tiny_task import OPTIONS, tiny_task
 from secateur.compression.compress import compress
 from secateur.compression.outcome import checked_in_words
 from secateur.errors import DataError, TargetError
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import Check
 from secateur.nn.planning import plan

@@ -6,13 +6,14 @@ import json
 import pytest
 
 from secateur.errors import PlanError
-from secateur.ir.plan import Plan, Prune, TensorPlan
+from secateur.ir.plan import Plan, TensorPlan
+from secateur.ir.rules import Prune, Quantize
 
 ROWS = (
     TensorPlan("conv1.weight", "Conv2d", (20, 1, 5, 5), 576, Prune()),
     TensorPlan("conv1.bias", "Conv2d", (20,), reason="Conv2d.bias has no pruning rule"),
     TensorPlan("layer1.0.fc.weight", "Linear", (10, 500), 1, Prune(form="analytic", granularity="channel", start=0.5)),
-    TensorPlan("head.weight", "Linear", (10, 10), 1, Prune(), tied=("embed.weight",)),
+    TensorPlan("head.weight", "Linear", (10, 10), 1, Prune(), tied=("embed.weight",), quantize=Quantize({2, 8})),
 )
 PLAN = Plan(ROWS)
 
@@ -32,6 +33,8 @@ def test_prints_a_table_with_every_tensor_and_reason():
     assert "Conv2d.bias has no pruning rule" in text
     assert "288,000" in text, "MACs of conv1"
     assert "tied: embed.weight" in text
+    assert "2, 8 bits, per tensor" in text
+    assert "quantize" not in str(PLAN.replace("head", quantize=None)), "no empty column"
 
 
 def test_is_frozen():
@@ -58,6 +61,23 @@ def test_replace_is_pure():
     assert changed["layer1.0.fc.weight"].prune is None
     assert PLAN["layer1.0.fc.weight"].prune is not None
     assert changed.replace("layer1", prune=Prune())["layer1.0.fc.weight"].prune == Prune()
+
+
+def test_rules_are_replaced_one_by_one():
+    both = PLAN.replace("conv1.weight", quantize=Quantize(4))["conv1.weight"]
+    assert (both.prune, both.quantize) == (Prune(), Quantize(4))
+    alone = PLAN.replace("head", prune=None)["head.weight"]
+    assert (alone.prune, alone.quantize, alone.reason) == (None, Quantize({2, 8}), "")
+    kept = PLAN.replace("head", prune=None, quantize=None)
+    assert kept["head.weight"].reason == "kept by choice"
+    assert [row.name for row in kept.changed] == ["conv1.weight", "layer1.0.fc.weight"]
+    with pytest.raises(PlanError, match="changes nothing"):
+        PLAN.replace("head")
+
+
+def test_what_cannot_be_quantized_says_why():
+    with pytest.raises(PlanError, match=r"conv1\.bias cannot be quantized: Conv2d\.bias has no pruning rule"):
+        PLAN.replace("conv1.bias", quantize=Quantize())
 
 
 def test_near_misses_are_named():
@@ -105,6 +125,10 @@ def mutate(**changes):
         mutate(surprise=1),
         mutate(prune={"method": "threshold", "beta": 1}),
         mutate(prune=[]),
+        mutate(quantize=[]),
+        mutate(quantize={"bit": 4}),
+        mutate(quantize={"bits": 9}),
+        mutate(quantize={"bits": [2, 2.5]}),
         mutate(tied=[1]),
         mutate(name="head.weight"),
         "[" * 100_000,

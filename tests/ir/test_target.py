@@ -23,6 +23,8 @@ def test_wishes_are_those_set():
         {"macs": 0.5},
         {"packed_bytes": float("inf")},
         {"density": 0.1, "values": "float8"},
+        {"average_bits": 1.9},
+        {"average_bits": "4"},
     ],
 )
 def test_impossible_wishes_raise(wrong):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from secateur.ir.plan import FORMS
+from secateur.ir.rules import FORMS
 from secateur.maths.threshold import gate
-from secateur.nn import fused
+from secateur.nn import fused, pieces
 from secateur.nn.fused import threshold_gate
 
 SHAPES = [
@@ -64,7 +64,7 @@ def test_gradients_of_the_published_form_pass_gradcheck(shape, threshold_shape):
 
 def test_operator_check():
     w, alpha, k, _ = draw((6, 4), (1, 1), torch.float32)
-    torch.library.opcheck(torch.ops.secateur.threshold_gate.default, (w, alpha, k, "analytic"))
+    torch.library.opcheck(torch.ops.secateur.threshold_gate.default, (w, alpha, k, "analytic", False))
 
 
 def test_sharp_edges_are_clipped():
@@ -100,9 +100,9 @@ def test_non_contiguous_weights():
 def test_pieces_do_not_change_the_result(monkeypatch):
     w, alpha, k, _ = draw((40, 30), (40, 1))
     whole, count = threshold_gate(w, alpha, k, "analytic")
-    monkeypatch.setattr(fused, "PIECE", 7)
-    pieces, counted = threshold_gate(w, alpha, k, "analytic")
-    torch.testing.assert_close(pieces, whole, rtol=0, atol=1e-12)
+    monkeypatch.setattr(pieces, "PIECE", 7)
+    cut, counted = threshold_gate(w, alpha, k, "analytic")
+    torch.testing.assert_close(cut, whole, rtol=0, atol=1e-12)
     torch.testing.assert_close(counted, count)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from secateur.ir.plan import FORMS
+from secateur.ir.rules import FORMS
 from secateur.maths.threshold import gate
 from secateur.nn import fused, generated
 from secateur.nn.fused import threshold_gate
@@ -103,7 +103,7 @@ def test_the_rule(monkeypatch):
 def test_it_is_used(monkeypatch):
     """The comparisons above must not be of torch with itself."""
     drawn = draw((7, 5), (1, 1), (1, 1))
-    monkeypatch.setattr(fused, "_pieces", None)
+    monkeypatch.setattr(fused, "pieces", None)
     results(*drawn, "analytic")
     with pytest.raises(TypeError):
         with_torch_alone(monkeypatch, *drawn, "analytic")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from prepared import Tied, prepared, small_net
+from prepared import Tied, prepared, quantized, small_net
 from secateur.errors import PlanError
-from secateur.ir.plan import Prune
-from secateur.nn.groups import param_groups
+from secateur.ir.rules import Prune, Quantize
+from secateur.nn.groups import RANGE_LR, WIDTH_LR, param_groups
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 
@@ -14,7 +14,7 @@ from secateur.nn.prepare import prepare_
 def test_every_trainable_parameter_is_in_exactly_one_group():
     tied = Tied()
     tied = prepare_(tied, plan(tied, torch.tensor([[1]]), prune=Prune()))
-    for model in (prepared(), tied):
+    for model in (prepared(), tied, prepared(quantize=Quantize((2, 4))), quantized(Quantize(3))):
         grouped = [p for group in param_groups(model) for p in group["params"]]
         assert sorted(map(id, grouped)) == sorted(id(p) for p in model.parameters())
 
@@ -39,3 +39,17 @@ def test_thresholds_have_their_own_rate():
 def test_an_unprepared_model_is_refused():
     with pytest.raises(PlanError, match="not prepared"):
         param_groups(small_net())
+
+
+def test_widths_and_ranges_have_their_own_rates_and_do_not_decay():
+    groups = {group["name"]: group for group in param_groups(prepared(quantize=Quantize((2, 4))), weight_decay=0.1)}
+    assert [groups[name]["lr"] for name in ("widths", "ranges")] == [WIDTH_LR, RANGE_LR]
+    assert [groups[name]["weight_decay"] for name in ("widths", "ranges")] == [0.0, 0.0]
+    assert [len(groups[name]["params"]) for name in ("widths", "ranges")] == [3, 3]
+
+
+def test_what_is_only_quantized_decays_as_other_weights_do():
+    groups = {group["name"]: group for group in param_groups(quantized(Quantize(4)), weight_decay=0.1)}
+    assert not groups["pruned"]["params"]
+    assert not groups["widths"]["params"]
+    assert len(groups["weights"]["params"]) == 6

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from prepared import EXAMPLE, prepared, small_net
+from prepared import EXAMPLE, prepared, quantized, small_net
 from secateur.errors import PlanError, TargetError
-from secateur.ir.plan import Prune
+from secateur.ir.formats import on_grid
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import _around, harden_
 from secateur.nn.measure import packed_bytes
@@ -191,3 +192,68 @@ def test_a_model_in_channels_last_stays_in_it():
     harden_(model, Target(density=0.2))
     for site, w in zip(transforms_of(model), weights, strict=True):
         assert site.transform(w).stride() == w.stride()
+
+
+def test_widths_are_the_most_probable_and_the_rows_tell_them():
+    model = prepared(quantize=Quantize({2, 4, 8}))
+    for site, best in zip(transforms_of(model), (0, 1, 2), strict=True):
+        site.transform.quantize.theta.data[best] = 1.0
+    result = harden_(model, Target(density=0.5))
+    assert [row.bits for row in result.tensors] == [2, 4, 8]
+    assert result.average_bits == pytest.approx(
+        sum(row.bits * row.nonzeros for row in result.tensors) / sum(row.nonzeros for row in result.tensors)
+    )
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_hardened_weights_lie_on_their_grid_bit_for_bit(granularity):
+    for model in (prepared(quantize=Quantize((2, 5), granularity)), quantized(Quantize((2, 5), granularity))):
+        harden_(model, Target(packed_bytes=700, values="float16"))
+        for site in transforms_of(model):
+            w = site.transform(site.original).detach().numpy()
+            assert on_grid(w, site.transform.grid()).to_dense().tobytes() == w.tobytes()
+
+
+def test_bytes_of_a_joint_plan_are_met_by_the_number_kept():
+    model = prepared(quantize=Quantize(4))
+    harden_(model, Target(packed_bytes=640, values="float16"))
+    masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
+    assert 600 < packed_bytes(model, masks, "float16") <= 640
+
+
+def test_bytes_are_met_by_narrower_widths_where_nothing_is_pruned():
+    model = quantized(Quantize((2, 8)))
+    at_most = packed_bytes(model, {}, "float16", {site.name: 8 for site in transforms_of(model)})
+    at_least = packed_bytes(model, {}, "float16", {site.name: 2 for site in transforms_of(model)})
+    limit = (at_most + at_least) // 2
+    result = harden_(model, Target(packed_bytes=limit, values="float16"))
+    assert packed_bytes(model, {}, "float16") <= limit
+    assert {row.bits for row in result.tensors} != {2}, "no narrower than needed"
+    assert not any(row.pruned for row in result.tensors)
+    assert result.density == 1.0
+    assert result.factor == 1.0
+
+
+def test_a_density_and_bytes_hold_together_by_narrower_widths():
+    model = prepared(quantize=Quantize((2, 8)))
+    result = harden_(model, Target(density=0.5, packed_bytes=600, values="float16"))
+    masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
+    assert nonzeros(model) == round(0.5 * TOTAL)
+    assert packed_bytes(model, masks, "float16") <= 600
+    assert result.average_bits < 8
+
+
+@pytest.mark.parametrize("limit", [2.5, 4.0, 7.3])
+def test_average_bits_are_an_upper_limit_that_is_used_up(limit):
+    model = prepared(quantize=Quantize((2, 8)))
+    found = harden_(model, Target(density=0.6, average_bits=limit)).average_bits
+    assert limit - 1 < found <= limit
+
+
+def test_impossible_widths_are_refused():
+    with pytest.raises(TargetError, match="4 bits a weight is the least"):
+        harden_(prepared(quantize=Quantize((4, 6))), Target(average_bits=3))
+    with pytest.raises(TargetError, match="quantizes none"):
+        harden_(prepared(), Target(average_bits=3))
+    with pytest.raises(TargetError, match="prunes none"):
+        harden_(quantized(Quantize(4)), Target(density=0.5))

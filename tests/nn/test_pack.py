@@ -14,7 +14,7 @@ from secateur.errors import ArtifactError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
 from secateur.ir.naming import is_made
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import check
 from secateur.nn.harden import harden_

@@ -14,7 +14,7 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
 from secateur.ir.formats import Quantized, on_grid, same_bits
 from secateur.ir.grid import Grid
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.check import check
 from secateur.nn.harden import harden_
@@ -28,18 +28,10 @@ from secateur.nn.transform import transforms_of
 
 
 def quantized(model, example, *, bits=4, by_channel=False, density=0.4):
-    """Pruned, hardened, and with every transformed weight on a grid that its transform names."""
-    prepare_(model, plan(model, example, prune=Prune()))
+    """Pruned, quantized and hardened."""
+    rule = Quantize(bits, "channel" if by_channel else "tensor")
+    prepare_(model, plan(model, example, prune=Prune(), quantize=rule))
     harden_(model, Target(density=density))
-    for site in transforms_of(model):
-        weight = site.transform(site.original).detach().numpy()
-        grid = Grid.spanning(weight, bits)
-        if by_channel:
-            largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-            grid = Grid(bits, (largest / grid.largest).astype(np.float16))
-        with torch.no_grad():
-            site.original.copy_(torch.from_numpy(on_grid(weight, grid, nearest=True).to_dense()))
-        site.transform.grid = lambda grid=grid: grid
     return model
 
 
@@ -127,8 +119,9 @@ def test_bytes_for_everything():
 
 def test_weights_that_are_not_on_their_grid_are_refused():
     model = quantized(*network("small"))
-    with torch.no_grad():
-        transforms_of(model)[1].original.mul_(1.01)
+    transform = transforms_of(model)[1].transform
+    grid = transform.grid()
+    transform.grid = lambda: Grid(grid.bits, grid.scale * np.float16(1.01))
     with pytest.raises(ArtifactError, match=r"4\.weight: .* are not on a grid of 4 bits"):
         pack(model, EXAMPLE)
 

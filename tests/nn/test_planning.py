@@ -9,7 +9,8 @@ from torch import nn
 from prepared import EXAMPLE, Tied, small_net
 from secateur.errors import DataError, PlanError
 from secateur.ir.count import count
-from secateur.ir.plan import Plan, Prune
+from secateur.ir.plan import Plan
+from secateur.ir.rules import Prune
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_

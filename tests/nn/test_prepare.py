@@ -8,7 +8,8 @@ from torch import nn
 
 from prepared import EXAMPLE, Tied, prepared, small_net
 from secateur.errors import PlanError
-from secateur.ir.plan import Plan, Prune, TensorPlan
+from secateur.ir.plan import Plan, TensorPlan
+from secateur.ir.rules import Prune
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.transform import all_ends, transforms_of

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from secateur.errors import PlanError
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.strip import strip_

@@ -9,7 +9,7 @@ from torch import nn
 from zoo import another, inputs_of
 
 from prepared import Tied
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.maths.least_squares import exact
 from secateur.nn import repair
 from secateur.nn.planning import plan

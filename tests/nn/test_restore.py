@@ -13,7 +13,7 @@ from zoo import ZOO, another, inputs_of, model_of, packed
 from secateur.errors import ArtifactError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import check
 from secateur.nn.harden import harden_

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from prepared import EXAMPLE, Tied, small_net
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.nn.sites import find_sites, measure_reuse
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from prepared import EXAMPLE, Tied, prepared, small_net
 from secateur.errors import PlanError
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.planning import plan

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.nn.threshold import SHARPNESS_LIMIT, ThresholdPrune
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prepared import Tied
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.nn.harden import harden_
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_

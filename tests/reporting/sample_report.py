@@ -38,6 +38,23 @@ def sample_layers(name="fc1.weight"):
         ),
         LayerRow("fc2.weight", "Linear", (2, 5), "kept", "kept by choice", "", math.nan, 10, 10, 0, 40, 50, 10, 10),
         LayerRow("fc1.bias", "Linear", (5,), "skipped", why, "", math.nan, 5, 3, 0, 20, 30, 0, 0),
+        LayerRow(
+            "fc3.weight",
+            "Linear",
+            (2, 2),
+            "quantized",
+            "",
+            "2-8 bits per tensor",
+            math.nan,
+            4,
+            4,
+            0,
+            16,
+            8,
+            4,
+            4,
+            bits=4,
+        ),
     )
 
 

@@ -8,8 +8,9 @@ import pytest
 from sample_report import sample_artifact, sample_layers
 
 from secateur.errors import DataError
-from secateur.ir.plan import NOT_CHOSEN, Plan, Prune, TensorPlan
+from secateur.ir.plan import NOT_CHOSEN, Plan, TensorPlan
 from secateur.ir.records import Fold
+from secateur.ir.rules import Prune
 from secateur.reporting.layers import FATES, layer_rows
 from secateur.reporting.weight_histogram import WeightHistogram
 
@@ -78,5 +79,5 @@ def test_a_tied_tensor_is_found_under_its_other_name():
 
 def test_an_unknown_fate_is_refused():
     assert {row.fate for row in sample_layers()} == set(FATES)
-    with pytest.raises(DataError, match="a layer is pruned, kept, skipped, not 'cut'"):
+    with pytest.raises(DataError, match="a layer is pruned, quantized, kept, skipped, not 'cut'"):
         replace(sample_layers()[0], fate="cut")

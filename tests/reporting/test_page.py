@@ -103,7 +103,7 @@ def test_every_layer_has_its_row_with_fate_and_reason():
     table = page[page.index('id="layer-table"') :]
     body = table[table.index("<tbody>") : table.index("</tbody>")]
     cells = [re.sub(r"<[^>]*>", "", row) for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL)]
-    assert len(cells) == 3
+    assert len(cells) == 4
     for row, words in zip(sample_report().layers, cells, strict=True):
         assert all(word in words for word in (row.name, row.kind, row.fate, row.reason, row.method))
         assert f"{row.bytes_after}" in words

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from prepared import EXAMPLE, prepared, small_net
+from prepared import EXAMPLE, prepared, quantized, small_net
 from secateur.errors import PlanError, TargetError
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.groups import param_groups
 from secateur.nn.harden import harden_
@@ -206,3 +206,56 @@ def test_after_hardening_the_costs_are_exact_and_budget_needs_no_thresholds():
     budget = Budget(model, Target(density=0.25), steps=5)
     assert float(budget.costs()["density"].detach()) == pytest.approx(0.25)
     run(model, budget, torch.optim.SGD(model.parameters(), lr=0.01), 2)
+
+
+JOINT = Target(packed_bytes=700, values="float16", average_bits=4)
+
+
+def test_a_joint_target_is_approached_and_then_met():
+    model = prepared(quantize=Quantize((2, 8)))
+    budget = Budget(model, JOINT, steps=300)
+    run(model, budget, adam(model), 300)
+    for name, cost in budget.costs().items():
+        assert float(cost.detach()) <= 1.15 * JOINT.wishes()[name]
+    assert harden_(model, JOINT).average_bits <= 4
+
+
+@pytest.mark.parametrize("taken", [3, 17, 22, 33])
+def test_quantizing_resumes_exactly_in_every_phase(taken):
+    model = prepared(quantize=Quantize((2, 8)))
+    budget, optimizer = Budget(model, JOINT, steps=40), adam(model)
+    run(model, budget, optimizer, taken)
+    saved = copy.deepcopy((model.state_dict(), budget.state_dict(), optimizer.state_dict()))
+    expected = run(model, budget, optimizer, 7)
+
+    again = prepared(quantize=Quantize((2, 8)))
+    resumed, optimizer = Budget(again, JOINT, steps=40), adam(again)
+    again.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    optimizer.load_state_dict(saved[2])
+    assert run(again, resumed, optimizer, 7) == expected
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
+
+
+def test_the_reference_of_widths_waits_until_they_learn():
+    model = quantized(Quantize((2, 8)))
+    budget, optimizer = Budget(model, Target(average_bits=3), steps=20), adam(model)
+    run(model, budget, optimizer, 10)
+    assert budget.references()["average_bits"] == pytest.approx(5)
+    assert budget.multipliers["average_bits"] == pytest.approx(0, abs=1e-5)
+    run(model, budget, optimizer, 10)
+    assert budget.references()["average_bits"] == pytest.approx(3)
+
+
+def test_an_optimizer_without_the_widths_is_detected():
+    model = quantized(Quantize((2, 8)))
+    ranges = [p for name, p in model.named_parameters() if not name.endswith("theta")]
+    with pytest.raises(PlanError, match="range or width had a gradient"):
+        run(model, Budget(model, Target(average_bits=3), steps=4), torch.optim.SGD(ranges, lr=0.1), 4)
+
+
+def test_wishes_need_their_stages():
+    with pytest.raises(TargetError, match="prunes none"):
+        Budget(quantized(Quantize(4)), Target(density=0.1), steps=10)
+    with pytest.raises(TargetError, match="quantizes none"):
+        Budget(prepared(), Target(average_bits=4), steps=10)

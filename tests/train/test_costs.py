@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from prepared import EXAMPLE, prepared
+from prepared import EXAMPLE, prepared, quantized
+from secateur.ir.rules import Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.measure import packed_bytes as real_bytes
@@ -15,7 +16,7 @@ from secateur.train.costs import COSTS, Layers, fixed_bytes
 
 def layers_of(model, target):
     sites = transforms_of(model)
-    return Layers(sites, tuple(site.count() for site in sites), fixed_bytes(model, target), target.value_bits)
+    return Layers.of(sites, fixed_bytes(model, target), target.value_bits)
 
 
 def test_every_wish_has_a_cost():
@@ -42,7 +43,45 @@ def test_the_byte_cost_is_an_upper_bound_on_the_real_size(density):
     assert bound < 1.6 * real
 
 
-@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("density", [0.05, 0.3, 0.9])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_byte_cost_of_codes_is_an_upper_bound_on_the_real_size(density, bits):
+    model, target = prepared(quantize=Quantize(bits)), Target(packed_bytes=10_000, values="float16")
+    harden_(model, Target(density=density))
+    masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
+    bound = float(COSTS["packed_bytes"](layers_of(model, target)))
+    real = real_bytes(model, masks, "float16")
+    assert real <= bound + 8 * len(masks), "a few bytes a tensor are coding overhead"
+    assert bound < 1.6 * real
+
+
+def test_costs_of_what_is_only_quantized():
+    model, target = quantized(Quantize({2, 8})), Target(packed_bytes=10_000, values="float16")
+    layers = layers_of(model, target)
+    assert float(COSTS["average_bits"](layers)) == pytest.approx(5)
+    assert float(COSTS["packed_bytes"](layers)) == pytest.approx(fixed_bytes(model, target) + 660 * 5 / 8)
+
+
+@pytest.mark.parametrize("name", ["packed_bytes", "average_bits"])
+def test_costs_pull_every_width_down_once_it_learns(name):
+    model = prepared(quantize=Quantize((2, 8)))
+    stages = [site.transform.quantize for site in transforms_of(model)]
+    for site in transforms_of(model):
+        site.transform.quantize.start(site.transform.survivors(site.original))
+    cost = COSTS[name](layers_of(model, Target(packed_bytes=10_000)))
+    assert all(stage.theta.grad is None for stage in stages)
+    for stage in stages:
+        stage.learn(1.0)
+    cost = COSTS[name](layers_of(model, Target(packed_bytes=10_000)))
+    cost.backward()
+    for stage in stages:
+        assert (stage.theta.grad.diff() > 0).all(), "the widest is pushed down most"
+    if name == "average_bits":
+        alphas = [site.transform.prune.alpha_raw.grad for site in transforms_of(model)]
+        assert not any(grad.any() for grad in alphas if grad is not None), "no pruning to lower an average"
+
+
+@pytest.mark.parametrize("name", [name for name in COSTS if name != "average_bits"])
 def test_costs_pull_every_threshold_up(name):
     model = prepared()
     model(EXAMPLE)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_

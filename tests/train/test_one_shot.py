@@ -9,7 +9,7 @@ from torch import nn
 from prepared import EXAMPLE, Tied, prepared, small_net
 from secateur.errors import DataError, PlanError, TargetError
 from secateur.ir.execute import interpret
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.check import check
 from secateur.nn.harden import Hardening, harden_
@@ -277,3 +277,8 @@ def test_a_model_of_two_inputs_takes_them_as_a_tuple():
     result = one_shot_(model, Target(density=0.5), batches=[(x, None)])
     assert result.samples == 9
     assert all(layer.after is not None for layer in result.layers)
+
+
+def test_what_is_to_be_quantized_is_refused():
+    with pytest.raises(PlanError, match="cutting at once does not do"):
+        one_shot_(prepared(quantize=Quantize(4)), Target(density=0.5))

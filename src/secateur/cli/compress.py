@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.cli.exits import CHECK_FAILED, printable
-from secateur.cli.options import verb
+from secateur.cli.options import verb, widths_from
 from secateur.cli.output import note, show_result
 from secateur.errors import PlanError, SecateurWarning
 from secateur.ir.plan import Plan
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.storage import output_folder
 from secateur.ir.target import Target
 from secateur.reporting.progress import progress_on
@@ -41,6 +42,8 @@ class Asked:
     packed_bytes: Annotated[int | None, typer.Option(help="Most bytes of the file.")] = None
     macs: Annotated[int | None, typer.Option(help="Most multiply-accumulates for one example.")] = None
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric on validation, 0.01.")] = None
+    bits: Annotated[str | None, typer.Option(help="Quantize weights: 4 bits, 2-8 learned, 2,4,8 one of these.")] = None
+    average_bits: Annotated[float | None, typer.Option(help="Most bits a kept weight has on average.")] = None
     values: Annotated[str, typer.Option(help="Store numbers as float32, float16 or int8.")] = "float32"
     plan: Annotated[Path | None, typer.Option(help="What may be cut, plan.json; else all that can be.")] = None
     epochs: Annotated[int | None, typer.Option(min=0, help="Of self-pruning; else chosen.")] = None
@@ -63,18 +66,23 @@ class Asked:
 
 def run_compress(asked: Asked) -> None:
     """See Asked."""
-    target = Target(asked.density, asked.macs, asked.packed_bytes, asked.max_drop, asked.values)
+    target = Target(asked.density, asked.macs, asked.packed_bytes, asked.max_drop, asked.values, asked.average_bits)
     output_folder(asked.output)
-    plan = _plan(asked.plan)
+    plan, quantize = _plan(asked.plan), None if asked.bits is None else Quantize(widths_from(asked.bits))
+    if plan is not None and quantize is not None:
+        raise PlanError("--bits says nothing beside --plan, which has widths of its own: give one of them")
     import torch
 
     from secateur.compression.compress import compress as compress_task
+    from secateur.nn.planning import plan as plan_model
     from secateur.train.loading import load_task
 
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
     options = _options(asked)
     task = load_task(asked.task)
+    if quantize is not None:
+        plan = plan_model(task.model, task.example, prune=Prune(), quantize=quantize)
     with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
         warnings.showwarning = lambda message, *_: (

@@ -14,7 +14,8 @@ from secateur.cli.oracle import Oracle
 from secateur.compression.histograms import weight_histograms
 from secateur.compression.watching import Event
 from secateur.ir.artifact import Artifact
-from secateur.ir.plan import Plan, Prune
+from secateur.ir.plan import Plan
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import Check, check_file
 from secateur.nn.harden import Hardening

@@ -1,11 +1,16 @@
-"""A verb whose arguments are the fields of a dataclass: one value to pass on instead of many parameters."""
+"""Options of a verb: as the fields of a dataclass, one value to pass on instead of many parameters; and bit widths."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar, get_type_hints
+
+from secateur.errors import PlanError
+
+RANGE = re.compile(r"(\d+)-(\d+)")
 
 Asked = TypeVar("Asked")
 
@@ -32,3 +37,13 @@ def verb(asked: type[Asked], run: Callable[[Asked], None]) -> Callable[..., None
     command.__annotations__ = {name: hints[name] for name in hints}
     command.__name__, command.__doc__ = run.__name__.removeprefix("run_"), asked.__doc__
     return command
+
+
+def widths_from(text: str) -> int | tuple[int, int] | set[int]:
+    """Bit widths as `Quantize` takes them: "4", "2-8" or "2,4,8"."""
+    if found := RANGE.fullmatch(text):
+        return int(found[1]), int(found[2])
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise PlanError(f"--bits {text!r}: one width (4), a range (2-8) or several (2,4,8)")
+    return int(text) if len(parts) == 1 else {int(part) for part in parts}

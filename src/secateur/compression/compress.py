@@ -22,7 +22,8 @@ from secateur.compression.suiting import suited_schedule
 from secateur.compression.watching import watcher
 from secateur.compression.within_drop import within_drop
 from secateur.errors import SecateurWarning, TargetError
-from secateur.ir.plan import Plan, Prune
+from secateur.ir.plan import Plan
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.pack import refuse_names
 from secateur.nn.planning import plan as make_plan

@@ -20,7 +20,7 @@ DENSE, SELF_PRUNED = "trained, dense", "after self-pruning"
 def weight_histograms(
     dense: nn.Module, hard: nn.Module, hardening: Hardening, after: str = SELF_PRUNED
 ) -> tuple[WeightHistogram, ...]:
-    """One for every tensor that was hardened, with the edge of its threshold.
+    """One for every tensor that was pruned, with the edge of its threshold.
 
     dense  the plain model; hard: the prepared one, right after hardening, when its weights are still those of
            self-pruning: fine-tuning moves the ones that stay
@@ -29,6 +29,8 @@ def weight_histograms(
     originals = {site.name: site.original for site in transforms_of(hard)}
     drawn = []
     for row in hardening.tensors:
+        if not row.pruned:
+            continue
         series = {DENSE: _array(dense.get_parameter(row.name)), after: _array(originals[row.name])}
         drawn.append(WeightHistogram.of(row.name, series, row.threshold * hardening.factor))
     return tuple(drawn)

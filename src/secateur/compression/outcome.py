@@ -16,6 +16,7 @@ from secateur.compression.within_drop import Within
 from secateur.ir.effort import fixed_batch, runnable_batch
 from secateur.ir.target import Target
 from secateur.nn.check import TOLERANCE, Check, check_file
+from secateur.nn.harden import Hardening
 from secateur.reporting.facts import Training
 from secateur.reporting.layers import PRUNED, LayerRow, layer_rows
 from secateur.reporting.measurement import Change, Measurement
@@ -44,7 +45,7 @@ def outcome(
     checked = _check(line, passed)
     drop = line.drop(passed.score)
     told = within or Within(passed, (), ())
-    missed = told.missed or (*_missed(target, rows, len(data)), *_beyond(line, target, drop))
+    missed = told.missed or (*_missed(target, rows, len(data), hardened), *_beyond(line, target, drop))
     return Compression(
         target=target,
         schedule=schedule,
@@ -141,11 +142,12 @@ def _check(line: Line, passed: Passed) -> Check | None:
     return check_file(passed.artifact, line.task.model, inputs, max_bytes=sys.maxsize, max_seconds=math.inf)
 
 
-def _missed(target: Target, rows: tuple[LayerRow, ...], file_bytes: int) -> list[str]:
+def _missed(target: Target, rows: tuple[LayerRow, ...], file_bytes: int, hardened: Hardening) -> list[str]:
     pruned = [row for row in rows if row.fate == PRUNED]
     total, kept = sum(row.weights for row in pruned), sum(row.nonzeros for row in pruned)
     found: dict[str, float] = {
-        "density": kept / total,
+        "density": kept / total if total else 1.0,
+        "average_bits": hardened.average_bits or 0.0,
         "macs": sum(row.macs_after for row in rows),
         "packed_bytes": file_bytes,
     }

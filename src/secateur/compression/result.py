@@ -56,9 +56,9 @@ class Compression:
 
     @property
     def density(self) -> float:
-        """Fraction of the weights of all pruned tensors that is in the file."""
+        """Fraction of the weights of all pruned tensors that is in the file; 1.0 where none was pruned."""
         rows = [row for row in self.layers if row.fate == PRUNED]
-        return sum(row.nonzeros for row in rows) / sum(row.weights for row in rows)
+        return sum(row.nonzeros for row in rows) / sum(row.weights for row in rows) if rows else 1.0
 
     @property
     def bytes_before(self) -> int:
@@ -86,15 +86,24 @@ class Compression:
             raise DataError(f"not the result of a run: {error}") from None
 
     def __str__(self) -> str:
-        header = ("tensor", "fate", "why", "threshold", "weights", "kept", "density", "bytes", "in file")
-        return text_table(header, [_row(row) for row in self.layers], right=header[3:])
+        header = ("tensor", "fate", "why", "threshold", "weights", "kept", "density", "bits", "bytes", "in file")
+        rows = [_row(row) for row in self.layers]
+        if not any(row.bits for row in self.layers):
+            place = header.index("bits")
+            header, rows = _without(header, place), [_without(row, place) for row in rows]
+        return text_table(header, rows, right=header[3:])
 
 
 def _row(row: LayerRow) -> tuple[str, ...]:
     threshold = f"{row.threshold:.3g}" if math.isfinite(row.threshold) else "-"
     counts = (f"{row.weights:,}", f"{row.nonzeros:,}", f"{100 * row.density:.3g} %")
-    return (row.name, row.fate, row.reason or row.method, threshold, *counts, f"{row.bytes_before:,}",
+    bits = str(row.bits) if row.bits else "-"
+    return (row.name, row.fate, row.reason or row.method, threshold, *counts, bits, f"{row.bytes_before:,}",
             f"{row.bytes_after:,}")  # fmt: skip
+
+
+def _without(row: tuple[str, ...], place: int) -> tuple[str, ...]:
+    return (*row[:place], *row[place + 1 :])
 
 
 def _read(data: dict[str, Any]) -> Compression:

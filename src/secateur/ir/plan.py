@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
 import json
 from collections.abc import Iterator
@@ -11,52 +10,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.errors import PlanError
+from secateur.ir.rules import Prune, Quantize, near
 from secateur.ir.text_table import aligned
 
 PLAN_VERSION = 1
-METHODS = ("threshold",)
-FORMS = ("analytic", "straight_through", "dense")
-GRANULARITIES = ("tensor", "channel")
 NOT_CHOSEN = "kept by choice"
 """The one reason for which a kept tensor can still be given a rule."""
 
 
-@dataclass(frozen=True)
-class Prune:
-    """How a tensor's weights are cut.
+class _Unchanged:
+    """What `Plan.replace` leaves as it is."""
 
-    method       "threshold": self-pruning, US20190180184A1; every tensor learns its own threshold
-    form         which gradient: "analytic" (soft gate forward, its exact derivative backward, as published),
-                 "straight_through" (hard mask forward, derivative of the soft gate backward),
-                 "dense" (soft gate forward; pruned weights keep receiving the full gradient of the loss)
-    granularity  one threshold a "tensor" (as published) or one an output "channel"
-    start        initial threshold in standard deviations of the trained weights
-    """
 
-    method: str = "threshold"
-    form: str = "dense"
-    granularity: str = "tensor"
-    start: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("method", METHODS), ("form", FORMS), ("granularity", GRANULARITIES)):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise PlanError(f"Prune({name}={value!r}): expected one of {', '.join(allowed)}{near(value, allowed)}")
-        if not isinstance(self.start, (int, float)) or not 0 < self.start <= 10:
-            raise PlanError(f"Prune(start={self.start!r}): the threshold starts between 0 and 10 standard deviations")
+UNCHANGED = _Unchanged()
 
 
 @dataclass(frozen=True)
 class TensorPlan:
     """One row: a tensor of the model and what may happen to it.
 
-    name    state-dict key, "conv1.weight"; `tied` lists further keys of the very same tensor
-    kind    type of the module that owns it
-    shape   its shape
-    reuse   how often each of its weights is multiplied for one example, so its MACs are reuse x size; 0 where unknown
-    prune   the rule, or None where the tensor is kept
-    reason  why it is kept ("" where it is pruned)
+    name      state-dict key, "conv1.weight"; `tied` lists further keys of the very same tensor
+    kind      type of the module that owns it
+    shape     its shape
+    reuse     how often each of its weights is multiplied for one example, so its MACs are reuse x size; 0 where unknown
+    prune     which of its weights go, or None where all stay
+    quantize  in how many bits those that stay are kept, or None where they stay numbers in floating point
+    reason    why it is kept ("" where it is pruned or quantized)
     """
 
     name: str
@@ -66,6 +45,7 @@ class TensorPlan:
     prune: Prune | None = None
     reason: str = ""
     tied: tuple[str, ...] = ()
+    quantize: Quantize | None = None
 
     @property
     def size(self) -> int:
@@ -108,6 +88,11 @@ class Plan:
         """The rows whose weights may be cut."""
         return tuple(row for row in self.tensors if row.prune is not None)
 
+    @property
+    def changed(self) -> tuple[TensorPlan, ...]:
+        """The rows that have a rule: pruned, quantized or both."""
+        return tuple(row for row in self.tensors if row.prune is not None or row.quantize is not None)
+
     def matching(self, pattern: str) -> tuple[str, ...]:
         """Names that equal the pattern, lie under it as a module, or match it as a shell pattern; PlanError if none."""
         found = tuple(
@@ -125,11 +110,19 @@ class Plan:
             )
         return found
 
-    def replace(self, pattern: str, *, prune: Prune | None) -> Plan:
-        """A new plan in which every tensor the pattern names has this rule (None: kept). A tensor that cannot be pruned
-        because of what it is raises PlanError with the reason."""
+    def replace(
+        self,
+        pattern: str,
+        *,
+        prune: Prune | _Unchanged | None = UNCHANGED,
+        quantize: Quantize | _Unchanged | None = UNCHANGED,
+    ) -> Plan:
+        """A new plan in which every tensor the pattern names has these rules (None: none of that kind; left out: the
+        one it had). A tensor that can have no rule because of what it is raises PlanError with the reason."""
+        if isinstance(prune, _Unchanged) and isinstance(quantize, _Unchanged):
+            raise PlanError(f"replace({pattern!r}) changes nothing: name prune=, quantize= or both, None for no rule")
         chosen = set(self.matching(pattern))
-        return Plan(tuple(_with_rule(row, prune) if row.name in chosen else row for row in self.tensors))
+        return Plan(tuple(_with_rules(row, prune, quantize) if row.name in chosen else row for row in self.tensors))
 
     def to_json(self) -> str:
         """Text that `from_json` reads back to an equal Plan; one row a line, so that plans can be compared by eye."""
@@ -156,23 +149,25 @@ class Plan:
         return plan
 
     def __str__(self) -> str:
-        header = ("tensor", "kind", "shape", "weights", "MACs", "prune", "why kept")
-        lines = aligned([header, *(_row_to_text(row) for row in self.tensors)], right=(3, 4))
+        header = ("tensor", "kind", "shape", "weights", "MACs", "prune", "quantize", "why kept")
+        rows = [header, *(_row_to_text(row) for row in self.tensors)]
+        if not any(row.quantize for row in self.tensors):
+            rows = [(*row[:6], row[7]) for row in rows]
+        lines = aligned(rows, right=(3, 4))
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def near(name: object, known: Any) -> str:
-    """'; did you mean ...?' when something known is close to a name, else the empty string."""
-    close = difflib.get_close_matches(str(name), list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-def _with_rule(row: TensorPlan, prune: Prune | None) -> TensorPlan:
-    if prune is None:
-        return dataclasses.replace(row, prune=None, reason=row.reason or NOT_CHOSEN)
-    if row.prune is None and row.reason != NOT_CHOSEN:
-        raise PlanError(f"{row.name} cannot be pruned: {row.reason}")
-    return dataclasses.replace(row, prune=prune, reason="")
+def _with_rules(
+    row: TensorPlan, prune: Prune | _Unchanged | None, quantize: Quantize | _Unchanged | None
+) -> TensorPlan:
+    wanted_prune = row.prune if isinstance(prune, _Unchanged) else prune
+    wanted_quantize = row.quantize if isinstance(quantize, _Unchanged) else quantize
+    if wanted_prune is None and wanted_quantize is None:
+        return dataclasses.replace(row, prune=None, quantize=None, reason=row.reason or NOT_CHOSEN)
+    if row.reason not in ("", NOT_CHOSEN):
+        done = "pruned" if wanted_prune else "quantized"
+        raise PlanError(f"{row.name} cannot be {done}: {row.reason}")
+    return dataclasses.replace(row, prune=wanted_prune, quantize=wanted_quantize, reason="")
 
 
 def _row_to_dict(row: TensorPlan) -> dict[str, Any]:
@@ -193,17 +188,18 @@ def _row_from_dict(data: object) -> TensorPlan:
     if missing := [key for key in ("name", "kind", "shape") if key not in data]:
         raise PlanError(f"row {data.get('name')!r} lacks {', '.join(missing)}")
     fields: dict[str, Any] = {**data, "shape": tuple(data["shape"]), "tied": tuple(data.get("tied", ()))}
-    if data.get("prune") is not None:
-        fields["prune"] = _prune_from_dict(data["prune"])
+    for key, kind in (("prune", Prune), ("quantize", Quantize)):
+        if data.get(key) is not None:
+            fields[key] = _rule_from_dict(key, kind, data[key])
     return TensorPlan(**fields)
 
 
-def _prune_from_dict(data: dict[str, Any]) -> Prune:
-    known = {field.name for field in dataclasses.fields(Prune)}
+def _rule_from_dict(name: str, kind: type[Prune] | type[Quantize], data: dict[str, Any]) -> Prune | Quantize:
+    known = {field.name for field in dataclasses.fields(kind)}
     for key in data:
         if key not in known:
-            raise PlanError(f"unknown key {key!r} in a prune rule{near(key, known)}")
-    return Prune(**data)
+            raise PlanError(f"unknown key {key!r} in a {name} rule{near(key, known)}")
+    return kind(**data)
 
 
 def _is_count(value: object) -> bool:
@@ -216,13 +212,16 @@ _ROW_CHECKS = {
     "shape": lambda v: isinstance(v, list) and all(map(_is_count, v)),
     "reuse": _is_count,
     "prune": lambda v: v is None or isinstance(v, dict),
+    "quantize": lambda v: v is None or isinstance(v, dict),
     "reason": lambda v: isinstance(v, str),
     "tied": lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
 }
 
 
 def _row_to_text(row: TensorPlan) -> tuple[str, ...]:
-    rule = f"{row.prune.method}, {row.prune.form}, per {row.prune.granularity}" if row.prune else "-"
+    prune = f"{row.prune.method}, {row.prune.form}, per {row.prune.granularity}" if row.prune else "-"
+    quantize = f"{row.quantize.bits!s} bits, per {row.quantize.granularity}" if row.quantize else "-"
     shape = "x".join(map(str, row.shape)) or "scalar"
     tied = f" (tied: {', '.join(row.tied)})" if row.tied else ""
-    return (row.name + tied, row.kind, shape, f"{row.size:,}", f"{row.macs:,}" if row.reuse else "-", rule, row.reason)
+    macs = f"{row.macs:,}" if row.reuse else "-"
+    return (row.name + tied, row.kind, shape, f"{row.size:,}", macs, prune, quantize, row.reason)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 
 from secateur.errors import TargetError
+from secateur.ir.rules import NARROWEST
 
 VALUE_BITS = {"float32": 32, "float16": 16, "int8": 8}
 
@@ -17,6 +18,7 @@ class Target:
     density       fraction of the weights in pruned tensors that stay, exact to the weight after `harden_`: 0 < density
                   <= 1
     macs          multiply-accumulates for one example that touch a non-zero weight: upper limit
+    average_bits  mean bits of a kept weight in quantized tensors: upper limit, 2 or more
     packed_bytes  size of the whole artifact file in bytes, with values stored as `values`: upper limit
     max_drop      largest loss of the task's metric on validation data, in the metric's own unit; only `compress` can
                   hold it, which has the data: `Budget` and `harden_` look at the wishes above
@@ -28,11 +30,14 @@ class Target:
     packed_bytes: int | None = None
     max_drop: float | None = None
     values: str = "float32"
+    average_bits: float | None = None
 
     def __post_init__(self) -> None:
         wishes = self.wishes()
         if not wishes and self.max_drop is None:
-            raise TargetError("a Target needs at least one of density, macs, packed_bytes: Target(density=0.1)")
+            raise TargetError(
+                "a Target needs at least one of density, macs, packed_bytes, average_bits: Target(density=0.1)"
+            )
         if self.max_drop is not None and not (math.isfinite(self.max_drop) and self.max_drop >= 0):
             raise TargetError(f"max_drop is a loss of the metric, 0 or more, got {self.max_drop}; one point is 0.01")
         for name, value in wishes.items():
@@ -45,6 +50,8 @@ class Target:
         for name in ("macs", "packed_bytes"):
             if name in wishes and wishes[name] < 1:
                 raise TargetError(f"{name} is a count, not a fraction: got {wishes[name]}")
+        if self.average_bits is not None and self.average_bits < NARROWEST:
+            raise TargetError(f"no width is narrower than {NARROWEST} bits, got average_bits={self.average_bits}")
         if self.values not in VALUE_BITS:
             raise TargetError(f"values must be one of {', '.join(VALUE_BITS)}, got {self.values!r}")
 

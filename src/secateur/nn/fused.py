@@ -4,17 +4,13 @@ Source: US20190180184A1, US20220129756A1; formulas (our reading) in `secateur.ma
 exponential in `secateur.kernels.gate`. That generated code is used where `nn.generated` says so; elsewhere the same
 formulas are torch's own operators, over a weight in cache-sized pieces: float64, a GPU, another processor.
 
-Being operators of the dispatcher they are opaque to torch.compile and torch.export, which therefore never break on
-them. Nothing is stored between forward and backward but the weight itself; torch's operators take four pieces of
-scratch space. One threshold on a CPU is read into Python numbers: a small tensor's time is that of the calls, not of
-its elements.
+Nothing is stored between forward and backward but the weight itself; torch's operators take four pieces of scratch
+space (`nn.pieces`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -22,27 +18,25 @@ from torch import Tensor
 
 from secateur.maths.threshold import EDGE_CLIP, SMALLEST_ALPHA, TINY_GATE
 from secateur.nn.generated import gate_backward, gate_for, gate_forward
+from secateur.nn.pieces import LIBRARY, gathered, is_one, pieces
 
-PIECE = 32768
-"""Elements a piece: the tensors and four scratch pieces of float32 fill 1 MiB, which stays in a core's L2 cache."""
-
-LIBRARY = torch.library.Library("secateur", "DEF")
-LIBRARY.define("threshold_gate(Tensor w, Tensor alpha, Tensor k, str form) -> (Tensor, Tensor)")
+LIBRARY.define("threshold_gate(Tensor w, Tensor alpha, Tensor k, str form, bool hard) -> (Tensor, Tensor)")
 LIBRARY.define(
     "threshold_gate_backward(Tensor pruned_grad, Tensor count_grad, Tensor w, Tensor alpha, Tensor k, str form)"
     " -> (Tensor, Tensor, Tensor)"
 )
 
 
-def threshold_gate(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tensor, Tensor]:
+def threshold_gate(w: Tensor, alpha: Tensor, k: Tensor, form: str, hard: bool = False) -> tuple[Tensor, Tensor]:
     """(w h(w), sum of h), differentiable in w, alpha and k.
 
     w of any shape with at least one dimension; alpha, k > 0 broadcastable, of one element or one a slice of dimension
-    0. form as in `ir.plan.Prune`. In the gradient of w, w dh/dw is bounded by EDGE_CLIP.
+    0. form as in `ir.rules.Prune`; hard: the hard mask forward whatever the form, the gradients of the form backward.
+    In the gradient of w, w dh/dw is bounded by EDGE_CLIP.
     """
     # In eager mode the same functions without the dispatcher's Python layers, which cost a small layer 60 us a step.
     call = torch.ops.secateur.threshold_gate if torch.compiler.is_compiling() else _Gate.apply
-    return call(w, alpha, k, form)
+    return call(w, alpha, k, form, hard)
 
 
 class _Edge(NamedTuple):
@@ -64,7 +58,7 @@ class _Edge(NamedTuple):
 def _edge(w: Tensor, alpha: Tensor, k: Tensor) -> _Edge:
     nothing = torch.finfo(w.dtype).eps
     far = -1.5 * math.log(nothing)
-    if alpha.numel() == k.numel() == 1 and w.device.type == "cpu":
+    if is_one(alpha, k):
         a, kk = max(alpha.item(), SMALLEST_ALPHA), k.item()
         height, coth = 2 * math.sinh(kk), 1 / math.tanh(kk)
         tail = height**-2 if height * nothing < 1 else 0.0
@@ -76,12 +70,13 @@ def _edge(w: Tensor, alpha: Tensor, k: Tensor) -> _Edge:
     return _Edge(a, kk / a, tail, coth / 2, coth, height.log(), (far + height.log()) * a / kk)
 
 
-def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str) -> tuple[Tensor, Tensor]:
+def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str, hard: bool) -> tuple[Tensor, Tensor]:
+    form = "straight_through" if hard else form
     if gate := gate_for(w, form):
         return gate_forward(gate, w, alpha, k)
     pruned = torch.empty_like(w, memory_format=torch.contiguous_format)
     one, counts = w.new_ones(()), []
-    for edge, (x, out), (p, d) in _pieces(_edge(w, alpha, k), w, pruned, scratch=2):
+    for edge, (x, out), (p, d) in pieces(_edge(w, alpha, k), w, pruned, scratch=2):
         _affine(edge.log_height, _size(x, edge, p), -edge.slope, p).exp_()
         torch.addcmul(one, _affine(edge.coth, p, edge.tail, d), p, out=d)
         h = torch.threshold_(torch.addcdiv(one, p, d, value=-1, out=p), TINY_GATE, 0.0)
@@ -99,7 +94,7 @@ def _backward(
         return gate_backward(gate, (pruned_grad, count_grad), w, alpha, k)
     w_grad = torch.empty_like(w, memory_format=torch.contiguous_format)
     one, alpha_grads, k_grads = w.new_ones(()), [], []
-    for edge, (x, upstream, out), (size, p, d, u) in _pieces(_edge(w, alpha, k), w, pruned_grad, w_grad, scratch=4):
+    for edge, (x, upstream, out), (size, p, d, u) in pieces(_edge(w, alpha, k), w, pruned_grad, w_grad, scratch=4):
         _affine(edge.log_height, _size(x, edge, size), -edge.slope, p).exp_()
         torch.addcmul(one, _affine(edge.coth, p, edge.tail, d), p, out=d).reciprocal_()
         g = p.mul_(d)
@@ -116,7 +111,7 @@ def _backward(
             upstream = torch.mul(h_plus_edge, upstream, out=u)
         through_count = half_e.mul_(torch.sign(x, out=size))
         _affine(upstream, through_count, 2 * edge.slope * _scalar(count_grad, edge), out)
-    return w_grad, _gathered(alpha_grads, alpha), _gathered(k_grads, k)
+    return w_grad, gathered(alpha_grads, alpha), gathered(k_grads, k)
 
 
 def _scalar(tensor: Tensor, edge: _Edge) -> Any:
@@ -136,28 +131,6 @@ def _affine(shift: Tensor, x: Tensor, scale: Any, out: Tensor) -> Tensor:
     return torch.mul(x, scale, out=out).add_(shift)
 
 
-def _pieces(edge: _Edge, *tensors: Tensor, scratch: int) -> Iterator[tuple[_Edge, Sequence[Tensor], Sequence[Tensor]]]:
-    """Matching pieces of the tensors with their edge and with scratch of the same shape.
-
-    One threshold: pieces of one long row. One a row: (rows, n) matrices, cut between rows.
-    """
-    size = tensors[0].numel()
-    rows = 1 if isinstance(edge.alpha, float) else len(edge.alpha)
-    flat = [t.contiguous().view(size if isinstance(edge.alpha, float) else (rows, size // rows)) for t in tensors]
-    if size <= PIECE or size // rows == 0 or tensors[0].device.type != "cpu":
-        yield edge, flat, flat[0].new_empty((scratch, *flat[0].shape)).unbind()
-        return
-    length = PIECE if isinstance(edge.alpha, float) else max(1, PIECE // (size // rows))
-    buffers = flat[0].new_empty((scratch, length, *flat[0].shape[1:]))
-    edges = (
-        repeat(edge)
-        if isinstance(edge.alpha, float)
-        else (_Edge(*e) for e in zip(*(c.split(length) for c in edge), strict=True))
-    )
-    for part, pieces in zip(edges, zip(*(t.split(length) for t in flat), strict=True), strict=False):
-        yield part, pieces, buffers[:, : len(pieces[0])].unbind()
-
-
 def _dot(a: Tensor, b: Tensor) -> Any:
     """Dot product of two vectors, a number, or of the rows of two (rows, n) matrices, (rows, 1)."""
     # Not bmm for the rows: it rounds to bfloat16 where a backward pass runs inside autocast.
@@ -169,14 +142,6 @@ def _sum(a: Tensor) -> Any:
     return a.sum().item() if a.dim() == 1 else a.sum(1, keepdim=True)
 
 
-def _gathered(parts: list[Any], like: Tensor) -> Tensor:
-    """The sums of all pieces, in their order, in the shape of alpha or k."""
-    if isinstance(parts[0], float):
-        return torch.tensor(sum(parts), dtype=like.dtype).reshape(like.shape)
-    rows = torch.cat(parts)
-    return (rows.sum() if like.numel() == 1 else rows).reshape(like.shape)
-
-
 def _shapes(w: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(w, memory_format=torch.contiguous_format), w.new_empty(())
 
@@ -186,13 +151,13 @@ def _backward_shapes(_p: Tensor, _c: Tensor, w: Tensor, alpha: Tensor, k: Tensor
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001 - passed by keyword
-    w, alpha, k, ctx.form = inputs
+    w, alpha, k, ctx.form, _ = inputs
     ctx.save_for_backward(w, alpha, k)
 
 
 def _gradients(ctx: Any, pruned_grad: Tensor, count_grad: Tensor) -> tuple[Tensor | None, ...]:
     gradients = torch.ops.secateur.threshold_gate_backward(pruned_grad, count_grad, *ctx.saved_tensors, ctx.form)
-    return (*gradients, None)
+    return (*gradients, None, None)
 
 
 class _Gate(torch.autograd.Function):
@@ -203,7 +168,7 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         (pruned_grad, count_grad), (w, alpha, k) = grad_outputs, ctx.saved_tensors
-        return (*_backward(pruned_grad, count_grad, w, alpha, k, ctx.form), None)
+        return (*_backward(pruned_grad, count_grad, w, alpha, k, ctx.form), None, None)
 
 
 LIBRARY.impl("threshold_gate", _forward, "CompositeExplicitAutograd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -11,26 +12,44 @@ from secateur.nn.transform import transforms_of
 
 THRESHOLD_LR = 1e-2
 """Step of the raw thresholds; in units of each layer's standard deviation, so one value fits all layers (measured)."""
+WIDTH_LR, RANGE_LR = 1e-3, 2e-3
+"""Steps of the widths' logits and of the logarithms of ranges, which have no units (measured)."""
 
 
 def param_groups(
     model: nn.Module, *, weight_decay: float = 0.0, threshold_lr: float = THRESHOLD_LR
 ) -> list[dict[str, Any]]:
-    """Three groups for any torch optimizer, together every trainable parameter once.
+    """The groups for any torch optimizer, together every trainable parameter once.
 
-    "weights"     kept tensors, with weight_decay
-    "pruned"      tensors under a transform, without weight decay: decay would push kept weights into the dead zone and
-                  keep moving the masked ones
+    "weights"     all tensors that are not pruned, with weight_decay
+    "pruned"      tensors that a transform cuts, without weight decay: decay would push kept weights into the dead zone
+                  and keep moving the masked ones
     "thresholds"  alpha and beta of every transform, without weight decay, with their own learning rate `threshold_lr`
+    "widths", "ranges"  where something is quantized: logits of the widths and logarithms of the ranges, without weight
+                  decay, with their own rates WIDTH_LR and RANGE_LR
     """
     transformed = transforms_of(model)
     if not transformed:
         raise PlanError("this model is not prepared: call prepare_(model, plan) first")
-    pruned = {id(site.original): site.original for site in transformed}
-    thresholds = {id(p): p for site in transformed for p in site.transform.parameters()}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in pruned and id(p) not in thresholds]
-    return [
+    pruned = _once(site.original for site in transformed if site.transform.prunes)
+    thresholds = _once(p for site in transformed if site.transform.prunes for p in site.transform.prune.parameters())
+    stages = [site.transform.quantize for site in transformed if site.transform.quantize is not None]
+    widths = _once(stage.theta for stage in stages if stage.theta is not None)
+    ranges = _once(stage.log_range for stage in stages)
+    own = {**pruned, **thresholds, **widths, **ranges}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    groups: list[dict[str, Any]] = [
         {"name": "weights", "params": rest, "weight_decay": weight_decay},
         {"name": "pruned", "params": list(pruned.values()), "weight_decay": 0.0},
         {"name": "thresholds", "params": list(thresholds.values()), "weight_decay": 0.0, "lr": threshold_lr},
     ]
+    if stages:
+        groups += [
+            {"name": "widths", "params": list(widths.values()), "weight_decay": 0.0, "lr": WIDTH_LR},
+            {"name": "ranges", "params": list(ranges.values()), "weight_decay": 0.0, "lr": RANGE_LR},
+        ]
+    return groups
+
+
+def _once(parameters: Iterable[nn.Parameter]) -> dict[int, nn.Parameter]:
+    return {id(p): p for p in parameters}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.ir.artifact import encoded_bytes
-from secateur.ir.formats import from_dense
+from secateur.ir.formats import from_dense, on_grid
 from secateur.nn.transform import transforms_of
 
 HEADER_BYTES = 256
@@ -16,13 +16,20 @@ HEADER_BYTES = 256
 
 
 @torch.no_grad()
-def packed_bytes(model: nn.Module, masks: Mapping[str, Tensor], values: str) -> int:
+def packed_bytes(
+    model: nn.Module, masks: Mapping[str, Tensor], values: str, widths: Mapping[str, int] | None = None
+) -> int:
     """Bytes of the file if exactly the weights under the masks stayed (names of `transforms_of`), before batch-norm
-    folding and removal of dead units, which only make it smaller."""
+    folding and removal of dead units, which only make it smaller.
+
+    widths  bits of the weights that are quantized; None: what they would be hardened to, or are
+    """
     size = HEADER_BYTES + untransformed_bytes(model, values)
     for site in transforms_of(model):
-        kept = (site.original * masks[site.name]).float().cpu().numpy()
-        size += encoded_bytes(from_dense(kept, values))
+        bits = None if widths is None else widths.get(site.name)
+        weight = site.transform.baked(site.original, masks.get(site.name), bits).float().cpu().numpy()
+        grid = site.transform.grid_of(bits)
+        size += encoded_bytes(from_dense(weight, values) if grid is None else on_grid(weight, grid))
     return size
 
 

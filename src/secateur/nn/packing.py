@@ -6,7 +6,6 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.rounding import Rounding
 from secateur.ir.target import Target
 from secateur.nn.exporting import INSTEAD, Example
-from secateur.nn.pack import grids_of, plain_state, weights_only, with_graph
+from secateur.nn.pack import plain_state, weights_only, with_graph
 from secateur.nn.strip import strip_
 from secateur.nn.trace import trace
 from secateur.nn.transform import transforms_of
@@ -24,15 +23,14 @@ from secateur.nn.transform import transforms_of
 class Packing:
     """What `pack` would write of a prepared model under masks that are still to be chosen.
 
-    The model is read once and left as it is. Errors are those of `pack`.
+    The model is traced once and left as it is; its weights are read whenever it is asked. Errors are those of `pack`.
     """
 
     def __init__(self, model: nn.Module, example: Example, values: str) -> None:
+        self._sites = transforms_of(model)
         dense = copy.deepcopy(model)
-        self._reuse = {site.name: site.transform.row.reuse for site in transforms_of(dense)}
         for site in transforms_of(dense):
-            site.transform.prune.harden(torch.ones_like(site.original, dtype=torch.bool))
-        self._grids = grids_of(dense)
+            site.transform.harden_whole()
         plain = strip_(dense).cpu().eval()
         self._values, self._state = values, plain_state(plain)
         self._traced, self._reason = None, ""
@@ -42,22 +40,31 @@ class Packing:
             self._reason = str(error).removesuffix(f". {INSTEAD}")
 
     @torch.no_grad()
-    def artifact(self, masks: Mapping[str, Tensor]) -> Artifact:
-        """The artifact with exactly the weights under the masks (names of `transforms_of`)."""
+    def artifact(self, masks: Mapping[str, Tensor], widths: Mapping[str, int] | None = None) -> Artifact:
+        """The artifact with exactly the weights under the masks (names of `transforms_of`), and those that are to be
+        quantized in so many bits (None: as `WidthQuantize.width` says)."""
+        bits = widths or {}
+        baked = {
+            site.name: site.transform.baked(site.original, masks.get(site.name), bits.get(site.name))
+            for site in self._sites
+        }
+        found = {site.name: site.transform.grid_of(bits.get(site.name)) for site in self._sites}
+        grids = {name: grid for name, grid in found.items() if grid is not None}
         if self._traced is None:
-            return weights_only(self._masked(masks), self._reason, Rounding(self._values, self._grids))
+            return weights_only(self._with(baked), self._reason, Rounding(self._values, grids))
         constants = dict(self._traced.constants)
-        for name, mask in masks.items():
+        for name, weight in baked.items():
             key = self._key(name)
             if key in constants:  # else no result depends on it
-                constants[key] = np.where(mask.cpu().numpy(), constants[key], np.float32(0))
-        return with_graph(self._state, replace(self._traced, constants=constants), Rounding(self._values, self._grids))
+                constants[key] = weight.float().cpu().numpy()
+        return with_graph(self._state, replace(self._traced, constants=constants), Rounding(self._values, grids))
 
-    def excess(self, masks: Mapping[str, Tensor], target: Target) -> str:
+    def excess(self, masks: Mapping[str, Tensor], target: Target, widths: Mapping[str, int] | None = None) -> str:
         """What of a limit on macs (of pruned tensors) or packed bytes the artifact does not hold, in words, else ""."""
-        artifact = self.artifact(masks)
+        artifact = self.artifact(masks, widths)
         if target.macs is not None:
-            macs = sum(self._reuse[name] * self._nonzeros(artifact, name) for name in masks)
+            reuse = {site.name: site.transform.row.reuse for site in self._sites}
+            macs = sum(reuse[name] * self._nonzeros(artifact, name) for name in masks)
             if macs > target.macs:
                 return f"{macs:,} macs, the limit is {target.macs:,}"
         if target.packed_bytes is not None and (size := len(artifact.to_bytes())) > target.packed_bytes:
@@ -71,7 +78,7 @@ class Packing:
     def _key(self, name: str) -> str:
         return name if self._traced is None else self._traced.tied.get(name, name)
 
-    def _masked(self, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The state dict under the masks; tied tensors stay one object."""
-        done = {id(self._state[name]): torch.where(mask.cpu(), self._state[name], 0.0) for name, mask in masks.items()}
+    def _with(self, baked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict with these weights; tied tensors stay one object."""
+        done = {id(self._state[name]): weight.cpu() for name, weight in baked.items()}
         return {name: done.get(id(tensor), tensor) for name, tensor in self._state.items()}

@@ -8,37 +8,48 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from secateur.errors import PlanError
-from secateur.ir.plan import NOT_CHOSEN, Plan, Prune, TensorPlan
+from secateur.ir.plan import NOT_CHOSEN, Plan, TensorPlan
+from secateur.ir.rules import Prune, Quantize
 from secateur.nn.sites import Site, find_sites, measure_reuse
 
 
-def plan(model: nn.Module, example: Any, *, prune: Prune | None = None, skip: tuple[str, ...] = ()) -> Plan:
+def plan(
+    model: nn.Module,
+    example: Any,
+    *,
+    prune: Prune | None = None,
+    quantize: Quantize | None = None,
+    skip: tuple[str, ...] = (),
+) -> Plan:
     """A Plan with one row for every parameter tensor.
 
     example  a tensor or tuple of tensors the model accepts, batch first; run once without gradients to count
              multiply-accumulates
     prune    the rule for every tensor that can be pruned: the weights of the module types in docs/layers.md
+    quantize the rule for every tensor that can be quantized, which are the same; first and last layers too, unless
+             `Plan.replace` or `skip` says otherwise
     skip     module paths, tensor names or shell patterns that are kept; one that names nothing is a PlanError
     """
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
         raise PlanError(f"{lazy[0]} has no shape yet (a lazy module): run the model once before planning")
     reuse = measure_reuse(model, example)
-    rows = Plan(tuple(_row(site, reuse.get(id(site.tensor), 0), prune) for site in find_sites(model)))
+    rows = Plan(tuple(_row(site, reuse.get(id(site.tensor), 0), prune, quantize) for site in find_sites(model)))
     for pattern in (skip,) if isinstance(skip, str) else skip:
-        rows = rows.replace(pattern, prune=None)
+        rows = rows.replace(pattern, prune=None, quantize=None)
     return rows
 
 
-def _row(site: Site, reuse: int, prune: Prune | None) -> TensorPlan:
+def _row(site: Site, reuse: int, prune: Prune | None, quantize: Quantize | None) -> TensorPlan:
     _, module, _ = site.ends[0]
-    refusal = site.refusal(prune)
+    refusal = next((why for why in (site.refusal(prune), site.refusal(quantize)) if why), "")
     return TensorPlan(
         name=site.names[0],
         kind=type(module).__name__,
         shape=tuple(site.tensor.shape),
         reuse=reuse,
         prune=None if refusal else prune,
-        reason=refusal or ("" if prune else NOT_CHOSEN),
+        quantize=None if refusal else quantize,
+        reason=refusal or ("" if prune or quantize else NOT_CHOSEN),
         tied=site.names[1:],
     )

@@ -1,4 +1,4 @@
-"""prepare_(): put every tensor a plan prunes under its WeightTransform, in place."""
+"""prepare_(): put every tensor a plan prunes or quantizes under its WeightTransform, in place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from secateur.errors import PlanError
-from secateur.ir.plan import Plan, TensorPlan, near
+from secateur.ir.plan import Plan, TensorPlan
+from secateur.ir.rules import near
 from secateur.nn.recurrent import read_afresh
 from secateur.nn.sites import Site, find_sites
 from secateur.nn.transform import WeightTransform, transforms_of
@@ -15,16 +16,16 @@ from secateur.nn.transform import WeightTransform, transforms_of
 
 @torch.no_grad()
 def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
-    """Parametrize the weights the plan prunes; returns the model. All or nothing: a plan that does not fit changes
-    nothing.
+    """Parametrize the weights the plan prunes or quantizes; returns the model. All or nothing: a plan that does not fit
+    changes nothing.
 
-    Build the optimizer after this call (`param_groups`): the thresholds are new parameters.
+    Build the optimizer after this call (`param_groups`): thresholds, ranges and widths are new parameters.
     """
     if transforms_of(model):
         raise PlanError("this model is already prepared: strip_ it first, or prepare a fresh copy")
-    if not plan.pruned:
+    if not plan.changed:
         raise PlanError(
-            "this plan prunes nothing, so preparing would be a silent no-op: plan(model, example, prune=Prune())"
+            "this plan changes nothing, so preparing would be a silent no-op: plan(model, example, prune=Prune())"
         )
     chosen = _match(find_sites(model), plan)
     for row, site in chosen:
@@ -44,12 +45,13 @@ def _match(sites: list[Site], plan: Plan) -> list[tuple[TensorPlan, Site]]:
     for row in plan:
         if row.name not in by_name:
             raise PlanError(f"the plan speaks of {row.name!r}, which this model does not have{near(row.name, by_name)}")
-    return [(row, by_name[row.name]) for row in plan.pruned]
+    return [(row, by_name[row.name]) for row in plan.changed]
 
 
 def _check(row: TensorPlan, site: Site) -> None:
-    if refusal := site.refusal(row.prune):
-        raise PlanError(f"{row.name} cannot be pruned: {refusal}")
+    for rule, done in ((row.prune, "pruned"), (row.quantize, "quantized")):
+        if rule is not None and (refusal := site.refusal(rule)):
+            raise PlanError(f"{row.name} cannot be {done}: {refusal}")
     if tuple(site.tensor.shape) != row.shape:
         raise PlanError(f"{row.name} has shape {tuple(site.tensor.shape)}, the plan was made for {row.shape}")
     if set(site.names) != {row.name, *row.tied}:
@@ -59,4 +61,6 @@ def _check(row: TensorPlan, site: Site) -> None:
     if not torch.isfinite(site.tensor).all():
         raise PlanError(f"{row.name} holds NaN or infinity: nothing can be learned from it")
     if not site.tensor.any():
-        raise PlanError(f"{row.name} is all zero: its threshold would have no scale; train it first or skip it")
+        raise PlanError(
+            f"{row.name} is all zero: its threshold or range would have no scale; train it first or skip it"
+        )

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from secateur.errors import ArtifactError
 from secateur.ir.artifact import Artifact
 from secateur.ir.naming import is_made, module_of
-from secateur.ir.plan import near
 from secateur.ir.records import Fold, restore_units
+from secateur.ir.rules import near
 from secateur.nn.pack import COUNTER, checksum
 from secateur.nn.transform import transforms_of
 

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
 from secateur.errors import DataError
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune, Quantize
 
 RECURRENT = ("weight_ih_l*", "weight_hh_l*", "weight_hr_l*")
 CELL = ("weight_ih", "weight_hh")
@@ -62,8 +62,8 @@ class Site:
         _, module, name = self.ends[0]
         return getattr(module, name)
 
-    def refusal(self, rule: Prune | None = None) -> str:
-        """Why this tensor cannot be pruned (by this rule), or the empty string."""
+    def refusal(self, rule: Prune | Quantize | None = None) -> str:
+        """Why this tensor can have no rule (or not this one), or the empty string."""
         path, module, name = self.ends[0]
         if not any(_is_prunable(m, n) for _, m, n in self.ends):
             return f"{type(module).__name__}.{name} has no pruning rule"

@@ -12,24 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.maths.threshold import inverse_softplus
 from secateur.nn.fused import threshold_gate
+from secateur.nn.pieces import in_rows
+from secateur.nn.states import take_states
 
 SHARPNESS_FLOOR = 6.0
 """k = alpha beta at the start: the gate at weight 0 is 2 sigma(-6) = 0.005."""
 LEARNED_SHARPNESS_START = 0.1
 SHARPNESS_LIMIT = 60.0
 """cosh k must stay finite in float32 (k < 88); at 60 the gate is a step for every practical purpose."""
-
-
-def _format_of(w: Tensor) -> torch.memory_format:
-    """channels_last, in two or three dimensions, where w lies so. With one channel or one pixel only the strides tell
-    it from the ordinary order, and it is by strides that torch chooses a convolution's layout."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    if w.dim() in formats and (w.stride(1), w.stride(-1)) == (1, w.shape[1]):
-        return formats[w.dim()]
-    return torch.contiguous_format
 
 
 class ThresholdPrune(nn.Module):
@@ -71,28 +64,16 @@ class ThresholdPrune(nn.Module):
         """k = alpha beta, dimensionless; differentiable."""
         return (self.floor + F.softplus(self.beta_raw)).clamp_max(SHARPNESS_LIMIT)
 
-    def soft(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """The pruned weight and the expected number of non-zeros, both differentiable."""
-        # Nothing below is an operation that autocast would run in a lower precision.
-        order = self._order(w)
-        if order == list(range(w.dim())):
-            pruned, count = threshold_gate(w.float(), self.alpha(), self.sharpness(), self.form)
-            return pruned.to(w.dtype), count
-        alpha, k = self.alpha(), self.sharpness()
-        if self.channel_axis:  # otherwise they have one element, or channels on axis 0, and lie right
-            alpha, k = alpha.permute(order), k.permute(order)
-        pruned, count = threshold_gate(w.float().permute(order), alpha, k, self.form)
-        back = sorted(range(w.dim()), key=order.__getitem__)
-        pruned = pruned.permute(back).to(w.dtype)
-        return pruned if pruned.stride() == w.stride() else pruned.clone(memory_format=_format_of(w)), count
+    def soft(self, w: Tensor, *, hard: bool = False) -> tuple[Tensor, Tensor]:
+        """The pruned weight and the expected number of non-zeros, both differentiable. hard: the weight under the hard
+        mask, with the gradients of the soft gate."""
 
-    def _order(self, w: Tensor) -> list[int]:
-        """The axes of w, channels first, then as they lie in memory: the weight of a model in channels_last stays in
-        it, without which its convolutions would take twice the time."""
-        others = [axis for axis in range(w.dim()) if axis != self.channel_axis]
-        if _format_of(w) != torch.contiguous_format:
-            others.sort(key=lambda axis: axis == 1)
-        return [self.channel_axis, *others]
+        def gate(rows: Tensor, alpha: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+            return threshold_gate(rows, alpha, k, self.form, hard)
+
+        # Nothing below is an operation that autocast would run in a lower precision.
+        pruned, count = in_rows(gate, w.float(), self.alpha(), self.sharpness(), axis=self.channel_axis)
+        return pruned.to(w.dtype), count
 
     def forward(self, w: Tensor) -> Tensor:
         """The weight the layer computes with."""
@@ -115,14 +96,16 @@ class ThresholdPrune(nn.Module):
         units = (alpha / self.std.double()).clamp_min(1e-30)
         self.alpha_raw.copy_(torch.where(units > 30, units, units.expm1().log()))
 
+    @property
+    def is_hard(self) -> bool:
+        """Whether the mask is fixed."""
+        return self.mask is not None
+
     @torch.no_grad()
     def harden(self, mask: Tensor) -> None:
         """From now on exactly the weights under the mask stay, with the values they have."""
         self.mask = mask
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # The mask is None while soft: take over the checkpoint's state, soft or hard, instead of refusing the other
-        # one.
-        saved = state_dict.get(prefix + "mask")
-        self.mask = None if saved is None else torch.empty_like(saved, device=self.std.device)
+        take_states(self, ("mask",), state_dict, prefix, self.std.device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -13,12 +13,16 @@ from torch.nn.utils import parametrize
 
 from secateur.ir.grid import Grid
 from secateur.ir.plan import TensorPlan
+from secateur.nn.quantize import WidthQuantize
 from secateur.nn.sites import original_of
 from secateur.nn.threshold import ThresholdPrune
 
-STAGES = {"threshold": ThresholdPrune}
-"""Prune method -> stage. A stage has forward, soft, count, score, harden; the laws in tests/laws run over this
-table."""
+PRUNING = {"threshold": ThresholdPrune}
+"""Method of a Prune -> stage: forward, soft, count, score, harden."""
+QUANTIZING = {"width": WidthQuantize}
+"""Level of a Quantize -> stage: forward, expected_bits, width, grid, harden."""
+STAGES = {**PRUNING, **QUANTIZING}
+"""All of them; the laws in tests/laws run over this table."""
 
 
 @dataclass
@@ -39,32 +43,62 @@ class WeightTransform(nn.Module):
 
     def __init__(self, w: Tensor, row: TensorPlan, channel_axis: int = 0) -> None:
         super().__init__()
-        assert row.prune is not None
         self.row = row
-        self.stages = nn.ModuleDict({"prune": STAGES[row.prune.method](w, row.prune, channel_axis)})
+        self.stages = nn.ModuleDict()
+        if row.prune is not None:
+            self.stages["prune"] = PRUNING[row.prune.method](w, row.prune, channel_axis)
+        if row.quantize is not None:
+            quantize = self.stages["quantize"] = QUANTIZING[row.quantize.level](w, row.quantize, channel_axis)
+            if row.prune is None:
+                quantize.start(w)
         self._soft: _Soft | None = None
 
     @property
+    def prunes(self) -> bool:
+        """Whether it has a stage that cuts."""
+        return "prune" in self.stages
+
+    @property
     def prune(self) -> ThresholdPrune:
-        """The stage that cuts."""
+        """The stage that cuts, of a transform that `prunes`."""
         stage = self.stages["prune"]
         assert isinstance(stage, ThresholdPrune)
         return stage
 
     @property
+    def quantize(self) -> WidthQuantize | None:
+        """The stage that quantizes what is left, where there is one."""
+        if "quantize" not in self.stages:
+            return None
+        stage = self.stages["quantize"]
+        assert isinstance(stage, WidthQuantize)
+        return stage
+
+    @property
     def is_hard(self) -> bool:
-        """True after `harden_`: the mask is exact and fixed."""
-        return self.prune.mask is not None
+        """True after `harden_`: mask and width are exact and fixed."""
+        return all(cast(ThresholdPrune | WidthQuantize, stage).is_hard for stage in self.stages.values())
 
     def grid(self) -> Grid | None:
         """The grid that the weight lies on, bit for bit; None where it is not quantized, or not hardened yet."""
-        return cast(Any, self.stages["quantize"]).grid() if "quantize" in self.stages else None
+        return self.quantize.grid() if self.quantize is not None else None
 
     def forward(self, w: Tensor) -> Tensor:
         """The weight the layer computes with; same shape and dtype as w."""
-        if self.is_hard or torch.compiler.is_compiling():
+        pruned = self.pruned(w)
+        return pruned if self.quantize is None else self.quantize(pruned)
+
+    def pruned(self, w: Tensor) -> Tensor:
+        """What pruning leaves of w: softly until something quantizes it, from then on under the hard mask, with the
+        gradients of the soft gate; a soft gate would serve quantized weights as an analog factor."""
+        if not self.prunes:
+            return w
+        if self.prune.is_hard:
             return self.prune(w)
-        pruned, count = self.prune.soft(w)
+        hard = self.quantize is not None and self.quantize.is_on
+        pruned, count = self.prune.soft(w, hard=hard)
+        if torch.compiler.is_compiling():
+            return pruned
         if count.requires_grad:
             # The hook must not hold `count`: a cycle through autograd is never collected.
             spent: list[bool] = []
@@ -73,17 +107,49 @@ class WeightTransform(nn.Module):
             self._soft = _Soft(count, self._versions(w), spent)
         return pruned
 
+    @torch.no_grad()
+    def survivors(self, w: Tensor) -> Tensor:
+        """w with zeros where it would be cut by the mask or, while soft, by the threshold as it is."""
+        if not self.prunes:
+            return w.detach()
+        mask = self.prune.mask if self.prune.mask is not None else self.prune.score(w) > 1
+        return torch.where(mask, w.detach(), 0.0)
+
+    @torch.no_grad()
+    def baked(self, w: Tensor, mask: Tensor | None = None, bits: int | None = None) -> Tensor:
+        """What the layer would compute with, were this mask (None: everything) and this width (None: as
+        `WidthQuantize.width` says) fixed."""
+        kept = w.detach() if mask is None else torch.where(mask.to(w.device), w.detach(), 0.0)
+        if self.quantize is None:
+            return kept
+        return self.quantize.nearest(kept, self.quantize.width() if bits is None else bits).to(w.dtype)
+
+    def grid_of(self, bits: int | None = None) -> Grid | None:
+        """The grid that `baked` weights lie on; None where they are not quantized."""
+        stage = self.quantize
+        return None if stage is None else stage.grid(stage.width() if bits is None else bits)
+
+    @torch.no_grad()
+    def harden_whole(self) -> None:
+        """Fix every stage so that all weights stay."""
+        if self.prunes:
+            self.prune.harden(torch.ones(self.row.shape, dtype=torch.bool, device=self.prune.std.device))
+        if self.quantize is not None:
+            self.quantize.harden(self.quantize.width())
+
     def right_inverse(self, w: Tensor) -> Tensor:
         """Assigning to the layer's weight assigns to the original."""
         return w
 
     def count(self, w: Tensor) -> Tensor:
         """Expected non-zeros, differentiable; shares the evaluation of this step's forward where there was one."""
+        if not self.prunes:
+            return torch.count_nonzero(w).float()
         soft = self._soft
         if (
             soft is not None
             and not soft.spent
-            and not self.is_hard
+            and not self.prune.is_hard
             and torch.is_grad_enabled()
             and soft.versions == self._versions(w)
         ):

@@ -23,9 +23,12 @@ def trim_(model: nn.Module, target: Target, example: Example) -> int:
     limit again that hardening met. Where not even a file without any pruned weight holds it, nothing is cut. PlanError
     for a model that is not hardened.
     """
-    sites = transforms_of(model)
-    if not sites or not all(site.transform.is_hard for site in sites):
+    found = transforms_of(model)
+    if not found or not all(site.transform.is_hard for site in found):
         raise PlanError("this model is not hardened: call harden_ first")
+    sites = [site for site in found if site.transform.prunes]
+    if not sites:
+        return 0
     packing = Packing(model, example, target.values)
     before = [_mask(site.transform.prune.mask) for site in sites]
     scores = [site.transform.prune.score(site.original) for site in sites]

@@ -10,13 +10,18 @@ from typing import Protocol
 from secateur.errors import DataError
 from secateur.ir.artifact import Artifact
 from secateur.ir.describe import FLOAT32_BYTES, TensorRow, describe
+from secateur.ir.formats import CODE_DTYPES
 from secateur.ir.naming import module_of
 from secateur.ir.plan import NOT_CHOSEN, Plan, TensorPlan
 from secateur.reporting.weight_histogram import WeightHistogram
 
-PRUNED, KEPT, SKIPPED = FATES = ("pruned", "kept", "skipped")
-"""pruned: weights were cut; kept: they could have been, and stay by choice; skipped: nothing could be cut, for what the
-tensor is."""
+PRUNED, QUANTIZED, KEPT, SKIPPED = FATES = ("pruned", "quantized", "kept", "skipped")
+"""pruned: weights were cut, and those that stay quantized where `bits` says so; quantized: all weights stay, quantized;
+kept: they could have been, and stay by choice; skipped: nothing could be done, for what the tensor is."""
+
+
+CODE_BITS = {dtype: int(dtype.removeprefix("int")) for dtype in CODE_DTYPES}
+"""Stored dtype of a tensor of codes -> bits of one."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class LayerRow:
 
     name, kind, shape  state-dict key, type of the module that owns it, shape before anything was removed
     fate, reason       one of FATES, and why; the reason of a pruned tensor may be empty
-    method             the rule that cut it: "threshold per tensor"; "" where none did
+    method             the rules that changed it: "threshold per tensor", "2-8 bits per tensor"; "" where none did
     threshold          weights below it in magnitude were cut, in units of the weight (the mean where every channel has
                        its own); NaN where there is none
     weights, nonzeros  elements of `shape`, and how many of them are not zero in the file
@@ -34,6 +39,7 @@ class LayerRow:
     macs               multiply-accumulates for one example, before on all weights, after on those that are not zero;
                        0 where unknown
     histogram          of its weights, where one was taken
+    bits               of its codes in the file; None where it is stored in floating point, or not at all
     """
 
     name: str
@@ -51,6 +57,7 @@ class LayerRow:
     macs_before: int
     macs_after: int
     histogram: WeightHistogram | None = None
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         if self.fate not in FATES:
@@ -101,8 +108,8 @@ def layer_rows(
                 planned.shape,
                 fate=_fate(planned),
                 reason=_reason(planned, found, folds),
-                method=f"{planned.prune.method} per {planned.prune.granularity}" if planned.prune else "",
-                threshold=row.threshold * hardened.factor if row else math.nan,
+                method=_method(planned),
+                threshold=row.threshold * hardened.factor if row and planned.prune else math.nan,
                 weights=planned.size,
                 nonzeros=found.nonzeros if found else 0,
                 moved=row.moved if row else 0,
@@ -111,14 +118,24 @@ def layer_rows(
                 macs_before=planned.macs,
                 macs_after=planned.reuse * found.nonzeros if found else 0,
                 histogram=drawn.get(planned.name),
+                bits=CODE_BITS.get(found.dtype) if found else None,
             )
         )
     return tuple(rows)
 
 
+def _method(planned: TensorPlan) -> str:
+    prune, quantize = planned.prune, planned.quantize
+    cut = f"{prune.method} per {prune.granularity}" if prune else ""
+    coded = f"{quantize.bits!s} bits per {quantize.granularity}" if quantize else ""
+    return ", ".join(filter(None, (cut, coded)))
+
+
 def _fate(planned: TensorPlan) -> str:
     if planned.prune:
         return PRUNED
+    if planned.quantize:
+        return QUANTIZED
     return KEPT if planned.reason == NOT_CHOSEN else SKIPPED
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from secateur.errors import ArtifactError, DataError
-from secateur.ir.plan import near
+from secateur.ir.rules import near
 from secateur.ir.strict_json import JSON, from_json
 
 Made = TypeVar("Made")

@@ -17,9 +17,12 @@ from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.nn.transform import transforms_of
 from secateur.train.costs import COSTS, Layers, fixed_bytes
+from secateur.train.phases import LEARN, advance_
 
 ARRIVAL = 0.7
 """Fraction of the steps after which the moving reference has reached the target; the rest settles."""
+WINDOWS = {"average_bits": (LEARN, 0.9)}
+"""Begin and end of that, where it is not 0 and ARRIVAL: widths cannot follow before they learn."""
 ASCENT = 16.0
 """Multiplier gained over a whole run per unit of constraint."""
 PENALTY = 0.1
@@ -41,6 +44,10 @@ class Budget:
         if steps < 1:
             raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
         target.refuse_without_size()
+        if target.density is not None and not any(site.transform.prunes for site in self._sites):
+            raise TargetError("a density is of the weights in pruned tensors, and this plan prunes none")
+        if target.average_bits is not None and not any(site.transform.quantize for site in self._sites):
+            raise TargetError("average_bits is of the weights in quantized tensors, and this plan quantizes none")
         if target.macs is not None and not any(site.transform.row.reuse for site in self._sites):
             raise TargetError(
                 "no tensor of this plan has a known number of multiply-accumulates, so a macs target has no effect"
@@ -63,14 +70,18 @@ class Budget:
 
     def costs(self) -> dict[str, Tensor]:
         """The present expected cost of every wish, in its own unit; differentiable."""
-        counts = tuple(site.count() for site in self._sites)
-        layers = Layers(self._sites, counts, self._fixed_bytes, self.target.value_bits)
+        layers = Layers.of(self._sites, self._fixed_bytes, self.target.value_bits)
         return {name: COSTS[name](layers) for name in self.target.wishes()}
 
     def references(self) -> dict[str, float]:
-        """Where each cost should be by now: start (target/start)^min(1, fraction/ARRIVAL)."""
-        done = min(1.0, self.fraction / ARRIVAL)
-        return {n: self._start[n] * (t / self._start[n]) ** done for n, t in self.target.wishes().items()}
+        """Where each cost should be by now: start (target/start)^done, done rising from 0 to 1 over the wish's part of
+        the run, WINDOWS."""
+        found = {}
+        for name, limit in self.target.wishes().items():
+            begin, end = WINDOWS.get(name, (0.0, ARRIVAL))
+            done = min(1.0, max(0.0, (self.fraction - begin) / (end - begin)))
+            found[name] = self._start[name] * (limit / self._start[name]) ** done
+        return found
 
     def __call__(self) -> Tensor:
         """The term to add to the loss, a scalar."""
@@ -82,14 +93,17 @@ class Budget:
         return total
 
     def step(self) -> None:
-        """Multipliers ascend, gates sharpen. Call it once after every `optimizer.step()`."""
+        """Multipliers ascend, gates sharpen, and quantizing goes on to its next phase (`train.phases`). Call it once
+        after every `optimizer.step()`."""
         self._refuse_unowned_thresholds()
         for name, constraint in self._last.items():
             self.multipliers[name] = max(0.0, self.multipliers[name] + ASCENT / self.steps * constraint)
         self.taken += 1
         low, high = SHARPNESS
         for site in self._sites:
-            site.transform.prune.floor.fill_(low * (high / low) ** self.fraction)
+            if site.transform.prunes:
+                site.transform.prune.floor.fill_(low * (high / low) ** self.fraction)
+        advance_(self._sites, self.fraction)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly: plain numbers."""
@@ -125,6 +139,6 @@ class Budget:
         for parameter, _, _ in self._unmoved:
             if parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any():
                 raise PlanError(
-                    "a threshold had a gradient but no optimizer stepped it: build the optimizer after prepare_, from "
-                    "param_groups(model), and call budget.step() after optimizer.step()"
+                    "a threshold, range or width had a gradient but no optimizer stepped it: build the optimizer after "
+                    "prepare_, from param_groups(model), and call budget.step() after optimizer.step()"
                 )

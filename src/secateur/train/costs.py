@@ -11,23 +11,40 @@ from torch import Tensor, nn
 
 from secateur.ir.target import Target
 from secateur.nn.measure import HEADER_BYTES, untransformed_bytes
-from secateur.nn.transform import Transformed
+from secateur.nn.transform import Transformed, transforms_of
+
+SCALE_BYTES = 2
+"""Of a float16 scale."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What the costs need to know of a prepared model. counts: expected non-zeros, one scalar a site,
-    differentiable."""
+    """What the costs need to know of a prepared model: one scalar a site, differentiable.
+
+    counts  expected non-zeros
+    bits    expected bits of a non-zero's value
+    """
 
     sites: tuple[Transformed, ...]
     counts: tuple[Tensor, ...]
+    bits: tuple[Tensor, ...]
     fixed_bytes: int
-    value_bits: int
+
+    @classmethod
+    def of(cls, sites: tuple[Transformed, ...], fixed_bytes: int, value_bits: int) -> Layers:
+        """As the sites are now. value_bits: of what is not quantized."""
+        bits = tuple(
+            torch.tensor(float(value_bits)) if stage is None else stage.expected_bits()
+            for stage in (site.transform.quantize for site in sites)
+        )
+        return cls(sites, tuple(site.count() for site in sites), bits, fixed_bytes)
 
 
 def density(layers: Layers) -> Tensor:
     """Expected fraction of weights that stay, over all pruned tensors."""
-    return torch.stack(layers.counts).sum() / sum(site.original.numel() for site in layers.sites)
+    rows = zip(layers.sites, layers.counts, strict=True)
+    pruned = [(site.original.numel(), count) for site, count in rows if site.transform.prunes]
+    return torch.stack([count for _, count in pruned]).sum() / sum(size for size, _ in pruned)
 
 
 def macs(layers: Layers) -> Tensor:
@@ -39,20 +56,39 @@ def macs(layers: Layers) -> Tensor:
 
 
 def packed_bytes(layers: Layers) -> Tensor:
-    """Upper bound on the file's bytes: fixed part + sum N d (log2(e/d) + value bits) / 8, monotone in every density d
-    (`maths.threshold.packed_bits_bound`)."""
-    bits = torch.zeros(())
-    for site, count in zip(layers.sites, layers.counts, strict=True):
+    """Upper bound on the file's bytes: fixed part + sum N d (log2(e/d) + bits of a value) / 8, monotone in every
+    density d (`maths.threshold.packed_bits_bound`) and width; of a tensor that is not pruned sum N bits / 8."""
+    total = torch.zeros(())
+    for site, count, bits in zip(layers.sites, layers.counts, layers.bits, strict=True):
         size = site.original.numel()
         d = (count / size).clamp_min(0.5 / size)
-        bits = bits + size * d * (math.log2(math.e) - d.log2() + layers.value_bits)
-    return layers.fixed_bytes + bits / 8
+        place = math.log2(math.e) - d.log2() if site.transform.prunes else 0.0
+        total = total + size * d * (place + bits)
+    return layers.fixed_bytes + total / 8
 
 
-COSTS: dict[str, Callable[[Layers], Tensor]] = {"density": density, "macs": macs, "packed_bytes": packed_bytes}
+def average_bits(layers: Layers) -> Tensor:
+    """Expected bits of a kept weight in quantized tensors. A constraint on the widths alone: how many weights each
+    tensor keeps enters as a number without a gradient."""
+    rows = zip(layers.sites, layers.counts, layers.bits, strict=True)
+    quantized = [(count.detach(), bits) for site, count, bits in rows if site.transform.quantize is not None]
+    total = sum((count * bits for count, bits in quantized), torch.zeros(()))
+    return total / sum((count for count, _ in quantized), torch.zeros(())).clamp_min(1.0)
+
+
+COSTS: dict[str, Callable[[Layers], Tensor]] = {
+    "density": density,
+    "macs": macs,
+    "packed_bytes": packed_bytes,
+    "average_bits": average_bits,
+}
 """Wish of a Target -> its differentiable cost."""
 
 
 def fixed_bytes(model: nn.Module, target: Target) -> int:
-    """The part of the file pruning cannot change."""
-    return 0 if target.packed_bytes is None else HEADER_BYTES + untransformed_bytes(model, target.values)
+    """The part of the file neither pruning nor widths can change."""
+    if target.packed_bytes is None:
+        return 0
+    stages = (site.transform.quantize for site in transforms_of(model))
+    scales = sum(SCALE_BYTES * stage.log_range.numel() for stage in stages if stage is not None)
+    return HEADER_BYTES + untransformed_bytes(model, target.values) + scales

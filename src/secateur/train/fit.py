@@ -134,6 +134,8 @@ def train_step(
 @torch.no_grad()
 def _record(run: LoopState, budget: Budget | None) -> Record:
     sites = transforms_of(run.task.model)
+    pruned = [site for site in sites if site.transform.prunes]
+    quantized = [(site.name, site.transform.quantize) for site in sites]
     costs = {name: float(cost) for name, cost in budget.costs().items()} if budget else {}
     references = budget.references() if budget else {}
     return Record(
@@ -141,9 +143,10 @@ def _record(run: LoopState, budget: Budget | None) -> Record:
         run.epoch,
         run.terms["task"],
         score(run.task),
-        density={site.name: float(site.count()) / site.original.numel() for site in sites},
-        thresholds={site.name: float(site.transform.prune.alpha().mean()) for site in sites},
+        density={site.name: float(site.count()) / site.original.numel() for site in pruned},
+        thresholds={site.name: float(site.transform.prune.alpha().mean()) for site in pruned},
         multipliers=dict(budget.multipliers) if budget else {},
         costs={name: (cost, references[name]) for name, cost in costs.items()},
         terms=dict(run.terms),
+        bits={name: float(stage.expected_bits()) for name, stage in quantized if stage is not None},
     )

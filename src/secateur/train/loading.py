@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from secateur.errors import DataError
-from secateur.ir.plan import near
+from secateur.ir.rules import near
 from secateur.train.task import Task
 
 FORM = "a task is named file.py:function or module:function"

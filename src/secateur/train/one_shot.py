@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from secateur.errors import DataError, PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES, marginal_costs, ranks
-from secateur.nn.harden import Hardening, harden_under, masks_by_score, soft_sites
+from secateur.nn.harden import Hardening, MaskOptions, harden_under, masks_by_score, soft_sites
 from secateur.nn.layer_inputs import Inputs
 from secateur.nn.packing import Packing
 from secateur.nn.repair import Repaired, input_energies, repair_, viewed
@@ -135,6 +135,11 @@ def _check(sites: tuple[Transformed, ...], target: object, allocation: str, chan
             f"nothing was trained that could decide: give a Target, as in Target(density=0.3), not {target!r}"
         )
     target.refuse_without_size()
+    if quantized := [site.name for site in sites if site.transform.quantize is not None]:
+        raise PlanError(
+            f"{quantized[0]} is to be quantized, which cutting at once does not do: leave quantize out of the plan, or "
+            "harden_ the model, which fits ranges and widths to the weights as they are"
+        )
     if allocation not in ALLOCATIONS:
         raise PlanError(f"allocation={allocation!r}: expected one of {', '.join(ALLOCATIONS)}")
     if change not in CHANGES:
@@ -230,7 +235,7 @@ class _Work:
         return scores
 
     def _cut(self, scores: list[Tensor], target: Target) -> Hardening:
-        masks, _ = masks_by_score(self.cut, self.sites, scores, target, example=self.batches[0])
+        masks, _ = masks_by_score(self.cut, self.sites, scores, target, MaskOptions(example=self.batches[0]))
         _set_thresholds(self.sites, masks)
         return harden_under(self.sites, masks, 1.0)
 

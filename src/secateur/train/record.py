@@ -16,10 +16,11 @@ class Record:
 
     loss         mean loss of the task over the epoch
     score        mean metric on validation data
-    density      by tensor, expected fraction of weights that stay
-    thresholds   by tensor, in units of the weight
+    density      by pruned tensor, expected fraction of weights that stay
+    thresholds   by pruned tensor, in units of the weight
     multipliers  by wish, of the budget
     costs        by wish, its expected cost and the reference the budget asks for by now
+    bits         by quantized tensor, expected width of its codes
     terms        by term of the loss ("task", "budget", "distillation"), its mean over the epoch
     """
 
@@ -32,6 +33,7 @@ class Record:
     multipliers: dict[str, float]
     costs: dict[str, tuple[float, float]] = field(default_factory=dict)
     terms: dict[str, float] = field(default_factory=dict)
+    bits: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from secateur.errors import TargetError
-from secateur.nn.groups import THRESHOLD_LR, param_groups
+from secateur.nn.groups import THRESHOLD_LR, WIDTH_LR, param_groups
 from secateur.train.distillation import Distillation
 from secateur.train.precision import FULL, PRECISIONS
 
@@ -53,6 +53,9 @@ class Schedule:
         return {"prune": self.prune_epochs, "finetune": self.finetune_epochs}[phase]
 
 
+OWN_RATES = ("thresholds", "widths", "ranges")
+"""Groups whose rate does not fall."""
+
 MEASURED = Schedule()
 """What the recipe was measured with, on 55,000 images in batches of 64."""
 
@@ -61,13 +64,16 @@ def adam(model: nn.Module, schedule: Schedule, steps: int) -> torch.optim.Adam:
     """The optimizer of one phase; steps: of the pruning phase, which the thresholds' rate depends on."""
     rate = threshold_rate(steps) if schedule.threshold_lr is None else schedule.threshold_lr
     groups = param_groups(model, weight_decay=schedule.weight_decay, threshold_lr=rate)
+    for group in groups:
+        if group["name"] == "widths":
+            group["lr"] = width_rate(steps)
     return torch.optim.Adam(groups, lr=schedule.lr, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the rate of everything but the thresholds, whose rate stays constant."""
+    """Set the rate of the weights; thresholds, widths and ranges have constant rates of their own."""
     for group in optimizer.param_groups:
-        if group.get("name") != "thresholds":
+        if group.get("name") not in OWN_RATES:
             group["lr"] = lr
 
 
@@ -83,3 +89,11 @@ def threshold_rate(steps: int) -> float:
     after the target, the multiplier winds up meanwhile, and the density falls through the target (measured).
     """
     return min(0.1, max(THRESHOLD_LR, 11 / steps))
+
+
+def width_rate(steps: int) -> float:
+    """The rate of the widths' logits for a pruning phase of so many steps.
+
+    They learn over its second half and have to part by some 4, at the temperature that falls meanwhile.
+    """
+    return min(0.05, max(WIDTH_LR, 8 / steps))

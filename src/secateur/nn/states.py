@@ -1,0 +1,18 @@
+"""States that are buffers: None or a tensor, so that a checkpoint says whether a stage is soft or hard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def take_states(
+    stage: nn.Module, names: Iterable[str], state: Mapping[str, Tensor], prefix: str, device: torch.device
+) -> None:
+    """Before a state dict is loaded: the stage takes over which of these buffers are None there, instead of refusing a
+    checkpoint of another state."""
+    for name in names:
+        saved = state.get(prefix + name)
+        setattr(stage, name, None if saved is None else torch.empty_like(saved, device=device))

@@ -1,0 +1,58 @@
+"""nn.widths: narrower where that costs least, all or nothing."""
+
+import pytest
+import torch
+
+from prepared import prepared, quantized
+from secateur.errors import TargetError
+from secateur.ir.rules import Quantize
+from secateur.ir.target import Target
+from secateur.nn.harden import harden_
+from secateur.nn.transform import transforms_of
+from secateur.nn.widths import Widths
+
+
+def error_of(site, bits):
+    stage = site.transform.quantize
+    w = site.original.detach()
+    return float((stage.nearest(w, bits, stage.fitted(w, bits)) - w).square().sum() / w.square().sum())
+
+
+def test_the_cheapest_tensor_becomes_narrower_first():
+    model = quantized(Quantize({3, 6}))
+    sites = transforms_of(model)
+    widths = Widths(sites)
+    assert set(widths.bits.values()) == {6}, "nothing has learned: the widest"
+    widths.begin({})
+    costs = {s.name: (error_of(s, 3) - error_of(s, 6)) / (3 * s.original.numel()) for s in sites}
+    order = []
+    while widths.narrow({}):
+        order += [name for name, bits in widths.bits.items() if bits == 3 and name not in order]
+    assert order == sorted(costs, key=costs.__getitem__)
+
+
+def test_the_average_counts_kept_weights():
+    model = prepared(quantize=Quantize({2, 8}))
+    sites = transforms_of(model)
+    widths = Widths(sites)
+    widths.bits[sites[0].name] = 2
+    masks = {site.name: site.original > 0 for site in sites}
+    kept = [int(mask.sum()) for mask in masks.values()]
+    assert widths.average(masks) == pytest.approx((2 * kept[0] + 8 * sum(kept[1:])) / sum(kept))
+    assert widths.average({name: torch.zeros_like(mask) for name, mask in masks.items()}) == 0.0
+
+
+def test_a_tensor_without_weights_saves_nothing():
+    model = prepared(quantize=Quantize({2, 8}))
+    widths = Widths(transforms_of(model))
+    assert not widths.narrow({site.name: torch.zeros_like(site.original, dtype=bool) for site in transforms_of(model)})
+
+
+def test_what_fails_changes_nothing():
+    model = quantized(Quantize((3, 8)))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(TargetError, match="packed bytes"):
+        harden_(model, Target(packed_bytes=300))
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -1,0 +1,48 @@
+"""train.phases: pruning first, then ranges, then widths; what is only quantized begins at once."""
+
+import pytest
+
+from prepared import prepared, quantized
+from secateur.ir.rules import Quantize
+from secateur.nn.harden import harden_
+from secateur.nn.transform import transforms_of
+from secateur.train.phases import BEGIN, COLDEST, LEARN, advance_
+
+
+def stages(model):
+    return [site.transform.quantize for site in transforms_of(model)]
+
+
+def test_phases_of_what_is_pruned():
+    model = prepared(quantize=Quantize((2, 4)))
+    sites = transforms_of(model)
+    advance_(sites, BEGIN - 0.01)
+    assert not any(stage.is_on for stage in stages(model))
+    for site in sites:
+        site.original.data.mul_(3)
+    advance_(sites, BEGIN)
+    for site, stage in zip(sites, stages(model), strict=True):
+        assert stage.is_on
+        assert stage.learning is None
+        survivors = site.transform.survivors(site.original).abs()
+        assert float(stage.x_max().detach()) == pytest.approx(float(survivors.quantile(0.995)), rel=0.2)
+    started = [float(stage.x_max().detach()) for stage in stages(model)]
+    advance_(sites, LEARN)
+    assert [float(stage.x_max().detach()) for stage in stages(model)] == started, "ranges are set once"
+    assert all(float(stage.tau) == 1 and stage.learning is not None for stage in stages(model))
+    advance_(sites, 1.0)
+    assert all(float(stage.tau) == pytest.approx(COLDEST) for stage in stages(model))
+
+
+def test_what_is_only_quantized_is_on_from_the_start():
+    model = quantized(Quantize((2, 4)))
+    assert all(stage.is_on and stage.learning is None for stage in stages(model))
+    advance_(transforms_of(model), LEARN)
+    assert all(stage.learning is not None for stage in stages(model))
+
+
+def test_hard_stages_stay_as_they_are():
+    model = prepared(quantize=Quantize((2, 4)))
+    harden_(model)
+    advance_(transforms_of(model), 1.0)
+    assert all(stage.is_hard and stage.tau is None for stage in stages(model))
