@@ -11,7 +11,7 @@ from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.measure import packed_bytes as real_bytes
 from secateur.nn.transform import transforms_of
-from secateur.train.costs import COSTS, Layers, fixed_bytes
+from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 
 
 def layers_of(model, target):
@@ -98,3 +98,16 @@ def test_the_byte_cost_survives_an_empty_tensor():
     cost.backward()
     assert torch.isfinite(cost)
     assert all(p.grad.isfinite().all() for s in transforms_of(model) for p in s.transform.parameters())
+
+
+def test_what_was_measured_makes_the_byte_cost_exact():
+    model, target = prepared(quantize=Quantize(3)), Target(packed_bytes=10_000, values="float16")
+    sites = transforms_of(model)
+    for site in sites:
+        site.transform.prune.floor.fill_(59.0)
+        site.transform.quantize.start(site.transform.survivors(site.original))
+    found = coded(model, sites, fixed_bytes(model, target), target)
+    assert 0.5 < found < 1
+    masks = {site.name: site.original.abs() > site.transform.prune.alpha() for site in sites}
+    cost = COSTS["packed_bytes"](Layers.of(sites, fixed_bytes(model, target), 16, found))
+    assert float(cost.detach()) == pytest.approx(real_bytes(model, masks, "float16"), rel=0.02)

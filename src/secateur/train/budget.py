@@ -16,13 +16,16 @@ from torch import Tensor, nn
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.nn.transform import transforms_of
-from secateur.train.costs import COSTS, Layers, fixed_bytes
+from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 from secateur.train.phases import LEARN, advance_
 
 ARRIVAL = 0.7
 """Fraction of the steps after which the moving reference has reached the target; the rest settles."""
 WINDOWS = {"average_bits": (LEARN, 0.9)}
 """Begin and end of that, where it is not 0 and ARRIVAL: widths cannot follow before they learn."""
+MEASURED = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Fractions at which the bound on bytes is set right by what a file would really take, where weights are quantized: a
+weight more that hardening then keeps to use up a limit comes in as a whole code, however small it was."""
 ASCENT = 16.0
 """Multiplier gained over a whole run per unit of constraint."""
 PENALTY = 0.1
@@ -54,6 +57,7 @@ class Budget:
             )
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)
+        self._model, self._coded = model, 1.0
         with torch.no_grad():
             self._start = {name: float(cost) for name, cost in self.costs().items()}
         if (limit := target.packed_bytes) is not None and limit <= self._fixed_bytes:
@@ -70,7 +74,7 @@ class Budget:
 
     def costs(self) -> dict[str, Tensor]:
         """The present expected cost of every wish, in its own unit; differentiable."""
-        layers = Layers.of(self._sites, self._fixed_bytes, self.target.value_bits)
+        layers = Layers.of(self._sites, self._fixed_bytes, self.target.value_bits, self._coded)
         return {name: COSTS[name](layers) for name in self.target.wishes()}
 
     def references(self) -> dict[str, float]:
@@ -98,12 +102,19 @@ class Budget:
         self._refuse_unowned_thresholds()
         for name, constraint in self._last.items():
             self.multipliers[name] = max(0.0, self.multipliers[name] + ASCENT / self.steps * constraint)
-        self.taken += 1
+        before, self.taken = self.fraction, self.taken + 1
         low, high = SHARPNESS
         for site in self._sites:
             if site.transform.prunes:
                 site.transform.prune.floor.fill_(low * (high / low) ** self.fraction)
         advance_(self._sites, self.fraction)
+        if self._measures and any(before < point <= self.fraction for point in MEASURED):
+            self._coded = coded(self._model, self._sites, self._fixed_bytes, self.target)
+
+    @property
+    def _measures(self) -> bool:
+        soft = any(site.transform.quantize is not None and not site.transform.is_hard for site in self._sites)
+        return soft and self.target.packed_bytes is not None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on exactly: plain numbers."""
@@ -112,6 +123,7 @@ class Budget:
             "steps": self.steps,
             "multipliers": dict(self.multipliers),
             "start": dict(self._start),
+            "coded": self._coded,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -121,6 +133,7 @@ class Budget:
                 f"this state is of a budget over {sorted(state['multipliers'])} in {state['steps']} steps"
             )
         self.taken, self.multipliers, self._start = state["taken"], dict(state["multipliers"]), dict(state["start"])
+        self._coded = state["coded"]
 
     def _constraints(self) -> dict[str, Tensor]:
         references = self.references()

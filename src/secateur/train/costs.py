@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from secateur.ir.target import Target
 from secateur.nn.measure import HEADER_BYTES, untransformed_bytes
+from secateur.nn.measure import packed_bytes as measured_bytes
 from secateur.nn.transform import Transformed, transforms_of
 
 SCALE_BYTES = 2
@@ -23,21 +24,23 @@ class Layers:
 
     counts  expected non-zeros
     bits    expected bits of a non-zero's value
+    coded   bytes a file takes for what the bound calls one byte: 1, or what was measured
     """
 
     sites: tuple[Transformed, ...]
     counts: tuple[Tensor, ...]
     bits: tuple[Tensor, ...]
     fixed_bytes: int
+    coded: float = 1.0
 
     @classmethod
-    def of(cls, sites: tuple[Transformed, ...], fixed_bytes: int, value_bits: int) -> Layers:
+    def of(cls, sites: tuple[Transformed, ...], fixed_bytes: int, value_bits: int, coded: float = 1.0) -> Layers:
         """As the sites are now. value_bits: of what is not quantized."""
         bits = tuple(
             torch.tensor(float(value_bits)) if stage is None else stage.expected_bits()
             for stage in (site.transform.quantize for site in sites)
         )
-        return cls(sites, tuple(site.count() for site in sites), bits, fixed_bytes)
+        return cls(sites, tuple(site.count() for site in sites), bits, fixed_bytes, coded)
 
 
 def density(layers: Layers) -> Tensor:
@@ -64,7 +67,19 @@ def packed_bytes(layers: Layers) -> Tensor:
         d = (count / size).clamp_min(0.5 / size)
         place = math.log2(math.e) - d.log2() if site.transform.prunes else 0.0
         total = total + size * d * (place + bits)
-    return layers.fixed_bytes + total / 8
+    return layers.fixed_bytes + layers.coded * total / 8
+
+
+@torch.no_grad()
+def coded(model: nn.Module, sites: tuple[Transformed, ...], fixed: int, target: Target) -> float:
+    """What a file would take now, hardened by the learned thresholds and the most probable widths, for every byte of
+    the bound on it: weights lie closer together than chance has it, and codes are not all alike frequent."""
+    masks = {site.name: site.transform.survivors(site.original) != 0 for site in sites if site.transform.prunes}
+    counts = tuple(masks[site.name].sum().float() if site.name in masks else site.count() for site in sites)
+    stages = [site.transform.quantize for site in sites]
+    bits = tuple(torch.tensor(float(target.value_bits if stage is None else stage.width())) for stage in stages)
+    bound = float(packed_bytes(Layers(sites, counts, bits, 0)))
+    return (measured_bytes(model, masks, target.values) - fixed) / bound if bound else 1.0
 
 
 def average_bits(layers: Layers) -> Tensor:
