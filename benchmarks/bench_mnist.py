@@ -1,8 +1,10 @@
 """Error against weights left on MNIST or Fashion-MNIST: self-pruning and its rivals, several seeds, resumable.
 
     python benchmarks/bench_mnist.py --data DIR --network lenet300 --density 0.02 --seeds 0-4 --epochs 20+10
+    python benchmarks/bench_mnist.py --data DIR --methods self_pruning --density 1 --set "bits=[3,4]" packed_bytes=6500
     python benchmarks/bench_mnist.py --summary
 
+With bits, what stays is quantized, its widths learned together with the thresholds, and the file is what is judged.
 A run is one process with one thread. Runs that are in results/mnist.jsonl are skipped; an interrupted run goes on after
 its last epoch. Nothing is chosen by the test images: they are read once, when a run is over.
 """

@@ -33,6 +33,10 @@ class Method(Protocol):
         """From soft to exact; afterwards the density is met to the weight."""
         ...
 
+    def packed(self, example: Tensor) -> sct.Artifact | None:
+        """The hardened model as a file, where it is more than the plain model's weights: quantized. Else None."""
+        ...
+
     def strip(self) -> None:
         """Leave a plain model with zeros in its weights."""
         ...
@@ -53,7 +57,9 @@ class Method(Protocol):
 class SelfPruning:
     """Secateur: every layer's threshold and sharpness learned under one budget over the whole network.
 
-    packed_bytes   the target is a file of so many bytes with float16 values, before dead units go, and no density
+    packed_bytes   the target is a file of so many bytes, and no density
+    bits           a width or a list of them to choose from: what stays is quantized, and biases have eight bits. None:
+                   float16 values
     """
 
     def __init__(
@@ -65,13 +71,15 @@ class SelfPruning:
         *,
         threshold_lr: float = 1e-2,
         packed_bytes: int | None = None,
+        bits: int | list[int] | None = None,
         **rule: Any,
     ) -> None:
-        self.model, self.threshold_lr = model, threshold_lr
+        self.model, self.example, self.threshold_lr, self.bits = model, example, threshold_lr, bits
         self.target = sct.Target(density=density)
         if packed_bytes is not None:
-            self.target = sct.Target(packed_bytes=packed_bytes, values="float16")
-        sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(**rule)))
+            self.target = sct.Target(packed_bytes=packed_bytes, values="float16" if bits is None else "int8")
+        quantize = None if bits is None else sct.Quantize(bits)
+        sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(**rule), quantize=quantize))
         self.budget = sct.Budget(model, self.target, steps=steps)
 
     def groups(self) -> list[dict[str, Any]]:
@@ -84,7 +92,10 @@ class SelfPruning:
         self.budget.step()
 
     def harden(self) -> None:
-        sct.harden_(self.model, self.target)
+        sct.harden_(self.model, self.target, example=self.example)
+
+    def packed(self, example: Tensor) -> sct.Artifact | None:
+        return None if self.bits is None else sct.pack(self.model, example, values="int8", sort=True)
 
     def strip(self) -> None:
         sct.strip_(self.model)

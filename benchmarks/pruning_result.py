@@ -12,6 +12,7 @@ import secateur as sct
 from image_data import Images, error, mean_loss
 from pruning_run import Run, train, weights_of
 from record import RESULTS
+from secateur.ir.formats import Quantized
 
 
 def finished(name: str) -> list[dict[str, Any]]:
@@ -41,12 +42,22 @@ def measure(run: Run, model: nn.Module, data: Images, folder: Path, *, search: b
     }
     if search:
         return result
+    file = folder / f"{run.name}.secat"
+    kept = quantized_sizes(model, data, file) if "bits" in run.options else sizes(model, data.train.images[:1], file)
     tested = {"test_error": round(error(model, data.test), 2), "sparsity_x": round(size / nonzeros, 1)}
+    return {**result, **tested, **kept, "secateur": sct.__version__}
+
+
+def quantized_sizes(model: nn.Module, data: Images, path: Path) -> dict[str, Any]:
+    """Of the file of a quantized network, which lies at `path`. The model gets what the file holds, rounded biases too,
+    so that what is judged afterwards is the file."""
+    artifact = sct.Artifact.load(path)
+    sct.restore_(model, artifact)
     return {
-        **result,
-        **tested,
-        **sizes(model, data.train.images[:1], folder / f"{run.name}.secat"),
-        "secateur": sct.__version__,
+        "file_bytes": path.stat().st_size,
+        "validation_of_file": round(error(model, data.validation), 2),
+        "parameters_left": artifact.meta["parameters"][1],
+        "bits": {name: t.grid.bits for name, t in artifact.tensors.items() if isinstance(t, Quantized)},
     }
 
 

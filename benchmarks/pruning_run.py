@@ -16,6 +16,8 @@ from image_data import Batches, Images, error
 from methods import METHODS, Method
 
 BATCH = 128
+CONSTANT = ("thresholds", "widths", "ranges")
+"""Optimizer groups whose rate stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, A
         seen["validation"].append(error(model, data.validation))
         seen["seconds"] += time.perf_counter() - start
         save_whole(checkpoint, {"epoch": epoch + 1, "seen": seen, **_state(model, method, batches, optimizer)})
+    if artifact := method.packed(data.train.images[:1]):
+        artifact.save(folder / f"{run.name}.secat")
     method.strip()
     torch.save({"model": model.state_dict(), "seen": seen}, trained)
     checkpoint.unlink()
@@ -91,13 +95,13 @@ def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, A
 def train_epoch(
     run: Run, epoch: int, model: nn.Module, method: Method, batches: Batches, optimizer: torch.optim.Optimizer
 ) -> None:
-    """One pass; the rate of all but the thresholds follows a cosine to zero in each of the two phases."""
+    """One pass; the rate of all but CONSTANT groups follows a cosine to zero in each of the two phases."""
     pruning = epoch < run.prune_epochs
     done = (epoch if pruning else epoch - run.prune_epochs) * len(batches)
     total = (run.prune_epochs if pruning else run.finetune_epochs) * len(batches)
     for images, labels in batches.epoch():
         for group in optimizer.param_groups:
-            if group.get("name") != "thresholds":
+            if group.get("name") not in CONSTANT:
                 group["lr"] = run.learning_rate * 0.5 * (1 + math.cos(math.pi * done / total))
         with torch.autocast("cpu", torch.bfloat16, enabled=run.precision == "bfloat16"):
             logits = model(images)

@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-COLUMNS = ("network", "left", "shifts", "epochs", "method", "seeds", "test error %", "validation %", "sparsity x")
+COLUMNS = ("network", "limit", "shifts", "epochs", "method", "seeds", "test error %", "validation %", "sparsity x")
 SIZES = ("file bytes", "parameters left")
 
 
@@ -19,7 +19,7 @@ def markdown(lines: list[dict[str, Any]]) -> str:
         epochs = f"{line['prune_epochs']}+{line['finetune_epochs']} {line['precision']}"
         epochs += f", rate {line.get('learning_rate', 1e-3):g}"
         shifts = "+-1" if line["shift"] else "none"
-        groups[line["network"], f"{line['density']:.1%}", shifts, epochs, method].append(line)
+        groups[line["network"], _limit(line), shifts, epochs, method].append(line)
     rows = [COLUMNS + SIZES, ("---",) * len(COLUMNS + SIZES)]
     for key in sorted(groups, key=lambda k: k[:4]):
         group = groups[key]
@@ -27,6 +27,12 @@ def markdown(lines: list[dict[str, Any]]) -> str:
         sizes = [spread([line[name] for line in group], 0) for name in ("file_bytes", "parameters_left")]
         rows.append((*key, str(len(group)), *cells, *sizes))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _limit(line: dict[str, Any]) -> str:
+    """What a run had to keep to: bytes of the file where it was given them, else the fraction of weights left."""
+    limit = line["options"].get("packed_bytes")
+    return f"{line['density']:.1%}" if limit is None else f"{limit:,} bytes"
 
 
 def spread(values: list[float | None], digits: int = 2) -> str:

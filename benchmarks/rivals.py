@@ -83,6 +83,9 @@ class GradualMagnitude:
         for name, kept in largest(scores, density).items():
             self.masks[name].mask.copy_(kept)
 
+    def packed(self, example: Tensor) -> None:  # noqa: ARG002 - the interface
+        return None
+
     def strip(self) -> None:
         strip(self.model)
 
@@ -187,6 +190,9 @@ class DynamicThreshold:
 
     def _margin(self, name: str) -> Tensor:
         return original(self.model, name).detach().abs() - self.masks[name].t.detach()
+
+    def packed(self, example: Tensor) -> None:  # noqa: ARG002 - the interface
+        return None
 
     def strip(self) -> None:
         strip(self.model)
