@@ -60,6 +60,7 @@ class SelfPruning:
     packed_bytes   the target is a file of so many bytes, and no density
     bits           a width or a list of them to choose from: what stays is quantized, and biases have eight bits. None:
                    float16 values
+    rule           the thresholds' rate `threshold_lr`, and what `Prune` takes
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class SelfPruning:
         density: float,
         steps: int,
         *,
-        threshold_lr: float = 1e-2,
         packed_bytes: int | None = None,
         bits: int | list[int] | None = None,
         **rule: Any,
     ) -> None:
-        self.model, self.example, self.threshold_lr, self.bits = model, example, threshold_lr, bits
+        self.model, self.example, self.bits = model, example, bits
+        self.threshold_lr = rule.pop("threshold_lr", 1e-2)
         self.target = sct.Target(density=density)
         if packed_bytes is not None:
             self.target = sct.Target(packed_bytes=packed_bytes, values="float16" if bits is None else "int8")
