@@ -11,6 +11,7 @@ from secateur.kernels.direct import direct_module
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import driver_module, input_module, output_module
 from secateur.kernels.gate import gate_module
+from secateur.kernels.levels import levels_module
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS, host_target
 
@@ -27,6 +28,7 @@ def texts(target):
         "output": output_module(target, algorithm, Epilogue("relu", residual=True)),
         "direct": direct_module(SHAPE, target, Epilogue("relu6")),
         "gate": gate_module("analytic", target),
+        "levels": levels_module((2, 3, 8), target),
     }
 
 

@@ -9,8 +9,9 @@ import torch
 
 from secateur.ir.rules import FORMS
 from secateur.maths.threshold import gate
-from secateur.nn import fused, generated
+from secateur.nn import fused, generated, levels
 from secateur.nn.fused import threshold_gate
+from secateur.nn.levels import weighted_levels
 
 SHAPES = [
     ((7, 5), (1, 1), (1, 1)),
@@ -87,6 +88,42 @@ def test_weights_that_do_not_lie_in_order_are_read_in_order(monkeypatch):
     torch.testing.assert_close(found[2], expected[2], rtol=1e-5, atol=1e-5)
 
 
+def averaged(x, x_max, p, upstream, widths):
+    """The average over widths and the gradients of x, x_max and p."""
+    for tensor in (x, x_max, p):
+        tensor.grad = None
+    average = weighted_levels(x, x_max, p, widths)
+    (average * upstream).sum().backward()
+    return average.detach(), x.grad, x_max.grad, p.grad
+
+
+@pytest.mark.parametrize("widths", [[4], [2, 8], list(range(2, 9))], ids=str)
+@pytest.mark.parametrize(("shape", "range_shape"), [shapes[:2] for shapes in SHAPES])
+def test_averages_over_widths_are_the_same(shape, range_shape, widths, monkeypatch):
+    generator = torch.Generator().manual_seed(1)
+    x, upstream = torch.randn((2, *shape), generator=generator)
+    x = torch.where(torch.rand(shape, generator=generator) < 0.5, x, 0.0).requires_grad_()
+    x_max = (torch.rand(range_shape, generator=generator) + 0.8).requires_grad_()
+    p = torch.softmax(torch.randn(len(widths), generator=generator), 0).requires_grad_()
+    found = averaged(x, x_max, p, upstream, widths)
+    with monkeypatch.context() as patch:
+        patch.setattr(generated, "processor", lambda: None)
+        expected = averaged(x, x_max, p, upstream, widths)
+    for one, other in zip(found, expected, strict=True):
+        assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
+        torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-5 * max(1, len(x) ** 0.5))
+
+
+def test_one_width_gives_the_same_bits_as_torch(monkeypatch):
+    """What is trained with generated code must lie on the grid that a file holds."""
+    x = torch.randn(50, 40, generator=torch.Generator().manual_seed(2))
+    x_max, one = torch.rand(50, 1, generator=torch.Generator().manual_seed(3)) + 0.8, torch.ones(1)
+    found = [weighted_levels(x, x_max, one, [bits]) for bits in range(2, 9)]
+    monkeypatch.setattr(generated, "processor", lambda: None)
+    for average, bits in zip(found, range(2, 9), strict=True):
+        assert torch.equal(average, weighted_levels(x, x_max, one, [bits]))
+
+
 def test_the_rule(monkeypatch):
     single, double = torch.ones(3), torch.ones(3, dtype=torch.float64)
     meta = torch.ones(3, device="meta")
@@ -94,6 +131,8 @@ def test_the_rule(monkeypatch):
     assert generated.gate_for(double, "analytic") is None
     assert generated.gate_for(double.bfloat16(), "analytic") is None
     assert generated.gate_for(meta, "analytic") is None
+    assert generated.levels_for(single, [2, 4]) is not None
+    assert generated.levels_for(double, [2, 4]) is None
     generated.processor.cache_clear()
     monkeypatch.setattr(generated, "supported", tuple)
     assert generated.gate_for(single, "analytic") is None
@@ -107,6 +146,12 @@ def test_it_is_used(monkeypatch):
     results(*drawn, "analytic")
     with pytest.raises(TypeError):
         with_torch_alone(monkeypatch, *drawn, "analytic")
+    monkeypatch.setattr(levels, "pieces", None)
+    arguments = torch.ones(3), torch.ones(1), torch.ones(1), [4]
+    weighted_levels(*arguments)
+    monkeypatch.setattr(generated, "processor", lambda: None)
+    with pytest.raises(TypeError):
+        weighted_levels(*arguments)
 
 
 def bits(form):

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from secateur.kernels.gate import Gate, Numbers, gate_of
+from secateur.kernels.gate import Gate, gate_of
+from secateur.kernels.levels import Levels, levels_of
+from secateur.kernels.rows import Numbers
 from secateur.kernels.target import TARGETS, Target, supported
 
 
@@ -27,8 +29,14 @@ def processor() -> Target | None:
 def gate_for(w: Tensor, form: str) -> Gate | None:
     """The code for a weight; None where torch's operators have to do. The first call of a form on a machine compiles
     it."""
-    target = processor() if w.device.type == "cpu" and w.dtype == torch.float32 else None
+    target = _target_for(w)
     return gate_of(form, target) if target else None
+
+
+def levels_for(x: Tensor, widths: list[int]) -> Levels | None:
+    """As `gate_for`, of the average over bit widths."""
+    target = _target_for(x)
+    return levels_of(tuple(widths), target) if target else None
 
 
 def gate_forward(gate: Gate, w: Tensor, alpha: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,6 +59,27 @@ def gate_backward(
     return w_grad, _shaped(toward_alpha, alpha), _shaped(toward_k, k)
 
 
+def levels_forward(levels: Levels, x: Tensor, x_max: Tensor, p: Tensor) -> Tensor:
+    """The average, dense in the order of dimensions."""
+    x = x.contiguous()
+    average = torch.empty_like(x)
+    levels.forward((x.data_ptr(), average.data_ptr()), x.numel(), _numbers(x_max), p.tolist())
+    return average
+
+
+def levels_backward(levels: Levels, grad: Tensor, x: Tensor, x_max: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, x_max and p, each in its tensor's shape."""
+    x, upstream = x.contiguous(), grad.contiguous()
+    x_grad = torch.empty_like(x)
+    addresses = (x.data_ptr(), upstream.data_ptr(), x_grad.data_ptr())
+    ranges, shares = levels.backward(addresses, x.numel(), _numbers(x_max), p.tolist())
+    return x_grad, _shaped(ranges, x_max), torch.tensor(shares, dtype=p.dtype)
+
+
+def _target_for(weight: Tensor) -> Target | None:
+    return processor() if weight.device.type == "cpu" and weight.dtype == torch.float32 else None
+
+
 def _numbers(thresholds: Tensor) -> Numbers:
     if thresholds.numel() == 1:
         return float(thresholds.item())
@@ -58,7 +87,7 @@ def _numbers(thresholds: Tensor) -> Numbers:
 
 
 def _shaped(found: Numbers, like: Tensor) -> Tensor:
-    """One number or one a row in the shape of alpha or k; their sum where all rows share it."""
+    """One number or one a row in the shape of thresholds or ranges; their sum where all rows share it."""
     if isinstance(found, np.ndarray) and like.numel() > 1:
         return torch.from_numpy(found).to(like.dtype).view(like.shape)
     one = found if isinstance(found, float) else float(np.sum(found))

@@ -1,4 +1,4 @@
-"""The weighted average over bit widths as two torch operators, forward and backward, in cache-sized pieces.
+"""The weighted average over bit widths as two torch operators, forward and backward.
 
 Source: US20200293893A1, US20230004813A1; formulas (our reading) in `secateur.maths.grid`: the average of DQ'. With unit
 = x_max / Q of the first width, u = |x| / unit and r_n = Q_n / Q_first all widths share one division:
@@ -7,7 +7,8 @@ Source: US20200293893A1, US20230004813A1; formulas (our reading) in `secateur.ma
     d/dx = s,   s = sum of p_n over the widths that do not clip     d/dx_max = sign(x) unit (m - s u) / x_max
 
 One width with p = 1 gives code * unit, rounded once: exactly what a file gives back. No width has a copy of the tensor:
-nothing is stored between forward and backward but x, and where most of a piece is zero, only the rest is computed.
+nothing is stored between forward and backward but x. Generated code (`kernels.levels`) is used where `nn.generated`
+says so; elsewhere torch's own operators, over cache-sized pieces; where most of a piece is zero, on the rest alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from secateur.maths.grid import largest_code
+from secateur.nn.generated import levels_backward, levels_for, levels_forward
 from secateur.nn.pieces import LIBRARY, gathered, is_one, pieces
 
 FEW = 0.25
@@ -89,6 +91,8 @@ def _nonzeros(u: Tensor) -> Tensor | None:
 
 
 def _forward(x: Tensor, x_max: Tensor, p: Tensor, widths: list[int]) -> Tensor:
+    if code := levels_for(x, widths):
+        return levels_forward(code, x, x_max, p)
     result = torch.empty_like(x, memory_format=torch.contiguous_format)
     levels = _levels(p, widths)
     for unit, (w, out), (u, code, mean) in pieces(_unit(x_max, widths), x, result, scratch=3):
@@ -104,6 +108,8 @@ def _forward(x: Tensor, x_max: Tensor, p: Tensor, widths: list[int]) -> Tensor:
 
 
 def _backward(grad: Tensor, x: Tensor, x_max: Tensor, p: Tensor, widths: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    if code := levels_for(x, widths):
+        return levels_backward(code, grad, x, x_max, p)
     x_grad = torch.empty_like(x, memory_format=torch.contiguous_format)
     levels = _levels(p, widths)
     ranges, shares = [], []
