@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kernel_cases import GUARD, HERE, guarded
-from secateur.ir.plan import FORMS
+from secateur.ir.rules import FORMS
 from secateur.kernels.gate import constants, gate_of
 from secateur.kernels.object_cache import cache_folder
 from secateur.kernels.rows import GROUP
