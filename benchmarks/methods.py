@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import secateur as sct
 from rivals import DynamicThreshold, GradualMagnitude
 from secateur.nn.transform import transforms_of
+from secateur.nn.trim import trim_
 
 
 class Method(Protocol):
@@ -96,7 +97,10 @@ class SelfPruning:
         sct.harden_(self.model, self.target, example=self.example)
 
     def packed(self, example: Tensor) -> sct.Artifact | None:
-        return None if self.bits is None else sct.pack(self.model, example, values="int8", sort=True)
+        if self.bits is None:
+            return None
+        trim_(self.model, self.target, example)  # fine-tuning moves codes, and with them the file's size
+        return sct.pack(self.model, example, values="int8", sort=True)
 
     def strip(self) -> None:
         sct.strip_(self.model)
