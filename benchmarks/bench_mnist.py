@@ -107,7 +107,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", default="20+10", help="pruning+finetuning")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's, at the start of either phase")
-    parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="options of the method")
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="OPTION=VALUE", help="options of the method"
+    )
     parser.add_argument("--search", action="store_true", help="validation only, into results/mnist_search.jsonl")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")
