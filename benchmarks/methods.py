@@ -99,6 +99,10 @@ class SelfPruning:
     def packed(self, example: Tensor) -> sct.Artifact | None:
         if self.bits is None:
             return None
+        artifact = sct.pack(self.model, example, values="int8", sort=True)
+        limit = self.target.packed_bytes
+        if limit is None or len(artifact.to_bytes()) <= limit:
+            return artifact
         trim_(self.model, self.target, example)  # fine-tuning moves codes, and with them the file's size
         return sct.pack(self.model, example, values="int8", sort=True)
 
