@@ -15,16 +15,22 @@ from secateur.kernels.target import TARGETS
 Function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
 
 
-def tile_function(tile: Tile):
+def library_of(tile: Tile, name: str, arguments: dict[str, str], emit_product):
+    """One function "tile" that stores what emit_product makes."""
+
     def emit() -> str:
         module = Module()
-        f = module.function("tile", {"a": PTR, "b": PTR, "walk": PTR, "c": PTR})
+        f = module.function("tile", arguments)
         size = tile.target.vector_bytes
-        emit_tile(f, tile, lambda row, column, v: f.store(v, f["c"] + (row * tile.columns + column) * size))
+        emit_product(f, tile, lambda row, column, v: f.store(v, f["c"] + (row * tile.columns + column) * size))
         f.give()
         return module.text()
 
-    library = built(CodeUnit("test tile", ("tile",), repr(tile), emit), tile.target)
+    return built(CodeUnit(name, ("tile",), repr(tile), emit), tile.target)
+
+
+def tile_function(tile: Tile):
+    library = library_of(tile, "test tile", {"a": PTR, "b": PTR, "walk": PTR, "c": PTR}, emit_tile)
     function = Function(library.addresses["tile"])
     function.library = library
     return function
@@ -53,15 +59,8 @@ def test_against_the_twin(name):
 
 
 def block_function(tile: Tile):
-    def emit() -> str:
-        module = Module()
-        f = module.function("tile", {"a": PTR, "b": PTR, "c": PTR, "blocks": I64, "block_bytes": I64})
-        size = tile.target.vector_bytes
-        emit_block_tile(f, tile, lambda row, column, v: f.store(v, f["c"] + (row * tile.columns + column) * size))
-        f.give()
-        return module.text()
-
-    library = built(CodeUnit("test block tile", ("tile",), repr(tile), emit), tile.target)
+    arguments = {"a": PTR, "b": PTR, "c": PTR, "blocks": I64, "block_bytes": I64}
+    library = library_of(tile, "test block tile", arguments, emit_block_tile)
     function = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 2)(library.addresses["tile"])
     function.library = library
     return function

@@ -8,16 +8,7 @@ from secateur.ir.rules import FORMS
 from secateur.maths.threshold import gate
 from secateur.nn import fused, pieces
 from secateur.nn.fused import threshold_gate
-
-SHAPES = [
-    ((7, 5), (1, 1)),
-    ((7, 5), (7, 1)),
-    ((3, 2, 3, 3), (3, 1, 1, 1)),
-    ((1,), (1,)),
-    ((4, 0), (1, 1)),
-    ((4, 0), (4, 1)),
-]
-LARGE = [((300, 700), (1, 1)), ((300, 700), (300, 1)), ((3, 70_000), (3, 1)), ((1, 65_537), (1, 1))]
+from weight_shapes import LARGE, SHAPES
 
 
 def draw(shape, threshold_shape, dtype=torch.float64):

@@ -7,16 +7,8 @@ import torch
 from secateur.maths import grid
 from secateur.nn import pieces
 from secateur.nn.levels import weighted_levels
+from weight_shapes import LARGE, SHAPES
 
-SHAPES = [
-    ((7, 5), (1, 1)),
-    ((7, 5), (7, 1)),
-    ((3, 2, 3, 3), (3, 1, 1, 1)),
-    ((1,), (1,)),
-    ((4, 0), (1, 1)),
-    ((4, 0), (4, 1)),
-]
-LARGE = [((300, 700), (1, 1)), ((300, 700), (300, 1)), ((3, 70_000), (3, 1)), ((1, 65_537), (1, 1))]
 WIDTHS = [[4], [2], [2, 3, 4, 6], [2, 8], list(range(2, 9))]
 TAU = 0.7
 

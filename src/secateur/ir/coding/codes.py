@@ -15,12 +15,14 @@ from secateur.errors import ArtifactError
 from secateur.ir.coding.alphabet import Alphabet, Places
 from secateur.ir.coding.ascending_codes import decode_ascending_codes, encode_ascending_codes
 from secateur.ir.coding.bits import pack_bits, unpack_bits
+from secateur.ir.coding.closed_table import row_of, smallest
 from secateur.ir.coding.neighbour_codes import decode_neighbour_codes, encode_neighbour_codes
 from secateur.ir.coding.range_coder import DECISIONS_A_US, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader
 
 MOST_CODES = 200_000  # about a third of a second of plain Python
+ROWS = "way to store codes"
 BLOCK_CODES = 1 << 16  # packed together; a multiple of 8, so that only the last block has bits to spare
 
 
@@ -38,9 +40,8 @@ def encode_codes(codes: Int8[np.ndarray, " count"], alphabet: Alphabet, where: P
     """The smallest stream for these codes."""
     if not codes.size:
         return b""
-    streams = [(index, way.encode(codes, alphabet, where)) for index, way in enumerate(WAYS)]
-    index, stream = min(((i, s) for i, s in streams if s is not None), key=lambda choice: len(choice[1]))
-    return bytes([index]) + stream
+    streams = ((index, way.encode(codes, alphabet, where)) for index, way in enumerate(WAYS))
+    return b"".join(smallest(streams))
 
 
 def decode_codes(stream: Bytes, count: int, alphabet: Alphabet, where: Places) -> Int8[np.ndarray, " count"]:
@@ -48,21 +49,13 @@ def decode_codes(stream: Bytes, count: int, alphabet: Alphabet, where: Places) -
     if not count:
         Reader(stream).end()
         return np.empty(0, dtype=np.int8)
-    way, reader = _way(stream)
+    way, reader = row_of(WAYS, stream, ROWS)
     return way.decode(reader.rest(), count, alphabet, where)
 
 
 def way_of(stream: Bytes) -> str:
     """The name of the way a stream goes; "none" for the empty stream of no codes."""
-    return _way(stream)[0].name if len(stream) else "none"
-
-
-def _way(stream: Bytes) -> tuple[Way, Reader]:
-    reader = Reader(stream)
-    index = reader.take(1)[0]
-    if index >= len(WAYS):
-        raise ArtifactError(f"damaged artifact: there is no way {index} to store codes")
-    return WAYS[index], reader
+    return row_of(WAYS, stream, ROWS)[0].name if len(stream) else "none"
 
 
 def _encode_packed(codes: np.ndarray, alphabet: Alphabet, _where: Places) -> bytes:

@@ -13,12 +13,14 @@ import numpy as np
 from jaxtyping import Int64
 
 from secateur.errors import ArtifactError
+from secateur.ir.coding.closed_table import row_of, smallest
 from secateur.ir.coding.clusters import decode_clusters, encode_clusters
 from secateur.ir.coding.contexts import decode_contexts, encode_contexts
 from secateur.ir.coding.gaps import decode_adaptive_gaps, decode_gaps, encode_adaptive_gaps, encode_gaps
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
-from secateur.ir.coding.varint import Bytes, Reader, varint
+from secateur.ir.coding.varint import Bytes, varint
 
+ROWS = "position code"
 BLOCK_BYTES = 1 << 20  # of a mask, unpacked at a time
 
 
@@ -33,14 +35,13 @@ class PositionCode:
 
 def encode_positions(positions: Int64[np.ndarray, " nonzeros"], shape: tuple[int, ...]) -> bytes:
     """The smallest stream for strictly increasing flat indices into a tensor of this shape."""
-    streams = [(index, code.encode(positions, shape)) for index, code in enumerate(POSITION_CODES)]
-    index, stream = min(((i, s) for i, s in streams if s is not None), key=lambda choice: len(choice[1]))
-    return bytes([index]) + varint(positions.size) + stream
+    index, stream = smallest((index, code.encode(positions, shape)) for index, code in enumerate(POSITION_CODES))
+    return index + varint(positions.size) + stream
 
 
 def decode_positions(stream: Bytes, shape: tuple[int, ...]) -> Int64[np.ndarray, " nonzeros"]:
     """The positions, strictly increasing and inside the tensor; ArtifactError on any other stream."""
-    code, reader = _code(stream)
+    code, reader = row_of(POSITION_CODES, stream, ROWS)
     nonzeros = reader.varint()
     if nonzeros > prod(shape):
         raise ArtifactError(f"damaged artifact: {nonzeros} non-zeros are announced for a tensor of shape {shape}")
@@ -52,20 +53,12 @@ def decode_positions(stream: Bytes, shape: tuple[int, ...]) -> Int64[np.ndarray,
 
 def announced_nonzeros(stream: Bytes) -> int:
     """How many non-zeros a stream claims to hold, before any is decoded."""
-    return _code(stream)[1].varint()
+    return row_of(POSITION_CODES, stream, ROWS)[1].varint()
 
 
 def position_code(stream: Bytes) -> str:
     """The name of the code a stream is in."""
-    return _code(stream)[0].name
-
-
-def _code(stream: Bytes) -> tuple[PositionCode, Reader]:
-    reader = Reader(stream)
-    index = reader.take(1)[0]
-    if index >= len(POSITION_CODES):
-        raise ArtifactError(f"damaged artifact: there is no position code {index}")
-    return POSITION_CODES[index], reader
+    return row_of(POSITION_CODES, stream, ROWS)[0].name
 
 
 def _encode_all(positions: np.ndarray, shape: tuple[int, ...]) -> bytes | None:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from secateur.errors import ArtifactError
 from secateur.ir.coding.alphabet import Alphabet
+from secateur.ir.coding.closed_table import row_of
 from secateur.ir.coding.codes import decode_codes, encode_codes, way_of
 from secateur.ir.coding.positions import announced_nonzeros, decode_positions, encode_positions, position_code
 from secateur.ir.coding.scales import SCALE_BYTES, decode_scales, encode_scales, is_plain
 from secateur.ir.coding.values import decode_values, encode_values, value_code
-from secateur.ir.coding.varint import Bytes, Reader, varint
+from secateur.ir.coding.varint import Bytes, varint
 from secateur.ir.formats import CODE_DTYPES, Dense, Quantized, Sparse, Stored
 
 POSITION_BYTES = 8
@@ -134,15 +134,11 @@ def quantized_streams(tensor: Quantized) -> list[Streams]:
 
 def split_record(record: Bytes) -> Streams:
     """The streams in a record, as views; ArtifactError where it is cut off or of an unknown form."""
-    reader = Reader(record)
-    index = reader.take(1)[0]
-    if index >= len(FORMS):
-        raise ArtifactError(f"damaged artifact: there is no tensor form {index}")
-    form = FORMS[index]
+    form, reader = row_of(FORMS, record, "tensor form")
     lengths = reader.varint() if form.positions else 0, reader.varint() if form.scales else 0
     positions = reader.take(lengths[0])
     scales = reader.take(lengths[1] if form.scales else SCALE_BYTES if form.kind is Quantized else 0)
-    return Streams(index, positions, reader.rest(), scales)
+    return Streams(FORMS.index(form), positions, reader.rest(), scales)
 
 
 def held_bytes(streams: Streams, shape: tuple[int, ...]) -> int:

@@ -13,12 +13,14 @@ from jaxtyping import Shaped
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.ascending import decode_ascending, encode_ascending
+from secateur.ir.coding.closed_table import row_of, smallest
 from secateur.ir.coding.floats import decode_floats, encode_floats
 from secateur.ir.coding.leading import decode_leading, encode_leading
 from secateur.ir.coding.signs import Where, decode_signs, encode_signs
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader, varint
 
+ROWS = "value code"
 BLOCK_VALUES = 1 << 20  # values whose bytes are put into planes together; bounds what decoding needs beside its result
 
 
@@ -40,9 +42,8 @@ def encode_values(values: Shaped[np.ndarray, " count"], where: Where | None = No
     if not values.size:
         return b""
     codes = [(index, code) for index, code in enumerate(VALUE_CODES) if where or not code.placed]
-    streams = [(index, code.encode(values, where) if code.placed else code.encode(values)) for index, code in codes]
-    index, stream = min(((i, s) for i, s in streams if s is not None), key=lambda choice: len(choice[1]))
-    return bytes([index]) + stream
+    streams = ((index, code.encode(values, where) if code.placed else code.encode(values)) for index, code in codes)
+    return b"".join(smallest(streams))
 
 
 def decode_values(stream: Bytes, dtype: str, count: int, where: Where | None = None) -> Shaped[np.ndarray, " count"]:
@@ -50,7 +51,7 @@ def decode_values(stream: Bytes, dtype: str, count: int, where: Where | None = N
     if not count:
         Reader(stream).end()
         return np.empty(0, dtype=dtype)
-    code, reader = _code(stream)
+    code, reader = row_of(VALUE_CODES, stream, ROWS)
     if not code.placed:
         return code.decode(reader.rest(), dtype, count)
     if where is None:
@@ -60,15 +61,7 @@ def decode_values(stream: Bytes, dtype: str, count: int, where: Where | None = N
 
 def value_code(stream: Bytes) -> str:
     """The name of the code a stream is in; "none" for the empty stream of no values."""
-    return _code(stream)[0].name if len(stream) else "none"
-
-
-def _code(stream: Bytes) -> tuple[ValueCode, Reader]:
-    reader = Reader(stream)
-    index = reader.take(1)[0]
-    if index >= len(VALUE_CODES):
-        raise ArtifactError(f"damaged artifact: there is no value code {index}")
-    return VALUE_CODES[index], reader
+    return row_of(VALUE_CODES, stream, ROWS)[0].name if len(stream) else "none"
 
 
 def _encode_planes(values: np.ndarray) -> bytes | None:
