@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from secateur.ir.artifact import Artifact as Artifact
     from secateur.ir.execute import interpret as interpret
     from secateur.ir.plan import Plan as Plan
-    from secateur.ir.plan import TensorPlan as TensorPlan
+    from secateur.ir.plan_rows import MapPlan as MapPlan
+    from secateur.ir.plan_rows import TensorPlan as TensorPlan
     from secateur.ir.rules import Prune as Prune
     from secateur.ir.rules import Quantize as Quantize
     from secateur.ir.target import Target as Target
@@ -124,7 +125,8 @@ PUBLIC = {
     "accuracy": "secateur.train.task",
     "score": "secateur.train.task",
     "SecateurWarning": "secateur.errors",
-    "TensorPlan": "secateur.ir.plan",
+    "MapPlan": "secateur.ir.plan_rows",
+    "TensorPlan": "secateur.ir.plan_rows",
 }
 """Public name -> module that defines it. No name may equal a subpackage's."""
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from secateur.errors import PlanError
-from secateur.ir.plan import Plan, TensorPlan
+from secateur.ir.plan import Plan
+from secateur.ir.plan_rows import MapPlan, TensorPlan
 from secateur.ir.rules import Prune, Quantize
 
 ROWS = (
@@ -16,10 +17,25 @@ ROWS = (
     TensorPlan("head.weight", "Linear", (10, 10), 1, Prune(), tied=("embed.weight",), quantize=Quantize({2, 8})),
 )
 PLAN = Plan(ROWS)
+MAPS = (
+    MapPlan("x", "input", (1, 28, 28), False, Quantize(8), reads=("conv1.weight",)),
+    MapPlan("layer1.0.relu", "ReLU", (64, 8, 8), False, Quantize((4, 8), scale="power_of_two"), reads=("a.weight",)),
+    MapPlan("layer1.0.add", "add", (64, 8, 8), quantize=Quantize({4, 8})),
+    MapPlan("layer1.0.add_1", "add", (64, 8, 8), reason="kept by choice"),
+    MapPlan("head", "Linear", (10,), reason="an output of the model stays float"),
+)
+WITH_MAPS = Plan(ROWS, MAPS)
 
 
 def test_json_goes_both_ways():
     assert Plan.from_json(PLAN.to_json()) == PLAN
+
+
+def test_json_of_maps_goes_both_ways_and_old_plans_have_none():
+    assert Plan.from_json(WITH_MAPS.to_json()) == WITH_MAPS
+    assert sum('"name"' in line for line in WITH_MAPS.to_json().splitlines()) == len(ROWS) + len(MAPS)
+    assert "maps" not in PLAN.to_json()
+    assert Plan.from_json('{"secateur_plan": 1, "tensors": []}').maps == ()
 
 
 def test_json_puts_one_tensor_on_a_line():
@@ -35,6 +51,54 @@ def test_prints_a_table_with_every_tensor_and_reason():
     assert "tied: embed.weight" in text
     assert "2, 8 bits, per tensor" in text
     assert "quantize" not in str(PLAN.replace("head", quantize=None)), "no empty column"
+
+
+def test_prints_maps_in_a_table_of_their_own():
+    tensors, maps = str(WITH_MAPS).split("\n\n")
+    assert tensors == str(PLAN)
+    assert len(maps.splitlines()) == 2 + len(MAPS)
+    for text in ("layer1.0.relu", "4-8 bits", "4,096", "64x8x8", "an output of the model stays float"):
+        assert text in maps
+
+
+def test_rules_of_maps_are_replaced_by_name_module_or_pattern():
+    assert WITH_MAPS.map("layer1.0.relu").size == 4096
+    narrow = WITH_MAPS.replace("layer1", maps=Quantize(4))
+    assert [row.name for row in narrow.quantized_maps if row.quantize == Quantize(4)] == [
+        row.name for row in MAPS if row.name.startswith("layer1")
+    ], "what was kept by choice gets a rule too"
+    assert narrow.tensors == ROWS
+    one = WITH_MAPS.replace("*.add_1", maps=Quantize(4))
+    assert one.map("layer1.0.add_1") == MapPlan("layer1.0.add_1", "add", (64, 8, 8), quantize=Quantize(4))
+    float_again = WITH_MAPS.replace("x", maps=None).map("x")
+    assert (float_again.quantize, float_again.reason) == (None, "kept by choice")
+    both = WITH_MAPS.replace("layer1*", prune=None, maps=None)
+    assert [row.name for row in both.quantized_maps] == ["x"]
+    assert [row.name for row in both.pruned] == ["conv1.weight", "head.weight"]
+
+
+def test_skipping_means_tensors_and_maps():
+    assert WITH_MAPS.skip("layer1").replace("x", maps=None).quantized_maps == ()
+    assert WITH_MAPS.skip("layer1")["layer1.0.fc.weight"].prune is None
+    assert WITH_MAPS.skip("x").tensors == ROWS
+    assert WITH_MAPS.skip("conv1.weight").maps == MAPS
+    with pytest.raises(PlanError, match="did you mean"):
+        WITH_MAPS.skip("covn1")
+
+
+def test_wrong_names_and_rules_of_maps_say_what_to_do():
+    with pytest.raises(PlanError, match=r"no map in this plan is called 'layer1\.0\.rleu'; did you mean 'layer1"):
+        WITH_MAPS.replace("layer1.0.rleu", maps=None)
+    with pytest.raises(PlanError, match="did you mean 'layer1"):
+        WITH_MAPS.map("layer1.0.rleu")
+    with pytest.raises(PlanError, match="plan with maps="):
+        PLAN.replace("x", maps=None)
+    with pytest.raises(PlanError, match="the map head cannot be quantized: an output"):
+        WITH_MAPS.replace("head", maps=Quantize())
+    with pytest.raises(PlanError, match="a feature map has one scale"):
+        WITH_MAPS.replace("x", maps=Quantize(granularity="channel"))
+    with pytest.raises(PlanError, match="did you mean 'power_of_two'"):
+        Quantize(scale="power_of_2")
 
 
 def test_is_frozen():
@@ -106,6 +170,12 @@ def mutate(**changes):
     return json.dumps(data)
 
 
+def mutate_map(**changes):
+    data = json.loads(WITH_MAPS.to_json())
+    data["maps"][0].update(changes)
+    return json.dumps(data)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -131,6 +201,14 @@ def mutate(**changes):
         mutate(quantize={"bits": [2, 2.5]}),
         mutate(tied=[1]),
         mutate(name="head.weight"),
+        '{"secateur_plan": 1, "tensors": [], "maps": 3}',
+        '{"secateur_plan": 1, "tensors": [], "maps": [{"name": "a", "kind": "b"}]}',
+        mutate_map(name="head"),
+        mutate_map(signed=1),
+        mutate_map(reads="conv1.weight"),
+        mutate_map(reads=[1]),
+        mutate_map(prune={}),
+        mutate_map(quantize={"granularity": "channel"}),
         "[" * 100_000,
     ],
 )

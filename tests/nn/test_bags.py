@@ -9,7 +9,7 @@ from torch import nn
 
 from secateur.errors import GraphError, SecateurWarning
 from secateur.ir.execute import interpret
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.bags import as_rows_, refuse_offsets
 from secateur.nn.harden import harden_

@@ -9,7 +9,7 @@ from zoo import inputs_of, model_of
 
 from prepared import EXAMPLE, Tied, prepared, small_net
 from secateur.errors import SecateurWarning
-from secateur.ir.plan import Prune
+from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.pack import pack

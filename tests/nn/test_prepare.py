@@ -8,7 +8,8 @@ from torch import nn
 
 from prepared import EXAMPLE, Tied, prepared, small_net
 from secateur.errors import PlanError
-from secateur.ir.plan import Plan, TensorPlan
+from secateur.ir.plan import Plan
+from secateur.ir.plan_rows import TensorPlan
 from secateur.ir.rules import Prune
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_

@@ -8,7 +8,8 @@ import pytest
 from sample_report import sample_artifact, sample_layers
 
 from secateur.errors import DataError
-from secateur.ir.plan import NOT_CHOSEN, Plan, TensorPlan
+from secateur.ir.plan import Plan
+from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan
 from secateur.ir.records import Fold
 from secateur.ir.rules import Prune
 from secateur.reporting.layers import FATES, layer_rows

@@ -1,4 +1,5 @@
-"""The rules a plan can give a tensor: Prune, which of its weights go; Quantize, in how many bits the rest is kept."""
+"""The rules a plan can give: Prune, which weights of a tensor go; Quantize, in how many bits the rest is kept, or a
+feature map."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ METHODS = ("threshold",)
 FORMS = ("analytic", "straight_through", "dense")
 GRANULARITIES = ("tensor", "channel")
 LEVELS = ("width",)
+SCALES = ("free", "power_of_two")
 NARROWEST, WIDEST = 2, 8
 
 
@@ -54,20 +56,23 @@ class Widths(tuple[int, ...]):
 
 @dataclass(frozen=True)
 class Quantize:
-    """In how many bits a tensor's weights are kept, those that pruning leaves where it is pruned too.
+    """In how many bits a tensor's weights are kept, those that pruning leaves where it is pruned too; or a feature map.
 
     bits         4: four bits; (2, 8): any width from 2 to 8, learned; {2, 4, 8} or a list: one of these, learned. The
                  field is then the ascending tuple of widths, each 2 to 8
-    granularity  one range of values a "tensor" or one an output "channel"; the width is one a tensor
+    granularity  one range of values a "tensor" or one an output "channel"; the width is one a tensor. A map has one
     level        what the weighted average of US20200293893A1 runs over: "width", quantize-dequantize at every width
+    scale        of a map: any float16 number, "free", or a "power_of_two", so that hardware shifts where it would
+                 multiply
     """
 
     bits: Any = (NARROWEST, WIDEST)
     granularity: str = "tensor"
     level: str = "width"
+    scale: str = "free"
 
     def __post_init__(self) -> None:
-        _check(self, granularity=GRANULARITIES, level=LEVELS)
+        _check(self, granularity=GRANULARITIES, level=LEVELS, scale=SCALES)
         object.__setattr__(self, "bits", _widths(self.bits))
 
 

@@ -56,7 +56,7 @@ class Constants(NamedTuple):
 
 
 def gate_unit(form: str, target: Target) -> CodeUnit:
-    """Code of both passes of one form of `ir.plan.Prune`."""
+    """Code of both passes of one form of `ir.rules.Prune`."""
     return CodeUnit("gate", ("forward", "backward"), f"{form} {target.name}", lambda: gate_module(form, target))
 
 

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from secateur.errors import PlanError
-from secateur.ir.plan import NOT_CHOSEN, Plan, TensorPlan
+from secateur.ir.plan import Plan
+from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan
 from secateur.ir.rules import Prune, Quantize
 from secateur.nn.sites import Site, find_sites, measure_reuse
 
@@ -36,7 +37,7 @@ def plan(
     reuse = measure_reuse(model, example)
     rows = Plan(tuple(_row(site, reuse.get(id(site.tensor), 0), prune, quantize) for site in find_sites(model)))
     for pattern in (skip,) if isinstance(skip, str) else skip:
-        rows = rows.replace(pattern, prune=None, quantize=None)
+        rows = rows.skip(pattern)
     return rows
 
 

@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from secateur.errors import PlanError
-from secateur.ir.plan import Plan, TensorPlan
+from secateur.ir.plan import Plan
+from secateur.ir.plan_rows import TensorPlan
 from secateur.ir.rules import near
 from secateur.nn.recurrent import read_afresh
 from secateur.nn.sites import Site, find_sites

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from secateur.ir.grid import Grid
-from secateur.ir.plan import TensorPlan
+from secateur.ir.plan_rows import TensorPlan
 from secateur.nn.quantize import WidthQuantize
 from secateur.nn.sites import original_of
 from secateur.nn.threshold import ThresholdPrune

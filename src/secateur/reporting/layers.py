@@ -12,7 +12,8 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.describe import FLOAT32_BYTES, TensorRow, describe
 from secateur.ir.formats import CODE_DTYPES
 from secateur.ir.naming import module_of
-from secateur.ir.plan import NOT_CHOSEN, Plan, TensorPlan
+from secateur.ir.plan import Plan
+from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan
 from secateur.reporting.weight_histogram import WeightHistogram
 
 PRUNED, QUANTIZED, KEPT, SKIPPED = FATES = ("pruned", "quantized", "kept", "skipped")

@@ -1,0 +1,112 @@
+"""The rows of a plan: a tensor with what may happen to it, a feature map with how many bits it is kept in."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from math import prod
+
+from secateur.errors import PlanError
+from secateur.ir.rules import Prune, Quantize
+
+NOT_CHOSEN = "kept by choice"
+"""The one reason for which a kept tensor or map can still be given a rule."""
+
+
+class Unchanged:
+    """What `Plan.replace` leaves as it is."""
+
+
+UNCHANGED = Unchanged()
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """One row: a tensor of the model and what may happen to it.
+
+    name      state-dict key, "conv1.weight"; `tied` lists further keys of the very same tensor
+    kind      type of the module that owns it
+    shape     its shape
+    reuse     how often each of its weights is multiplied for one example, so its MACs are reuse x size; 0 where unknown
+    prune     which of its weights go, or None where all stay
+    quantize  in how many bits those that stay are kept, or None where they stay numbers in floating point
+    reason    why it is kept ("" where it is pruned or quantized)
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    reuse: int = 0
+    prune: Prune | None = None
+    reason: str = ""
+    tied: tuple[str, ...] = ()
+    quantize: Quantize | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return prod(self.shape)
+
+    @property
+    def macs(self) -> int:
+        """Dense multiply-accumulates for one example."""
+        return self.reuse * self.size
+
+
+@dataclass(frozen=True)
+class MapPlan:
+    """One row: a feature map, a value the model makes while it runs, and the one quantizer that it can have.
+
+    name      path of the module that makes it, "layer1.0.relu"; where a function does, that function behind the path
+              of the module whose code calls it, "layer1.0.add"; "_1", "_2" behind what runs again; an input's own name
+    kind      type of that module, or the function
+    shape     its shape for one example
+    signed    whether it can be negative
+    quantize  in how many bits its values are kept, or None where they stay numbers in floating point
+    reason    why they do ("" where they are quantized)
+    reads     state-dict keys of the weights that multiply this map
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    signed: bool = True
+    quantize: Quantize | None = None
+    reason: str = ""
+    reads: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of values for one example."""
+        return prod(self.shape)
+
+
+def with_rules(row: TensorPlan, prune: Prune | Unchanged | None, quantize: Quantize | Unchanged | None) -> TensorPlan:
+    """The row under these rules, UNCHANGED: the one it has; PlanError where it can have none."""
+    wanted_prune = row.prune if isinstance(prune, Unchanged) else prune
+    wanted_quantize = row.quantize if isinstance(quantize, Unchanged) else quantize
+    if wanted_prune is None and wanted_quantize is None:
+        return dataclasses.replace(row, prune=None, quantize=None, reason=row.reason or NOT_CHOSEN)
+    if row.reason not in ("", NOT_CHOSEN):
+        done = "pruned" if wanted_prune else "quantized"
+        raise PlanError(f"{row.name} cannot be {done}: {row.reason}")
+    return dataclasses.replace(row, prune=wanted_prune, quantize=wanted_quantize, reason="")
+
+
+def with_map_rule(row: MapPlan, quantize: Quantize | None) -> MapPlan:
+    """The row under this rule; PlanError where it can have none, or the rule is none for maps."""
+    if quantize is None:
+        return dataclasses.replace(row, quantize=None, reason=row.reason or NOT_CHOSEN)
+    check_map_rule(quantize)
+    if row.reason not in ("", NOT_CHOSEN):
+        raise PlanError(f"the map {row.name} cannot be quantized: {row.reason}")
+    return dataclasses.replace(row, quantize=quantize, reason="")
+
+
+def check_map_rule(rule: Quantize) -> None:
+    """PlanError for a rule that only weights can have."""
+    if rule.granularity != "tensor":
+        raise PlanError(
+            f"maps=Quantize(granularity={rule.granularity!r}): a feature map has one scale, "
+            'so that sums over channels stay integers; granularity "tensor" is the one it can have'
+        )
