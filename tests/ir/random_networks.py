@@ -87,6 +87,9 @@ class Net:
         names.append(self.constant(f"{layer}.running_var", self.rng.uniform(0.5, 2, channels)))
         return self.add("batch_norm", x, *names, eps=eps)
 
+    def quantize(self, x: str, layer: str, scale: float, bits: int = 8, *, signed: bool = True) -> str:
+        return self.add("fake_quantize", x, self.constant(f"{layer}.scale", scale), bits=bits, signed=signed)
+
     def flatten(self, x: str) -> str:
         batch, *rest = self.shape(x)
         return self.add("reshape", x, shape=(batch, int(np.prod(rest))))
@@ -183,6 +186,11 @@ class Grower:
 
     def norm(self, x: str) -> str:
         return self.net.batch_norm(x, self.name())
+
+    def quantize(self, x: str) -> str:
+        """Of whole numbers only: there no rounding of the sums before it can turn one code into the next."""
+        scale, bits = self.draw(st.sampled_from((1.0, 2.0))), self.draw(st.integers(2, 8))
+        return self.net.quantize(x, self.name(), scale, bits, signed=self.flag())
 
     def residual(self, x: str) -> str:
         y = self.conv(self.conv(x), outputs=None)
@@ -281,6 +289,7 @@ WHOLE = (
     Grower.conv,
     Grower.depthwise,
     Grower.transposed,
+    Grower.quantize,
     Grower.residual,
     Grower.concat,
     Grower.pool,

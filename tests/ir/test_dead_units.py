@@ -385,3 +385,16 @@ def test_a_very_sparse_lenet_loses_most_of_its_units():
     assert left["conv1"] < 20
     assert left["fc1"] < 100
     assert left["fc2"] == 10
+
+
+def test_a_constant_goes_through_a_quantizer_and_the_scale_stays():
+    net = Net(-1, 4)
+    net.linear(net.quantize(net.linear("x", "first", 5), "map", 0.125, 3, signed=False), "second", 3, bias=False)
+    net.constants["first.weight"][[0, 2]] = 0
+    net.constants["first.bias"][[0, 2]] = 0.57, 9.0  # codes 5 and 72, but 7 is the last
+    _, tensors, removal = check(net)
+    assert sizes(removal) == {"first": (5, 3), "second": (3, 3)}
+    expected = net.constants["second.weight"][:, [0, 2]].astype(np.float64) @ [5 / 8, 7 / 8]
+    np.testing.assert_allclose(tensors["second.bias"], expected, rtol=1e-6)
+    np.testing.assert_array_equal(tensors["map.scale"], 0.125)
+    assert "map.scale" not in removal.axes

@@ -59,6 +59,7 @@ BIG = {  # op -> inputs and attributes large enough that arrays outweigh everyth
     "add": ([(400, 1000), (1000,)], {}),
     "slice": ([(400, 1000)], {"axis": 1, "start": 3, "stop": 900, "step": 2}),
     "cast": ([(400, 1000)], {"dtype": "int64"}),
+    "fake_quantize": ([(400, 1000), ()], {"bits": 4, "signed": True}),
 }
 
 

@@ -198,3 +198,15 @@ def test_the_law_catches_a_planted_fault(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(fold, "_affine", forgets_the_mean)
     with pytest.raises(AssertionError):
         check(net)
+
+
+def test_a_norm_before_a_quantizer_is_folded_and_one_behind_it_stays():
+    net = Net(-1, 2, 4, 4)
+    x = net.quantize(net.batch_norm(net.conv("x", "conv1", 3, 3), "bn1"), "map1", 0.125)
+    y = net.quantize(net.conv(x, "conv2", 3, 1), "map2", 0.25)
+    net.batch_norm(y, "bn2")
+    graph, tensors, folds, reasons = check(net)
+    assert [line.norm for line in folds] == ["bn1"]
+    assert reasons == ("bn2 stays: its input is not the output of a convolution or linear layer",)
+    assert [node.op for node in graph.nodes] == ["conv", "fake_quantize", "conv", "fake_quantize", "batch_norm"]
+    np.testing.assert_array_equal(tensors["map1.scale"], 0.125)

@@ -121,3 +121,13 @@ def test_a_transposed_convolution_gives_its_bias_away():
     pushed = push_biases(graph, net.constants)
     assert not pushed["first.bias"].any()
     assert_close(outputs_of(graph, net.constants), outputs_of(graph, pushed))
+
+
+def test_a_bias_is_not_pushed_through_a_quantizer():
+    """Codes are not linear: what is added before them cannot be added behind."""
+    net = Net(-1, 1, 12, 12)
+    x = net.quantize(pool(net, net.conv("x", "conv1", 4, 3)), "map", 0.125)
+    net.conv(pool(net, x), "conv2", 5, 2)
+    tensors = check(net)
+    np.testing.assert_array_equal(tensors["conv1.bias"], net.constants["conv1.bias"])
+    np.testing.assert_array_equal(tensors["conv2.bias"], net.constants["conv2.bias"])

@@ -85,3 +85,15 @@ def test_errors_name_the_tensor():
         Rounding("float16")("b", np.array([1e6], np.float32))
     with pytest.raises(ArtifactError, match=r"b: values up to 1e\+30 leave the range of 8 bits"):
         Rounding("int8")("b", np.array([1e30], np.float32))
+
+
+@pytest.mark.parametrize("values", ["float32", "float16", "int8"])
+def test_one_number_that_float16_holds_is_stored_so_and_stays(values: str):
+    rounding, scale = Rounding(values), np.array(np.float16(0.1), np.float32)
+    assert same_bits(rounding("map.scale", scale), scale)
+    assert rounding.largest == 0
+    stored = rounding.stored("map.scale", scale)
+    assert stored.dtype == "float16"
+    assert same_bits(stored.to_dense(), scale)
+    assert Rounding(values).stored("factor", np.array(0.1, np.float32)).dtype == values
+    assert Rounding(values).stored("constant:0.5", np.array(0.5, np.float32)).dtype == "float32"

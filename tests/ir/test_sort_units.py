@@ -223,3 +223,16 @@ def test_units_near_the_limits_of_float16_and_float32_keep_their_scale():
     assert {np.float32(46_000), np.float32(2.4e38)} <= set(after["first.weight"][:, 0])
     assert np.float32(-3.4e38) in after["first.bias"]
     assert np.float32(3.4e38) in after["last.weight"]
+
+
+@pytest.mark.parametrize("between", ["quantized", "rescaled"])
+def test_units_before_a_quantizer_are_sorted_and_keep_their_scale(between: str):
+    """The scale is one for all units, so they may change places; another magnitude would meet other codes."""
+    net = Net(-1, 6, seed=3)
+    x = net.add("relu", net.linear("x", "first", 9))
+    if between == "quantized":
+        x = net.quantize(x, "map", 0.125, signed=False)
+    net.linear(x, "second", 7)
+    before, after = check(net, rescale=True)
+    assert (np.diff(after["first.bias"]) >= 0).all()
+    assert (sorted(before["first.bias"]) == sorted(after["first.bias"])) == (between == "quantized")

@@ -266,6 +266,21 @@ def fill_batch_norm(rng: Rng, shapes: list[tuple[int, ...]]) -> list[np.ndarray]
     return [*arrays, np.abs(variance)]
 
 
+def draw_fake_quantize(rng: Rng) -> Case:
+    return [f32(*any_shape(rng)), f32()], {"bits": one(rng, 2, 8), "signed": flag(rng)}
+
+
+def fill_fake_quantize(rng: Rng, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+    """Scales are float16 numbers, as in files, and small enough that some values lie beyond the last code."""
+    x, _ = normal(rng, shapes)
+    return [x, np.array(2 ** rng.uniform(-8, 0), np.float16).astype(np.float32)]
+
+
+def torch_fake_quantize(x, scale, *, bits, signed):
+    largest = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
+    return torch.clamp(torch.floor(x / scale + 0.5), -largest if signed else 0, largest) * scale
+
+
 def torch_batch_norm(x, weight, bias, mean, variance, *, eps):
     return F.batch_norm(x, mean, variance, weight, bias, eps=eps)
 
@@ -339,6 +354,7 @@ TWINS: Mapping[str, Twin] = {
     "sub": Twin(draw_pair, torch.sub),
     "mul": Twin(draw_pair, torch.mul),
     "div": Twin(draw_pair, torch.div, fill=fill_quotient),
+    "fake_quantize": Twin(draw_fake_quantize, torch_fake_quantize, fill=fill_fake_quantize),
     "batch_norm": Twin(draw_batch_norm, torch_batch_norm, fill=fill_batch_norm),
     "layer_norm": Twin(draw_layer_norm, torch_layer_norm),
     "group_norm": Twin(draw_group_norm, torch_group_norm),

@@ -18,6 +18,7 @@ from secateur.ir.coding.tensors import TensorBytes, encode_tensor, record_bytes
 from secateur.ir.formats import GRAPH_DTYPE, Stored
 from secateur.ir.graph import Graph
 from secateur.ir.header import header_bytes, read_header
+from secateur.ir.map_scales import check_map_scales
 from secateur.ir.records import Fold, UnitAxes, UnitGroup
 from secateur.ir.sections import DENSE_ITEM_BYTES, check_size, decode_body, encode_body
 from secateur.ir.storage import write_whole
@@ -57,6 +58,7 @@ class Artifact:
             self.original_shape(name)
         if self.graph is not None:
             _check_constants(self.graph, self.tensors)
+            check_map_scales(self.graph, self.tensors)
 
     def __repr__(self) -> str:
         nonzeros = sum(tensor.nonzeros for tensor in self.tensors.values())

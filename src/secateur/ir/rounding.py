@@ -18,7 +18,8 @@ class Rounding:
     """Rounds float tensors to what a file stores, as float32, and remembers the largest relative change.
 
     values  "float32", "float16" or "int8", of all tensors but those that tracing made and those on grids. With "int8",
-            statistics of norms and what holds infinity (masks) are float16
+            statistics of norms and what holds infinity (masks) are float16. Whatever it says, one number that float16
+            holds exactly is float16: the scale of a map must stay what it is
     grids   name -> the grid that a tensor already lies on, bit for bit; those that "int8" makes come to them, and a
             tensor that stays on one is not rounded again
     largest  the largest relative change of a number, or, of a tensor with codes, relative to its largest number
@@ -59,6 +60,8 @@ class Rounding:
                 return self._on_its_grid(name, array)
             if array.dtype != np.float32 or is_made(name):
                 return from_dense(array)
+            if array.ndim == 0 and _is_float16(array):
+                return from_dense(array, "float16")
             if self.values != BYTES:
                 return from_dense(array, self.values)
             if name.rpartition(".")[2] in STATISTICS or not np.isfinite(array).all():
@@ -80,3 +83,8 @@ class Rounding:
         assert isinstance(stored, Quantized)
         self.grids[name] = stored.grid
         return stored
+
+
+def _is_float16(array: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.float32(np.float16(array)) == array)

@@ -13,6 +13,7 @@ from secateur.ir.ops import (
     linear,
     norm,
     pooling,
+    quantization,
     recurrent,
     reduction,
     shaping,
@@ -156,6 +157,13 @@ _ROWS = (
     Op("sub", (2, 2), elementwise.arithmetic_type, elementwise.sub),
     Op("mul", (2, 2), elementwise.arithmetic_type, elementwise.mul),
     Op("div", (2, 2), elementwise.quotient_type, elementwise.div),
+    Op(
+        "fake_quantize",
+        (2, 2),
+        quantization.fake_quantize_type,
+        quantization.fake_quantize,
+        {"bits": "int", "signed": "bool"},
+    ),
     Op("batch_norm", (5, 5), norm.batch_norm_type, norm.batch_norm, {"eps": "float"}),
     Op("layer_norm", (3, 3), norm.layer_norm_type, norm.layer_norm, {"eps": "float"}, effort=wide_effort),
     Op(

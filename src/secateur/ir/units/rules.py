@@ -302,6 +302,7 @@ RULES: dict[str, Rule] = {
     "conv_transpose": _conv,
     "linear": _linear,
     **dict.fromkeys(ELEMENTWISE, _same),
+    "fake_quantize": _same,  # one scale for all units
     "prelu": _prelu,
     "batch_norm": _batch_norm,
     **dict.fromkeys(POOLS, _pool),

@@ -1,0 +1,39 @@
+"""Quantized maps: a value rounded to the grid of its codes, as the network computes with it while it runs.
+
+Round half up, so that requantizing in integers, an addition and a shift, rounds alike (Jacob et al., "Quantization and
+Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018, section 2.2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from secateur.errors import GraphError
+from secateur.ir.graph import ValueType
+from secateur.ir.grid import WIDTHS
+from secateur.ir.ops.sizes import need_float, need_shape
+
+
+def fake_quantize_type(x: ValueType, scale: ValueType, *, bits: int, **_signed: bool) -> ValueType:
+    """x of any shape, scale () -> the shape of x; 2 to 8 bits."""
+    need_float("fake_quantize", x, scale)
+    need_shape("fake_quantize", scale, (), "scale")
+    if bits not in WIDTHS:
+        raise GraphError(f"fake_quantize: a code has {WIDTHS[0]} to {WIDTHS[-1]} bits, not {bits}")
+    return x
+
+
+def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    """The smallest and the largest code: -(2^(bits-1) - 1) .. 2^(bits-1) - 1, or 0 .. 2^bits - 1 without a sign."""
+    largest = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
+    return -largest if signed else 0, largest
+
+
+def fake_quantize(
+    x: Float[np.ndarray, "*n"], scale: Float[np.ndarray, ""], *, bits: int, signed: bool
+) -> Float[np.ndarray, "*n"]:
+    """clip(floor(x / scale + 1/2)) scale: the code nearest to x, half up, times the scale; all in float32."""
+    lowest, largest = code_range(bits, signed=signed)
+    codes = np.clip(np.floor(x / scale + np.float32(0.5)), np.float32(lowest), np.float32(largest))
+    return np.asarray(codes * scale)

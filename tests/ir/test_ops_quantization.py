@@ -1,0 +1,70 @@
+"""Quantized maps: half goes up, ends are kept, zero is zero, and what does not fit is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secateur.errors import GraphError
+from secateur.ir.graph import ValueType
+from secateur.ir.ops import OPS
+from secateur.ir.ops.quantization import code_range
+
+SIGNED = {"bits": 3, "signed": True}
+
+
+def quantized(x: Any, scale: float, **attributes: Any) -> np.ndarray:
+    return OPS["fake_quantize"].run([np.asarray(x, np.float32), np.asarray(scale, np.float32)], attributes, 1)
+
+
+def test_half_goes_up_on_both_sides_of_zero() -> None:
+    y = quantized([-1.5, -1.25, -0.75, -0.25, 0.25, 0.75, 1.25], 0.5, **SIGNED)
+    np.testing.assert_array_equal(y, [-1.5, -1, -0.5, 0, 0.5, 1, 1.5])
+
+
+def test_values_beyond_the_last_code_and_infinities_take_it() -> None:
+    np.testing.assert_array_equal(quantized([-9, -np.inf, 9, np.inf], 0.5, **SIGNED), [-1.5, -1.5, 1.5, 1.5])
+    np.testing.assert_array_equal(quantized([-9, -np.inf, 9, np.inf], 0.5, bits=3, signed=False), [0, 0, 3.5, 3.5])
+    assert np.isnan(quantized([np.nan], 0.5, **SIGNED)).all()
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_zero_is_plus_zero(signed: bool) -> None:
+    y = quantized([0.0, -0.0, -0.1, 0.1, -0.2], 0.5, bits=2, signed=signed)
+    assert not y.any()
+    assert not np.signbit(y).any()
+
+
+@given(st.integers(2, 8), st.booleans(), st.floats(2**-14, 2**10, width=16), st.lists(st.floats(-300, 300, width=32)))
+def test_what_lies_on_the_grid_stays_there(bits: int, signed: bool, scale: float, values: list[float]) -> None:
+    once = quantized([scale * value for value in values], scale, bits=bits, signed=signed)
+    np.testing.assert_array_equal(quantized(once, scale, bits=bits, signed=signed), once)
+    codes = once / np.float32(scale)
+    low, high = code_range(bits, signed=signed)
+    assert (codes == np.rint(codes)).all()
+    assert ((low <= codes) & (codes <= high)).all()
+
+
+def test_ranges_are_symmetric_or_begin_at_zero() -> None:
+    assert [code_range(bits, signed=True) for bits in (2, 8)] == [(-1, 1), (-127, 127)]
+    assert [code_range(bits, signed=False) for bits in (2, 8)] == [(0, 3), (0, 255)]
+
+
+@pytest.mark.parametrize(
+    ("types", "attributes", "message"),
+    [
+        ([ValueType((-1, 3)), ValueType(())], {"bits": 1, "signed": True}, "2 to 8 bits, not 1"),
+        ([ValueType((-1, 3)), ValueType(())], {"bits": 99, "signed": True}, "2 to 8 bits, not 99"),
+        ([ValueType((-1, 3)), ValueType(())], {"bits": 4}, "lacks its attribute 'signed'"),
+        ([ValueType((-1, 3)), ValueType((3,))], SIGNED, r"scale must have shape \(\), not \(3,\)"),
+        ([ValueType((-1, 3), "int64"), ValueType(())], SIGNED, "cast first"),
+        ([ValueType((-1, 3))], SIGNED, "takes 2 inputs, not 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(types: list[ValueType], attributes: dict[str, Any], message: str) -> None:
+    with pytest.raises(GraphError, match=message):
+        OPS["fake_quantize"].shape(types, attributes)
