@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from secateur.errors import ArtifactError
-from secateur.ir.storage import write_whole
+from secateur.ir.storage import read_plainly, write_whole
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path):
@@ -18,6 +18,16 @@ def test_a_file_is_written_and_replaced(tmp_path: Path):
     write_whole(str(path), b"two")
     assert path.read_bytes() == b"two"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_read_whole_and_every_byte_as_it_is(tmp_path: Path):
+    path, content = tmp_path / "file", bytes(range(256)) * 1000 + b"\r\n\x1a"
+    path.write_bytes(content)
+    assert read_plainly(str(path)) == content
+    path.write_bytes(b"")
+    assert read_plainly(str(path)) == b""
+    with pytest.raises(FileNotFoundError):
+        read_plainly(str(tmp_path / "none"))
 
 
 def test_a_link_stays_a_link(tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 from secateur.errors import KernelError, SecateurWarning
 from secateur.kernels import build
 from secateur.kernels.ahead import build_ahead
-from secateur.kernels.build import CodeUnit, built
+from secateur.kernels.build import CodeUnit, built, built_together
 from secateur.kernels.object_cache import cache_folder
 from secateur.kernels.target import host_target
 
@@ -47,6 +47,36 @@ def test_code_is_compiled_once_a_machine_and_loaded_once_a_process(cache, monkey
     assert emitted == [41]
     assert cache.stat().st_mode & 0o777 == 0o700
     assert [path.stat().st_mode & 0o777 for path in cache.iterdir()] == [0o600]
+
+
+def named(name: str, number: int) -> CodeUnit:
+    return CodeUnit("test", (name,), str(number), lambda: f"define i64 @{name}() {{\n  ret i64 {number}\n}}\n")
+
+
+def test_units_are_linked_together_and_found_one_by_one(cache, monkeypatch):
+    def answers(units):
+        found = zip(built_together(units, TARGET), units, strict=True)
+        return [ctypes.CFUNCTYPE(ctypes.c_int64)(code.addresses[one.exports[0]])() for code, one in found]
+
+    f, g, h = named("f", 1), named("g", 2), named("h", 3)
+    assert answers([f, g]) == [1, 2]
+    assert answers([h, g, f]) == [3, 2, 1]
+    assert built(f, TARGET) is built(g, TARGET)
+    assert len(list(cache.iterdir())) == 3
+    monkeypatch.setattr(build, "_loaded", {})
+    monkeypatch.setattr(build, "compile_object", None)
+    assert answers([g, h]) == [2, 3]
+
+
+def test_where_one_of_several_files_is_no_code_all_are_made_again(cache, monkeypatch):
+    f, g = named("f", 1), named("g", 2)
+    built_together([f, g], TARGET)
+    build.keep(f, TARGET, b"not an object")
+    monkeypatch.setattr(build, "_loaded", {})
+    code = built_together([f, g], TARGET)[0]
+    assert ctypes.CFUNCTYPE(ctypes.c_int64)(code.addresses["f"])() == 1
+    with pytest.raises(KernelError, match="could not be loaded"):
+        built_together([named("f", 3), named("f", 4)], TARGET)
 
 
 def test_different_units_have_different_files(cache):

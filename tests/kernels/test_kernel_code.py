@@ -7,14 +7,14 @@ import pytest
 
 from kernel_cases import GOLDEN, golden_modules
 from secateur.kernels.code import FLOAT, I64, PTR, Module, literal, vector
-from secateur.kernels.compiler import compile_object, load_object
+from secateur.kernels.compiler import compile_object, load_objects
 from secateur.kernels.target import host_target
 
 TARGET = host_target()
 
 
 def compiled(module, name, *kinds, result=None):
-    library = load_object(compile_object(module.text(), TARGET), (name,), TARGET)
+    library = load_objects([compile_object(module.text(), TARGET)], (name,), TARGET)
     function = ctypes.CFUNCTYPE(result, *kinds)(library.addresses[name])
     function.library = library
     return function

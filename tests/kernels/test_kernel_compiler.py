@@ -6,7 +6,7 @@ import pytest
 
 from secateur.errors import KernelError
 from secateur.kernels.algorithms import plane_algorithm
-from secateur.kernels.compiler import assembly, compile_object, load_object
+from secateur.kernels.compiler import assembly, compile_object, load_objects
 from secateur.kernels.direct import direct_module
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import driver_module, input_module, output_module
@@ -62,8 +62,8 @@ def test_what_is_no_code_is_refused():
 def test_objects_that_are_damaged_or_lack_a_function_are_refused():
     target = host_target()
     content = compile_object("define void @f() {\n  ret void\n}\n", target)
-    assert load_object(content, ("f",), target).addresses["f"]
+    assert load_objects([content], ("f",), target).addresses["f"]
     with pytest.raises(KernelError, match=r"could not be loaded.*\bg\b"):
-        load_object(content, ("f", "g"), target)
+        load_objects([content], ("f", "g"), target)
     with pytest.raises(KernelError, match="could not be loaded"):
-        load_object(b"no object at all", ("f",), target)
+        load_objects([b"no object at all"], ("f",), target)

@@ -20,6 +20,12 @@ def test_a_file_under_another_key_is_not_believed(cache):
     assert read_object("two") is None
 
 
+def test_a_file_larger_than_any_code_is_not_read(cache, monkeypatch):
+    write_object("one", b"content")
+    monkeypatch.setattr("secateur.kernels.object_cache.MAX_BYTES", 10)
+    assert read_object("one") is None
+
+
 def test_links_and_open_files_are_not_followed(cache):
     write_object("one", b"content")
     (cache / "link").symlink_to(cache / "one")

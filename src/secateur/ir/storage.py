@@ -33,6 +33,15 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         ) from error
 
 
+def read_plainly(path: str) -> bytes:
+    """All of a small file, by three system calls: where many are read within a millisecond, `open` takes most of it."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return os.read(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
 def output_folder(path: Path) -> Path:
     """The folder, made where it is missing; DataError unless files can be written into it."""
     try:

@@ -7,11 +7,12 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from secateur.errors import KernelError
-from secateur.kernels.compiler import PASSES, Library, compile_object, load_object
+from secateur.ir.storage import read_plainly
+from secateur.kernels.compiler import PASSES, Library, compile_object, load_objects
 from secateur.kernels.object_cache import read_object, write_object
 from secateur.kernels.target import LLVM, Target
 
@@ -38,10 +39,17 @@ os.register_at_fork(
 
 def built(unit: CodeUnit, target: Target) -> Library:
     """The unit's code, loaded. The same unit is loaded once a process and compiled once a machine."""
+    return built_together([unit], target)[0]
+
+
+def built_together(units: Sequence[CodeUnit], target: Target) -> list[Library]:
+    """The code of units that export different names, loaded by one link."""
     with _loading:
-        if (unit, target.name) not in _loaded:
-            _loaded[unit, target.name] = _from_disk(unit, target) or _compiled(unit, target)
-        return _loaded[unit, target.name]
+        missing = [unit for unit in units if (unit, target.name) not in _loaded]
+        if missing:
+            code = _loaded_at_once(missing, target)
+            _loaded.update({(unit, target.name): code for unit in missing})
+        return [_loaded[unit, target.name] for unit in units]
 
 
 def is_kept(unit: CodeUnit, target: Target) -> bool:
@@ -54,20 +62,20 @@ def keep(unit: CodeUnit, target: Target, content: bytes) -> None:
     write_object(_key(unit, target), content)
 
 
-def _from_disk(unit: CodeUnit, target: Target) -> Library | None:
-    content = read_object(_key(unit, target))
-    if content is None:
-        return None
+def _loaded_at_once(units: Sequence[CodeUnit], target: Target) -> Library:
+    """From disk where all can be loaded from there; else compiled, and the files replaced."""
+    names = [name for unit in units for name in unit.exports]
+    contents = [read_object(_key(unit, target)) or _compiled(unit, target) for unit in units]
     try:
-        return load_object(content, unit.exports, target)
+        return load_objects(contents, names, target)
     except KernelError:
-        return None  # compiled again by the caller, and the file replaced
+        return load_objects([_compiled(unit, target) for unit in units], names, target)
 
 
-def _compiled(unit: CodeUnit, target: Target) -> Library:
+def _compiled(unit: CodeUnit, target: Target) -> bytes:
     content = compile_object(unit.emit(), target)
     keep(unit, target, content)
-    return load_object(content, unit.exports, target)
+    return content
 
 
 def _key(unit: CodeUnit, target: Target) -> str:
@@ -84,7 +92,6 @@ def emitters() -> str:
     here = os.path.dirname(__file__)  # pathlib and importlib.resources would take longer than all the rest
     for folder in (here, os.path.join(os.path.dirname(here), "maths")):
         for name in sorted(name for name in os.listdir(folder) if name.endswith(".py")):
-            with open(os.path.join(folder, name), "rb", buffering=0) as file:
-                digest.update(name.encode() + file.read())
+            digest.update(name.encode() + read_plainly(f"{folder}/{name}"))
     version = sys.modules["llvmlite"].__version__
     return f"{digest.hexdigest()} llvmlite {version} LLVM {LLVM.llvm_version_info} {PASSES}"

@@ -21,8 +21,9 @@ from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
 from secateur.maths.bilinear import Bilinear
 
-PACKED_CHANNELS = 64
-"""Channels of a panel of weights that are transformed at a time."""
+PACKED_CHANNELS = 16
+"""Channels of a panel of weights that are transformed at a time, always into the same memory: new memory for each part
+would take longer to get than to fill."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,13 @@ def fast_weights(
     """g w in float64, rounded once, in panels: [point][panel][channel][output channel of the panel], else zeros.
 
     The last panel is as narrow as whole vectors allow; channels are filled up to whole vectors. A few channels of a
-    panel at a time: twelve times faster than all at once, as nothing of it leaves the cache before it is rounded.
+    panel at a time: many times faster than all at once, as nothing of it leaves the cache before it is rounded.
     """
     matrix, lanes, panel = algorithm.filter_matrix(), target.lanes, target.panel
     products, channels = algorithm.products, weight.shape[1]
     padded = blocks_of(channels, lanes) * lanes
     packed = aligned((products, blocks_of(weight.shape[0], panel), padded * panel))
+    space = np.empty(products * min(channels, PACKED_CHANNELS) * min(len(weight), panel))
     for number in range(packed.shape[1]):
         part = weight[number * panel : (number + 1) * panel].reshape(-1, channels, matrix.shape[1])
         count = len(part)
@@ -81,7 +83,8 @@ def fast_weights(
         room = packed[:, number, : padded * width].reshape(products, padded, width)
         for first in range(0, channels, PACKED_CHANNELS):
             some = part[:, first : first + PACKED_CHANNELS].transpose(2, 1, 0).astype(np.float64, order="C")
-            points = matrix @ some.reshape(len(some), -1)
+            points = space[: products * some[0].size].reshape(products, -1)
+            np.matmul(matrix, some.reshape(len(some), -1), out=points)
             room[:, first : first + some.shape[1], :count] = points.reshape(products, -1, count)
     return packed
 

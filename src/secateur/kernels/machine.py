@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 
+from secateur.ir.storage import read_plainly
 from secateur.kernels.target import LLVM
 
 USUAL_BYTES = {2: 1 << 20, 3: 32 << 20}
 """Level -> a cache's size where the system does not say."""
-SIZES = Path("/sys/devices/system/cpu/cpu0/cache")
+SIZES = "/sys/devices/system/cpu/cpu0/cache"
 MOST_CACHES = 8
 UNITS = {"K": 10, "M": 20}
 
@@ -19,10 +19,11 @@ UNITS = {"K": 10, "M": 20}
 def _caches() -> dict[int, int]:
     """Level -> bytes of the first core's unified caches; usual sizes where the system does not say."""
     found = dict(USUAL_BYTES)
-    for entry in (SIZES / f"index{number}" for number in range(MOST_CACHES)):  # a pattern would take ten times as long
-        if not entry.is_dir():
+    for number in range(MOST_CACHES):  # a pattern would take ten times as long
+        try:
+            level, size = (read_plainly(f"{SIZES}/index{number}/{name}").decode().strip() for name in ("level", "size"))
+        except OSError:
             break
-        level, size = ((entry / name).read_text().strip() for name in ("level", "size"))
         if level in "23" and size[-1:] in UNITS and size[:-1].isdigit():
             found[int(level)] = int(size[:-1]) << UNITS[size[-1]]
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -15,13 +16,13 @@ PAGE_BYTES = 2 << 20
 
 def aligned(shape: tuple[int, ...] | int) -> np.ndarray:
     """A float32 array of zeros that starts at a cache line; a large one at a large page, and in such pages."""
-    count = int(np.prod(shape))
+    count = prod(shape) if isinstance(shape, tuple) else shape
     if 4 * count >= LARGE_BYTES:
         space = _map(4 * count)
         offset = _large_page(space) - _address(space)
         return np.frombuffer(space, np.float32, count, offset).reshape(shape)
     room = np.zeros(count + CACHE_LINE_BYTES // 4, np.float32)
-    start = -room.ctypes.data % CACHE_LINE_BYTES // 4
+    start = -_address(room) % CACHE_LINE_BYTES // 4
     return room[start : start + count].reshape(shape)
 
 
@@ -34,7 +35,7 @@ def _map(size_bytes: int) -> mmap.mmap:
     return space
 
 
-def _address(space: mmap.mmap) -> int:
+def _address(space: mmap.mmap | np.ndarray) -> int:
     return np.frombuffer(space, np.uint8, 1).__array_interface__["data"][0]
 
 

@@ -18,6 +18,7 @@ from secateur.ir.storage import write_whole
 MAGIC = b"secateur object 1\n"
 CHECKSUM_BYTES = 32
 MAX_BYTES = 16 << 20
+READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def cache_folder() -> Path:
@@ -31,13 +32,16 @@ def read_object(key: str) -> bytes | None:
     if folder is None:
         return None
     try:
-        descriptor = os.open(folder / key, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(f"{folder}/{key}", READ)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        if not _private(os.fstat(descriptor), stat.S_ISREG):
+    try:
+        found = os.fstat(descriptor)
+        if not _private(found, stat.S_ISREG) or found.st_size > MAX_BYTES:
             return None
-        content = file.read(MAX_BYTES + 1)
+        content = os.read(descriptor, found.st_size)  # cut short, the checksum does not fit
+    finally:
+        os.close(descriptor)
     head, body = content[: len(MAGIC) + CHECKSUM_BYTES], content[len(MAGIC) + CHECKSUM_BYTES :]
     return body if head == MAGIC + _checksum(key, body) else None
 
@@ -73,8 +77,11 @@ def _private_folder() -> Path | None:
     folder = "the cache folder"
     try:
         folder = cache_folder()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
+        try:
+            found = os.lstat(folder)
+        except FileNotFoundError:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = os.lstat(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         reason = str(error)
     else:

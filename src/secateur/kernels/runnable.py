@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from secateur.kernels.algorithms import Algorithm
-from secateur.kernels.build import CodeUnit, built
+from secateur.kernels.build import CodeUnit, built_together
 from secateur.kernels.direct import DIRECT, direct_module, packed_direct, task_list
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import (
@@ -25,7 +25,7 @@ from secateur.kernels.fast import (
 )
 from secateur.kernels.layout import CALL, LAYER
 from secateur.kernels.memory import WORKSPACES, aligned
-from secateur.kernels.pool import Job, pool_of
+from secateur.kernels.pool import Job, pool_of, pool_unit
 from secateur.kernels.record import float_bits
 from secateur.kernels.regions import flattened
 from secateur.kernels.shape import ConvShape
@@ -101,7 +101,7 @@ def fast_runnable(
     """A fast convolution with weights from `fast_weights` and a bias from `padded_bias`."""
     shape, target = setting.shape, setting.target
     check_fits(shape, algorithm)
-    code = [built(unit, target) for unit in fast_units(algorithm, setting.epilogue, target)]
+    code = built_together([*fast_units(algorithm, setting.epilogue, target), pool_unit(target)], target)
     numbers = layer_numbers(shape, algorithm, target, blocking)
     layer = LAYER.pack(
         **numbers,
@@ -125,7 +125,7 @@ def direct_weights(weight: Float32[np.ndarray, "k c r s"], shape: ConvShape, tar
 def direct_runnable(setting: Setting, weights: np.ndarray, bias: np.ndarray) -> Runnable:
     """A direct convolution with weights from `direct_weights` and a bias from `padded_bias`."""
     shape, target = flattened(setting.shape), setting.target
-    code = built(direct_unit(shape, setting.epilogue, target), target)
+    code = built_together([direct_unit(shape, setting.epilogue, target), pool_unit(target)], target)[0]
     tasks, walks = task_list(shape, target)
     layer = DIRECT.pack(
         tasks=tasks.ctypes.data,
