@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from secateur.errors import PlanError
+from secateur.ir.grid import SMALLEST_SCALE
 from secateur.ir.rules import Quantize
-from secateur.nn.quantize import COVERED, SMALLEST_SCALE, WidthQuantize
+from secateur.nn.quantize import COVERED, WidthQuantize
 
 RULE = Quantize({2, 4, 8})
 

@@ -14,7 +14,8 @@ round goes half to even. The derivatives in x and x_max are straight-through: 1 
 itself, as for every function that scales with both. A zero passes its gradient on, with which a pruned weight can
 return. In theta they are exact.
 
-This file is the definition; `nn.levels` is its fused realisation in torch and is tested against it.
+This file is the definition; `nn.levels` is its fused realisation in torch and is tested against it. Feature maps:
+`maths.map_grid`.
 """
 
 from __future__ import annotations
@@ -85,14 +86,19 @@ def average(
     widths: Sequence[int],
 ) -> Average:
     """The weighted average of DQ'_n over the widths, with weights softmax(theta / tau)."""
+    return mixed([level(x, x_max, bits) for bits in widths], theta, tau, widths)
+
+
+def mixed(levels: Sequence[Level], theta: Float[np.ndarray, " widths"], tau: float, widths: Sequence[int]) -> Average:
+    """The weighted average of what the widths give, a Level each."""
     p = shares(theta, tau)
-    levels = [level(x, x_max, bits) for bits in widths]
-    value = sum((share * one.value for share, one in zip(p, levels, strict=True)), np.zeros(np.shape(x)))
+    nothing = np.zeros(np.shape(levels[0].value))
+    value = sum((share * one.value for share, one in zip(p, levels, strict=True)), nothing)
     bits = float(p @ np.asarray(widths, np.float64))
     return Average(
         value,
-        sum((share * one.dx for share, one in zip(p, levels, strict=True)), np.zeros(np.shape(x))),
-        sum((share * one.dx_max for share, one in zip(p, levels, strict=True)), np.zeros(np.shape(x))),
+        sum((share * one.dx for share, one in zip(p, levels, strict=True)), nothing),
+        sum((share * one.dx_max for share, one in zip(p, levels, strict=True)), nothing),
         np.stack([share * (one.value - value) / tau for share, one in zip(p, levels, strict=True)]),
         bits,
         p * (np.asarray(widths) - bits) / tau,

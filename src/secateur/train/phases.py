@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from secateur.nn.quantize import WARMEST
+from secateur.nn.learned_width import WARMEST
 from secateur.nn.transform import Transformed
 
 BEGIN = 0.4

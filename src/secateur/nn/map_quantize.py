@@ -1,0 +1,126 @@
+"""Quantizers of feature maps in torch: learned while training, frozen in a restored model.
+
+Source: US20200293893A1, US20230004813A1; formulas (our reading), symbols and derivatives: `secateur.maths.map_grid`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import PlanError
+from secateur.ir.plan_rows import MapPlan
+from secateur.ir.rules import NARROWEST, WIDEST, Quantize
+from secateur.maths.map_grid import codes
+from secateur.nn.learned_width import LearnedWidth
+from secateur.nn.map_levels import fake_quantize, weighted_maps
+
+COVERED = 0.999
+"""Fraction of a map's magnitudes that the range begins with; the rest is clipped to its end."""
+LOOKED_AT = 4096
+"""Magnitudes of a map that are looked at in a training step while its range is not yet in use, evenly spread."""
+MEMORY = 0.95
+"""What a batch leaves of the running estimate of the range: that of some twenty batches."""
+UNSEEN = -1.0
+
+
+class MapQuantize(LearnedWidth):
+    """The quantizer of one feature map. Off: it changes nothing, and watches in training how large the values are. On:
+    the average of the map's quantize-dequantize over all widths, weighted by softmax(theta / tau). Hard: one width, its
+    scale rounded to float16 or a power of two, the range still learned.
+
+    signed    whether the map can be negative: its codes are then symmetric to 0, else they begin at 0
+    elements  numbers in the map for one example
+    row       its line of the plan, which whoever places it sets
+    """
+
+    seen: Tensor
+    """Running estimate of the magnitude that COVERED of the values stay below, UNSEEN before the first batch."""
+
+    def __init__(self, rule: Quantize, signed: bool, elements: int) -> None:
+        if rule.granularity != "tensor":
+            raise PlanError("a feature map has one range of values: Quantize(granularity='tensor')")
+        super().__init__(rule, ())
+        self.signed, self.elements = signed, elements
+        self.row: MapPlan | None = None
+        self.register_buffer("seen", torch.tensor(UNSEEN))
+
+    def largest(self, bits: int) -> int:
+        """The largest code of a width, with or without a sign."""
+        return codes(bits, signed=self.signed)[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The map that the network goes on with; same shape, dtype and memory format."""
+        if self.hard_width is not None:
+            return fake_quantize(x, self.step(), self.hard_width, signed=self.signed)
+        if self.tau is not None:
+            return weighted_maps(x, self.x_max(), self.shares(), self.widths, signed=self.signed)
+        if self.training and x.numel():
+            self._watch(x.detach())
+        return x
+
+    @torch.no_grad()
+    def _watch(self, x: Tensor) -> None:
+        flat = x.reshape(-1)
+        some = flat[:: math.ceil(len(flat) / LOOKED_AT)].float().abs()
+        end = some.kthvalue(math.ceil(COVERED * len(some))).values
+        self.seen.copy_(torch.where(self.seen < 0, end, MEMORY * self.seen + (1 - MEMORY) * end))
+
+    @torch.no_grad()
+    def start(self, x_max: float | Tensor | None = None) -> None:
+        """Switch on, at the temperature WARMEST: the range ends at x_max, or where it was seen to; the widths do not
+        learn yet. PlanError where nothing was seen, because no training batch has passed through."""
+        end = self.seen if x_max is None else torch.as_tensor(x_max, dtype=torch.float32).to(self.seen.device)
+        if end < 0:
+            raise PlanError(
+                f"no training batch has passed through this model, so the range of feature map {self._name!r} is "
+                "unknown: train it first, or call calibrate_(model, batches)"
+            )
+        self.range_(end)
+        self.switch_on()
+
+    @torch.no_grad()
+    def range_(self, end: Tensor) -> None:
+        """Set the end of the range; a map that is zero everywhere keeps the one it has."""
+        self.log_range.copy_(torch.where(end > 0, end.log(), self.log_range))
+
+    def frozen(self) -> FrozenMap:
+        """What it has become, once hard. PlanError before."""
+        if self.hard_width is None:
+            raise PlanError(f"the width of feature map {self._name!r} is still learned: call harden_ first")
+        return FrozenMap(self.scale(), self.hard_width, self.signed)
+
+    @property
+    def _name(self) -> str:
+        return self.row.name if self.row else ""
+
+
+class FrozenMap(nn.Module):
+    """One feature map at one width for good: what `pack` reads, and what a restored model has.
+
+    scale   the step between two codes, a positive float16 number
+    bits    2 to 8
+    signed  codes symmetric to 0, or from 0 on
+    """
+
+    scale: Tensor
+
+    def __init__(self, scale: Tensor | float, bits: int, signed: bool) -> None:
+        super().__init__()
+        step = torch.as_tensor(scale, dtype=torch.float32).detach().reshape(()).clone()
+        if not (NARROWEST <= bits <= WIDEST and step > 0 and torch.equal(step, step.half().float())):
+            raise PlanError(
+                f"a feature map has {NARROWEST} to {WIDEST} bits and a positive float16 scale, not {bits} and {step:g}"
+            )
+        self.register_buffer("scale", step)
+        self.bits, self.signed = bits, signed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The map on its grid; same shape, dtype and memory format."""
+        return torch.ops.secateur.fake_quantize(x, self.scale, self.bits, self.signed)
+
+    def extra_repr(self) -> str:
+        """Shown by print."""
+        return f"bits={self.bits}, signed={self.signed}, scale={float(self.scale):g}"
