@@ -12,6 +12,7 @@ from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import driver_module, input_module, output_module
 from secateur.kernels.gate import gate_module
 from secateur.kernels.levels import levels_module
+from secateur.kernels.map_levels import MapWidths, map_module
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS, host_target
 
@@ -29,6 +30,7 @@ def texts(target):
         "direct": direct_module(SHAPE, target, Epilogue("relu6")),
         "gate": gate_module("analytic", target),
         "levels": levels_module((2, 3, 8), target),
+        "map_levels": map_module(MapWidths((2, 3, 8), signed=False), target),
     }
 
 

@@ -56,6 +56,7 @@ def test_the_polynomial_is_as_close_as_is_said():
 def test_signs_sizes_and_bounds(target):
     x, other = EXAMPLES, np.roll(EXAMPLES, 3)
     np.testing.assert_array_equal(applied(target, "absolute", lanes.absolute, x), np.abs(x))
+    np.testing.assert_array_equal(applied(target, "floor", lanes.floor, x), np.floor(x))
     smaller = np.where(other < x, other, x)
     np.testing.assert_array_equal(applied(target, "at most", lanes.at_most, x, other), smaller)
     signed = applied(target, "sign", lanes.with_sign_of, np.abs(other), x)

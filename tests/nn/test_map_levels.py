@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from secateur.maths import grid, map_grid
-from secateur.nn import pieces
+from secateur.nn import generated, map_levels, pieces
 from secateur.nn.map_levels import fake_quantize, weighted_maps
 
 WIDTHS = [[4], [2], [2, 3, 4, 6], [2, 8], list(range(2, 9))]
@@ -150,6 +150,24 @@ def test_pieces_do_not_change_the_result(monkeypatch):
         results.append((result.detach(), x.grad, x_max.grad, theta.grad))
     for whole, cut in zip(*results, strict=True):
         torch.testing.assert_close(cut, whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("signed", SIGNED)
+@pytest.mark.parametrize("widths", WIDTHS, ids=str)
+def test_generated_code_and_torch_give_the_same(widths, signed, monkeypatch):
+    results = []
+    for alone in (False, True):
+        monkeypatch.setattr(generated, "processor", (lambda: None) if alone else generated.processor)
+        x, x_max, theta, upstream = draw((37, 101), widths, torch.float32)
+        result = soft(x, x_max.float(), theta.float(), widths, signed)
+        (result * upstream).sum().backward()
+        results.append((result.detach(), x.grad, x_max.grad, theta.grad))
+    for one, other in zip(*results, strict=True):
+        assert (one.shape, one.dtype, one.stride()) == (other.shape, other.dtype, other.stride())
+        torch.testing.assert_close(one, other, rtol=2e-5, atol=2e-4)
+    monkeypatch.setattr(map_levels, "pieces", None)
+    with pytest.raises(TypeError):  # the comparison must not be of torch with itself
+        soft(x, x_max.float(), theta.float(), widths, signed)
 
 
 def test_nothing_but_the_map_itself_is_kept_for_the_backward_pass():

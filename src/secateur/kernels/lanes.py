@@ -71,6 +71,11 @@ def nearest(x: Value) -> Value:
     return _call(x, "roundeven")
 
 
+def floor(x: Value) -> Value:
+    """The largest whole number that is not above."""
+    return _call(x, "floor")
+
+
 def power_of_two(y: Value) -> Value:
     """2^y for -125 <= y <= 127, within 1 unit in the last place: 2^n times a polynomial in y - n, which is exact."""
     f, count = y.code, lanes_of(y)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from secateur.kernels.gate import Gate, gate_of
 from secateur.kernels.levels import Levels, levels_of
+from secateur.kernels.map_levels import MapLevels, MapWidths, map_levels_of
 from secateur.kernels.rows import Numbers
 from secateur.kernels.target import TARGETS, Target, supported
 
@@ -37,6 +38,12 @@ def levels_for(x: Tensor, widths: list[int]) -> Levels | None:
     """As `gate_for`, of the average over bit widths."""
     target = _target_for(x)
     return levels_of(tuple(widths), target) if target else None
+
+
+def map_levels_for(x: Tensor, widths: list[int], *, signed: bool) -> MapLevels | None:
+    """As `gate_for`, of feature maps."""
+    target = _target_for(x)
+    return map_levels_of(MapWidths(tuple(widths), signed), target) if target else None
 
 
 def gate_forward(gate: Gate, w: Tensor, alpha: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,6 +81,23 @@ def levels_backward(levels: Levels, grad: Tensor, x: Tensor, x_max: Tensor, p: T
     addresses = (x.data_ptr(), upstream.data_ptr(), x_grad.data_ptr())
     ranges, shares = levels.backward(addresses, x.numel(), _numbers(x_max), p.tolist())
     return x_grad, _shaped(ranges, x_max), torch.tensor(shares, dtype=p.dtype)
+
+
+def map_levels_forward(code: MapLevels, flat: tuple[Tensor, Tensor], step: float, p: list[float]) -> None:
+    """Writes the average to the second of (x, average), which lie alike and without gaps."""
+    x, average = flat
+    code.forward((x.data_ptr(), average.data_ptr()), x.numel(), step, p)
+
+
+def map_levels_backward(
+    code: MapLevels, flat: tuple[Tensor, Tensor, Tensor], step: float, p: list[float]
+) -> tuple[Tensor, Tensor]:
+    """Writes the gradient of x to the last of (x, upstream, x_grad), which lie alike and without gaps; gives those of
+    the step and, in units of it, of the shares."""
+    x, upstream, x_grad = flat
+    addresses = (x.data_ptr(), upstream.data_ptr(), x_grad.data_ptr())
+    toward_step, shares = code.backward(addresses, x.numel(), step, p)
+    return torch.tensor(toward_step), torch.tensor(shares)
 
 
 def _target_for(weight: Tensor) -> Target | None:

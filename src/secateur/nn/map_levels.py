@@ -7,7 +7,8 @@ of the first width, u = x / unit and r_n = qmax_n / qmax_first all widths share 
     d/dx = s,   s = sum of p_n over the widths that do not clip     d/dunit = m - s u     d/dp_n = unit code_n / r_n
 
 One width gives code * scale, rounded once: what a file's graph gives. No width has a copy of the map: nothing is stored
-between forward and backward but x. Maps in bfloat16 or float16 are computed in float32. A map keeps its memory format.
+between forward and backward but x. Generated code (`kernels.map_levels`) is used where `nn.generated` says so;
+elsewhere torch's own operators, over cache-sized pieces. Maps in bfloat16 or float16 are computed in float32. A map keeps its memory format.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from secateur.maths.map_grid import codes
+from secateur.nn.generated import map_levels_backward, map_levels_for, map_levels_forward
 from secateur.nn.pieces import LIBRARY, gathered, is_one, pieces
 
 LIBRARY.define("fake_quantize(Tensor x, Tensor scale, int bits, bool signed) -> Tensor")
@@ -92,6 +94,9 @@ def _forward(x: Tensor, step: Tensor, p: list[float], widths: list[int], signed:
     """The average, of x's dtype and layout. step: of the first width."""
     result, levels = _computed(x), _levels(p, widths, signed)
     flat = _in_memory(x, result), _in_memory(result, result)
+    if is_one(step) and (code := map_levels_for(result, widths, signed=signed)):
+        map_levels_forward(code, flat, step.item(), p)
+        return result.to(x.dtype)
     for unit, (w, out), (u, code) in pieces(_unit(step), *flat, scratch=2):
         torch.div(w, unit.step, out=u)
         out.zero_()
@@ -106,8 +111,11 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, of the step of the first width, and of every share in units of that step."""
     result, levels = _computed(x), _levels(p, widths, signed)
-    widest = max(levels, key=lambda level: level.high)
     flat = _in_memory(x, result), _in_memory(grad, result), _in_memory(result, result)
+    if is_one(step) and (code := map_levels_for(result, widths, signed=signed)):
+        toward_step, toward_shares = map_levels_backward(code, flat, step.item(), p)
+        return result.to(x.dtype), toward_step.reshape(step.shape), toward_shares
+    widest = max(levels, key=lambda level: level.high)
     steps, shares = [], []
     for unit, (w, upstream, out), (u, code, mean, rounded) in pieces(_unit(step), *flat, scratch=4):
         torch.div(w, unit.step, out=u)
