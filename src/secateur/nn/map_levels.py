@@ -8,7 +8,8 @@ of the first width, u = x / unit and r_n = qmax_n / qmax_first all widths share 
 
 One width gives code * scale, rounded once: what a file's graph gives. No width has a copy of the map: nothing is stored
 between forward and backward but x. Generated code (`kernels.map_levels`) is used where `nn.generated` says so;
-elsewhere torch's own operators, over cache-sized pieces. Maps in bfloat16 or float16 are computed in float32. A map keeps its memory format.
+elsewhere torch's own operators, over cache-sized pieces. Maps in bfloat16 or float16 are computed in float32. A map
+keeps its memory format.
 """
 
 from __future__ import annotations

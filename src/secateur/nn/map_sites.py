@@ -1,0 +1,35 @@
+"""Feature maps under quantization: where a prepared model keeps their quantizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from secateur.ir.plan_rows import MapPlan
+from secateur.nn.map_quantize import MapQuantize
+
+MAPS = "secateur_maps"
+"""The module of the root that holds the quantizers: a ModuleDict by `key_of` a map's name."""
+
+
+@dataclass(frozen=True)
+class MapSite:
+    """One quantized feature map: its name and row in the plan, and what quantizes it."""
+
+    name: str
+    row: MapPlan
+    quantizer: MapQuantize
+
+
+def key_of(name: str) -> str:
+    """The key of a map's quantizer: a module's name may hold no dot."""
+    return name.replace(".", ":")
+
+
+def maps_of(model: nn.Module) -> tuple[MapSite, ...]:
+    """Every quantized feature map of a prepared model, in the order in which they are made; none of a restored one."""
+    holder = getattr(model, MAPS, None)
+    quantizers = holder.values() if isinstance(holder, nn.ModuleDict) else ()
+    rows = ((one.row, one) for one in quantizers if isinstance(one, MapQuantize))
+    return tuple(MapSite(row.name, row, one) for row, one in rows if row is not None)
