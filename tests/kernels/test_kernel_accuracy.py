@@ -11,11 +11,13 @@ from secateur.errors import KernelError
 from secateur.kernels.accuracy import (
     ACCURACY,
     SAMPLE_MARGIN,
+    SAMPLE_OUTPUTS,
     WHOLE_MACS,
     WHOLE_MARGIN,
     accuracy_limit,
     expected_error,
     measured_error,
+    sample_error,
     sample_shape,
     whole_error,
 )
@@ -107,8 +109,8 @@ def test_classes_hold_on_whole_layers(shape):
 def test_an_error_from_whole_layers_holds_for_other_data(shape, algorithm):
     """And is no larger than it must be."""
     found = [whole_error_of(shape, algorithm, seed) for seed in range(100, 108)]
-    measured = whole_error(setting(shape), algorithm)
-    assert max(found) <= measured < 3 * WHOLE_MARGIN * max(found)
+    measured = max(sample_error(setting(shape), algorithm), whole_error(setting(shape), algorithm))
+    assert max(found) <= WHOLE_MARGIN * measured < 3 * WHOLE_MARGIN * max(found)
 
 
 def test_layers_too_large_or_too_small_to_be_measured_whole():
@@ -120,7 +122,30 @@ def test_layers_too_large_or_too_small_to_be_measured_whole():
 
 
 def test_small_maps_are_filled_up_with_images():
-    several = replace(SHAPE, batch=1000)
-    assert sample_shape(several).batch == 4096 // 144
-    assert sample_shape(replace(SHAPE, batch=3)).batch == 3
-    assert sample_shape(replace(SHAPE, batch=0)).batch == 1
+    wide = replace(SHAPE, out_channels=64)
+    assert sample_shape(wide).batch == SAMPLE_OUTPUTS // (144 * 32)
+    assert sample_shape(replace(wide, out_channels=3)).batch == SAMPLE_OUTPUTS // (144 * 3)
+    assert sample_shape(replace(wide, batch=1000)) == sample_shape(replace(wide, batch=0)) == sample_shape(wide)
+    assert sample_shape(replace(wide, groups=2)).batch == SAMPLE_OUTPUTS // (144 * 64)
+    assert sample_shape(replace(wide, height=300, width=300)).batch == 1
+
+
+def test_whole_layers_are_measured_where_the_sample_leaves_a_limit_open(monkeypatch):
+    tiling, asked, answers = Tiling((4, 4), (3, 3)), [], []
+
+    def whole(given, algorithm):
+        asked.append((given, algorithm))
+        return answers.pop()
+
+    monkeypatch.setattr("secateur.kernels.accuracy.whole_error", whole)
+    sample = sample_error(setting(), tiling)
+    for limit in (inf, SAMPLE_MARGIN * sample, 0.99 * sample):
+        assert measured_error(setting(), tiling, limit) == SAMPLE_MARGIN * sample
+    assert measured_error(setting(), None, sample_error(setting(), None)) == SAMPLE_MARGIN * sample_error(
+        setting(), None
+    )
+    assert asked == []
+    answers[:] = 0.1 * sample, 1.2 * sample, inf
+    expected = [SAMPLE_MARGIN * sample, WHOLE_MARGIN * 1.2 * sample, WHOLE_MARGIN * sample]
+    assert [measured_error(setting(), tiling, sample) for _ in range(3)] == pytest.approx(expected)
+    assert asked == [(setting(), tiling)] * 3

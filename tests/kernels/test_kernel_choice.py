@@ -9,8 +9,7 @@ from secateur.errors import KernelError
 from secateur.kernels import choice as choices
 from secateur.kernels.accuracy import ACCURACY
 from secateur.kernels.algorithms import Tiling
-from secateur.kernels.choice import Candidate, Choice, choose, forget_choices, tilings
-from secateur.kernels.choice import _ranked as ranked
+from secateur.kernels.choice import Candidate, Choice, choose, forget_choices, ranked, tilings
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking
 from secateur.kernels.runnable import Setting
@@ -59,7 +58,7 @@ def test_a_looser_class_also_tries_what_won_in_a_stricter_one(monkeypatch):
     forget_choices()
     monkeypatch.setattr(choices, "FAST_CANDIDATES", 1)
     monkeypatch.setattr(choices, "_timed", timed)
-    monkeypatch.setattr(choices, "_ranked", lambda given, limit: ranked(given, limit)[:: 1 if limit < 1e-5 else -1])
+    monkeypatch.setattr(choices, "ranked", lambda given, limit: ranked(given, limit)[:: 1 if limit < 1e-5 else -1])
     alone = {one.algorithm for one in choose(setting(), "fast").candidates}
     forget_choices()
     winner = choose(setting(), "strict").chosen.algorithm
@@ -90,7 +89,8 @@ def test_what_is_guessed_worse_than_a_failure_is_not_compiled(monkeypatch):
     """A tiling whose measured error is too large spares the measurement of those guessed to be worse."""
     tried = []
 
-    def measured(_, algorithm):
+    def measured(_, algorithm, limit):
+        assert limit == ACCURACY["default"]
         tried.append(choices.expected_error(algorithm, SHAPE.in_channels))
         return 1.0
 

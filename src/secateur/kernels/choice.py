@@ -13,12 +13,10 @@ import numpy as np
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import (
     ACCURACY,
-    SAMPLE_MARGIN,
     accuracy_limit,
     expected_error,
     measured_error,
     sample_shape,
-    whole_error,
 )
 from secateur.kernels.algorithms import Tiling, catalogue
 from secateur.kernels.build import CodeUnit, emitters
@@ -178,7 +176,7 @@ def likely_code(setting: Setting, accuracy: str) -> list[CodeUnit]:
     limit, kept = accuracy_limit(accuracy), _kept(setting, accuracy)
     target, shape, plain = setting.target, setting.shape, Epilogue()
     if kept is None:
-        tiled = [tiling for _, tiling, _ in _ranked(setting, limit)[:FAST_CANDIDATES]]
+        tiled = [tiling for _, tiling, _ in ranked(setting, limit)[:FAST_CANDIDATES]]
         units = [direct_unit(flattened(shape), setting.epilogue, target)]
         units.append(direct_unit(flattened(sample_shape(shape)), plain, target))
     else:
@@ -216,15 +214,13 @@ def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
     """
     found: list[Candidate] = []
     too_much = float("inf")
-    for _, algorithm, blocking in _ranked(setting, limit):
+    for _, algorithm, blocking in ranked(setting, limit):
         guess = expected_error(algorithm, setting.shape.in_channels)
         if len(found) == FAST_CANDIDATES:
             break
         if guess >= too_much:
             continue
-        error = measured_error(setting, algorithm)
-        if limit < error <= SAMPLE_MARGIN * limit:  # a sample that leaves it open
-            error = min(error, whole_error(setting, algorithm))
+        error = measured_error(setting, algorithm, limit)
         if error <= limit:
             found.append(Candidate(algorithm.name, algorithm, blocking, None, error))
         else:
@@ -238,7 +234,7 @@ def _square(setting: Setting) -> bool:
     return shape.height == shape.width and shape.taps[0] == shape.taps[1] and shape.padding[:2] == shape.padding[2:]
 
 
-def _ranked(setting: Setting, limit: float) -> list[tuple[float, Tiling, Blocking]]:
+def ranked(setting: Setting, limit: float) -> list[tuple[float, Tiling, Blocking]]:
     """Tilings with an estimate of their cost, the least first, without those whose error is far beyond the limit; on
     square layers only one of a tiling and its transpose, which takes as long."""
     shape, found = setting.shape, []
