@@ -5,7 +5,8 @@ python benchmarks/bench_conv.py [--quick] [--summary]
 Every layer of `conv_layers` is computed by every competitor of `conv_peers`, in its fastest form. First each result is
 compared with the float64 sum; one whose error exceeds WRONG is reported and not ranked. Then competitors take turns in
 random order, each in a process of its own, pinned, the others stopped. A ratio is the median over the rounds of the
-peer's time over ours in the same round. Rows that are already there are skipped, so an interrupted run goes on.
+peer's time over ours in the same round. Rows that are already there are skipped, so an interrupted run goes on; with
+`--again` they are measured anew, and the last one of each counts.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ def progress(row: dict[str, Any], position: str) -> str:
 
 def measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """One row a layer, batch and number of threads that is not there yet, and where in the run it stands."""
-    done = {} if options.quick else read(RESULTS / "conv.jsonl", circumstances()["machine"])
-    names = [name for name in (QUICK if options.quick else LAYERS) if options.layers in name]
+    done = {} if options.quick or options.again else read(RESULTS / "conv.jsonl", circumstances()["machine"])
+    names = [name for name in (QUICK if options.quick else LAYERS) if any(part in name for part in options.layers)]
     for threads in options.threads:
         wanted = [(name, batch) for batch in options.batch for name in names]
         wanted = [(name, batch) for name, batch in wanted if (name, batch, threads) not in done]
@@ -116,7 +117,8 @@ def main() -> None:
         "--quick", action="store_true", help="three rounds of four layers, to see that it works; not kept"
     )
     parser.add_argument("--summary", action="store_true", help="tables of this machine's results, nothing is measured")
-    parser.add_argument("--layers", default="", help="only layers with this in their name, such as 7x7 or @56")
+    parser.add_argument("--layers", nargs="+", default=[""], help="those with one of these in their name: 7x7, @56")
+    parser.add_argument("--again", action="store_true", help="also rows that are there")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seconds", type=float, default=10.0, help="of measurement a row")
