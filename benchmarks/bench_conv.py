@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,13 +40,13 @@ def missing_modules() -> list[str]:
 
 
 @contextmanager
-def engines(threads: int, folder: Path) -> Iterator[dict[str, Turns]]:
-    """All of them, started one after the other, on as many cores as threads."""
+def engines(names: Iterable[str], threads: int, folder: Path) -> Iterator[dict[str, Turns]]:
+    """Of these names, started one after the other, on as many cores as threads."""
     cores = sorted(os.sched_getaffinity(0))[-threads:]
     if len(cores) < threads:
         raise SystemExit(f"{threads} threads need {threads} cores; this process may use {len(cores)}")
     with ExitStack() as stack:
-        yield {name: stack.enter_context(start(name, threads, cores, folder)) for name in ENGINES}
+        yield {name: stack.enter_context(start(name, threads, cores, folder)) for name in names}
 
 
 def prepare(workers: dict[str, Turns], layer: Layer, batch: int, folder: Path) -> dict[str, dict[str, Any]]:
@@ -97,7 +97,7 @@ def measure(options: argparse.Namespace, folder: Path) -> Iterator[tuple[dict[st
         wanted = [(name, batch) for name, batch in wanted if (name, batch, threads) not in done]
         if not wanted:
             continue
-        with engines(threads, folder) as workers:
+        with engines(dict.fromkeys(("secateur", *options.peers)), threads, folder) as workers:
             versions = {key: value for worker in workers.values() for key, value in worker.ask(versions=True).items()}
             for number, (name, batch) in enumerate(wanted):
                 layer = LAYERS[name]
@@ -118,6 +118,7 @@ def main() -> None:
     )
     parser.add_argument("--summary", action="store_true", help="tables of this machine's results, nothing is measured")
     parser.add_argument("--layers", nargs="+", default=[""], help="those with one of these in their name: 7x7, @56")
+    parser.add_argument("--peers", nargs="+", default=list(ENGINES), choices=list(ENGINES), help="only these processes")
     parser.add_argument("--again", action="store_true", help="also rows that are there")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
