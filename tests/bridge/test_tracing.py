@@ -1,11 +1,11 @@
 """bridge.tracing: models as graphs, or the reason why not; what layouts may pass."""
 
-import pytest
 import torch
 from torch import fx, nn
 
 from bridge_cases import Branching, SmallNet, settled
-from secateur.bridge.tracing import difference, keep_layout_of_outputs, let_any_layout_pass, traced, watched
+from secateur.bridge.tracing import keep_layout_of_outputs, let_any_layout_pass, look, traced
+from secateur.nn.fx_graph import watched
 
 X = torch.randn(1, 3, 12, 12)
 
@@ -49,30 +49,9 @@ def test_view_becomes_reshape_and_outputs_keep_their_layout():
 
     graph = traced(Net(), (X,), Net()(X))
     let_any_layout_pass(graph)
-    keep_layout_of_outputs(graph, watched(graph, (X,)))
+    keep_layout_of_outputs(graph, watched(graph, (X,), look))
     turned = X.contiguous(memory_format=torch.channels_last)
     image, flat, bits = graph(turned)
     assert image.is_contiguous()
     assert torch.equal(flat, X.flatten(1))
     assert bits.dtype == torch.int32
-
-
-@pytest.mark.parametrize(
-    ("expected", "found", "apart"),
-    [
-        (torch.ones(3), torch.ones(3), 0.0),
-        (torch.tensor([4.0, 2.0]), torch.tensor([4.0, 1.0]), 0.25),
-        ({"a": torch.tensor([2])}, {"a": torch.tensor([1])}, 0.5),
-        (torch.ones(3), torch.ones(4), float("inf")),
-        (torch.ones(3), torch.ones(3).double(), float("inf")),
-        (torch.ones(1), (torch.ones(1),), float("inf")),
-        (torch.tensor([float("nan")]), torch.tensor([float("nan")]), 0.0),
-        (torch.tensor([float("inf"), 1.0]), torch.tensor([float("inf"), 1.5]), 0.5),
-        (torch.tensor([1.0]), torch.tensor([float("nan")]), float("inf")),
-        (torch.zeros(2), torch.ones(2), float("inf")),
-        (torch.zeros(0), torch.zeros(0), 0.0),
-        ((torch.ones(1), 3), (torch.ones(1), 4), float("inf")),
-    ],
-)
-def test_difference(expected, found, apart):
-    assert difference(expected, found) == apart

@@ -15,10 +15,11 @@ from secateur.bridge.deciding import decided
 from secateur.bridge.folding import without_training
 from secateur.bridge.graph_sites import replace_in_graph
 from secateur.bridge.timing import compare
-from secateur.bridge.tracing import difference, traced
+from secateur.bridge.tracing import traced
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, unwatched
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
+from secateur.nn.fx_graph import difference
 
 MODEL_SECONDS = 1.0
 LARGEST_DIFFERENCE = 1e-2

@@ -14,8 +14,9 @@ from secateur.bridge.acceleration import LayerReport
 from secateur.bridge.deciding import decided
 from secateur.bridge.folding import folded, plain
 from secateur.bridge.recognising import Chain, chains, foldable_norms
-from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, watched
+from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, look
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, refusal
+from secateur.nn.fx_graph import watched
 
 FUNCTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d)
 MODULES = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -26,7 +27,7 @@ def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Tri
     """Change the graph in place; a row for every convolution."""
     norms = _fold(module)
     let_any_layout_pass(module)
-    seen = watched(module, inputs)
+    seen = watched(module, inputs, look)
     keep_layout_of_outputs(module, seen)
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - an overload torch forgot
     taken = _taken(module, seen)

@@ -10,12 +10,10 @@ import contextlib
 import copy
 import io
 import logging
-import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +22,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from secateur.errors import DataError, GraphError
 from secateur.nn.bags import as_rows_
+from secateur.nn.fx_graph import place_of
 
 Example = Tensor | tuple[Tensor, ...] | list[Tensor]
 
@@ -156,14 +155,4 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
     told = next((line for line in lines if "specialized" in line or "data-dependent" in line), None)
     line = told or (lines[0] if lines else type(error).__name__)
-    return line.split(". ")[0].rstrip(".!") + _place(error)
-
-
-def _place(error: BaseException) -> str:
-    """ " (net.py:12 `if x.sum() > 0:`)": the innermost line outside torch and this file that the error came through."""
-    torch_folder = str(Path(torch.__file__).parent)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith((torch_folder, __file__)):
-            code = f" `{frame.line}`" if frame.line else ""
-            return f" ({Path(frame.filename).name}:{frame.lineno}{code})"
-    return ""
+    return line.split(". ")[0].rstrip(".!") + place_of(error)

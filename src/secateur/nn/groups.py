@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from secateur.errors import PlanError
+from secateur.nn.learned_width import LearnedWidth
+from secateur.nn.map_sites import maps_of
 from secateur.nn.transform import transforms_of
 
 THRESHOLD_LR = 1e-2
@@ -25,15 +27,18 @@ def param_groups(
     "pruned"      tensors that a transform cuts, without weight decay: decay would push kept weights into the dead zone
                   and keep moving the masked ones
     "thresholds"  alpha and beta of every transform, without weight decay, with their own learning rate `threshold_lr`
-    "widths", "ranges"  where something is quantized: logits of the widths and logarithms of the ranges, without weight
-                  decay, with their own rates WIDTH_LR and RANGE_LR
+    "widths", "ranges"  where weights or feature maps are quantized: logits of the widths and logarithms of the ranges,
+                  without weight decay, with their own rates WIDTH_LR and RANGE_LR
     """
-    transformed = transforms_of(model)
-    if not transformed:
+    transformed, maps = transforms_of(model), maps_of(model)
+    if not transformed and not maps:
         raise PlanError("this model is not prepared: call prepare_(model, plan) first")
     pruned = _once(site.original for site in transformed if site.transform.prunes)
     thresholds = _once(p for site in transformed if site.transform.prunes for p in site.transform.prune.parameters())
-    stages = [site.transform.quantize for site in transformed if site.transform.quantize is not None]
+    stages: list[LearnedWidth] = [
+        site.transform.quantize for site in transformed if site.transform.quantize is not None
+    ]
+    stages += [site.quantizer for site in maps]
     widths = _once(stage.theta for stage in stages if stage.theta is not None)
     ranges = _once(stage.log_range for stage in stages)
     own = {**pruned, **thresholds, **widths, **ranges}

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 from secateur.ir.artifact import encoded_bytes
 from secateur.ir.formats import from_dense, on_grid
+from secateur.nn.map_sites import maps_of
 from secateur.nn.transform import transforms_of
 
 HEADER_BYTES = 256
 """Allowance for header, sections and checksums; LeNet-5 takes 160 bytes, a small residual network 230."""
+SCALE_BYTES = 2
+"""Of a quantized feature map: one float16 number."""
 
 
 @torch.no_grad()
@@ -35,8 +38,10 @@ def packed_bytes(
 
 @torch.no_grad()
 def untransformed_bytes(model: nn.Module, values: str) -> int:
-    """Bytes of everything no transform touches: biases, norms, kept weights, buffers."""
+    """Bytes of everything no transform touches: biases, norms, kept weights, buffers, and scales of feature maps."""
     sites = transforms_of(model)
-    hidden = {id(site.original) for site in sites} | {id(p) for site in sites for p in site.transform.parameters()}
+    learned = [*(site.transform for site in sites), *(site.quantizer for site in maps_of(model))]
+    hidden = {id(site.original) for site in sites} | {id(p) for module in learned for p in module.parameters()}
     tensors = {id(p): p for p in model.parameters() if id(p) not in hidden}
-    return sum(encoded_bytes(from_dense(t.detach().float().cpu().numpy(), values)) for t in tensors.values())
+    scales = SCALE_BYTES * len(maps_of(model))
+    return scales + sum(encoded_bytes(from_dense(t.detach().float().cpu().numpy(), values)) for t in tensors.values())

@@ -31,7 +31,9 @@ from secateur.ir.target import VALUE_BITS
 from secateur.ir.verify import verify
 from secateur.nn.exporting import INSTEAD, Example
 from secateur.nn.lowering.builder import as_array
-from secateur.nn.strip import strip_
+from secateur.nn.map_sites import maps_of
+from secateur.nn.maps.insertion import freeze_
+from secateur.nn.strip import bake_
 from secateur.nn.trace import Traced, trace
 from secateur.nn.transform import transforms_of
 
@@ -67,10 +69,13 @@ def pack(
         raise ArtifactError(f"values must be one of {', '.join(VALUE_BITS)}, got {values!r}")
     if rescale and not sort:
         raise ArtifactError("rescale=True is for units that are sorted as well: add sort=True")
-    if soft := [site.name for site in transforms_of(model) if not site.transform.is_hard]:
+    soft = [site.name for site in transforms_of(model) if not site.transform.is_hard]
+    soft += [f"the feature map {site.name}" for site in maps_of(model) if not site.quantizer.is_hard]
+    if soft:
         raise ArtifactError(f"{soft[0]} is still soft: call harden_ before pack, so that the file is what was tested")
     grids = grids_of(model)
-    plain = strip_(copy.deepcopy(model)).cpu().eval()
+    plain = bake_(copy.deepcopy(model)).cpu().eval()
+    freeze_(plain)
     state = plain_state(plain)
     try:
         traced = trace(plain, example)

@@ -14,8 +14,10 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.rounding import Rounding
 from secateur.ir.target import Target
 from secateur.nn.exporting import INSTEAD, Example
+from secateur.nn.map_sites import maps_of
+from secateur.nn.maps.insertion import freeze_
 from secateur.nn.pack import plain_state, weights_only, with_graph
-from secateur.nn.strip import strip_
+from secateur.nn.strip import bake_
 from secateur.nn.trace import trace
 from secateur.nn.transform import transforms_of
 
@@ -31,7 +33,10 @@ class Packing:
         dense = copy.deepcopy(model)
         for site in transforms_of(dense):
             site.transform.harden_whole()
-        plain = strip_(dense).cpu().eval()
+        for site in maps_of(dense):
+            site.quantizer.harden(site.quantizer.width())
+        plain = bake_(dense).cpu().eval()
+        freeze_(plain)
         self._values, self._state = values, plain_state(plain)
         self._traced, self._reason = None, ""
         try:

@@ -1,4 +1,4 @@
-"""plan(): look at a model and say, tensor by tensor, what may be cut and why the rest is kept."""
+"""plan(): look at a model and say, tensor by tensor and map by map, what may change and why the rest is kept."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from secateur.errors import PlanError
 from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan
 from secateur.ir.rules import Prune, Quantize
+from secateur.nn.maps.planning import plan_maps
 from secateur.nn.sites import Site, find_sites, measure_reuse
 
 
@@ -20,22 +21,27 @@ def plan(
     *,
     prune: Prune | None = None,
     quantize: Quantize | None = None,
+    maps: Quantize | None = None,
     skip: tuple[str, ...] = (),
 ) -> Plan:
-    """A Plan with one row for every parameter tensor.
+    """A Plan with one row for every parameter tensor and, where `maps` is given, one for every feature map.
 
     example  a tensor or tuple of tensors the model accepts, batch first; run once without gradients to count
              multiply-accumulates
     prune    the rule for every tensor that can be pruned: the weights of the module types in docs/layers.md
     quantize the rule for every tensor that can be quantized, which are the same; first and last layers too, unless
              `Plan.replace` or `skip` says otherwise
-    skip     module paths, tensor names or shell patterns that are kept; one that names nothing is a PlanError
+    maps     the rule for every feature map that integer arithmetic reads (docs/quantization.md); the model's outputs
+             stay float. PlanError for a model that torch.fx cannot trace
+    skip     module paths, names of tensors or maps, or shell patterns that are kept; one that names nothing is a
+             PlanError
     """
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
         raise PlanError(f"{lazy[0]} has no shape yet (a lazy module): run the model once before planning")
     reuse = measure_reuse(model, example)
-    rows = Plan(tuple(_row(site, reuse.get(id(site.tensor), 0), prune, quantize) for site in find_sites(model)))
+    tensors = tuple(_row(site, reuse.get(id(site.tensor), 0), prune, quantize) for site in find_sites(model))
+    rows = Plan(tensors, () if maps is None else plan_maps(model, example, maps))
     for pattern in (skip,) if isinstance(skip, str) else skip:
         rows = rows.skip(pattern)
     return rows

@@ -1,4 +1,5 @@
-"""prepare_(): put every tensor a plan prunes or quantizes under its WeightTransform, in place."""
+"""prepare_(): put every tensor a plan prunes or quantizes under its WeightTransform, and a quantizer behind every map
+that it quantizes, in place."""
 
 from __future__ import annotations
 
@@ -10,6 +11,9 @@ from secateur.errors import PlanError
 from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import TensorPlan
 from secateur.ir.rules import near
+from secateur.nn.map_quantize import MapQuantize
+from secateur.nn.maps.flow import INPUT
+from secateur.nn.maps.insertion import Insertion, quantizers_of
 from secateur.nn.recurrent import read_afresh
 from secateur.nn.sites import Site, find_sites
 from secateur.nn.transform import WeightTransform, transforms_of
@@ -17,20 +21,24 @@ from secateur.nn.transform import WeightTransform, transforms_of
 
 @torch.no_grad()
 def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
-    """Parametrize the weights the plan prunes or quantizes; returns the model. All or nothing: a plan that does not fit
-    changes nothing.
+    """Parametrize the weights the plan prunes or quantizes, and quantize the feature maps it names; returns the model.
+    All or nothing: a plan that does not fit changes nothing.
 
-    Build the optimizer after this call (`param_groups`): thresholds, ranges and widths are new parameters.
+    Build the optimizer after this call (`param_groups`): thresholds, ranges and widths are new parameters. Quantizers
+    of maps are in model.secateur_maps, and the model's forward is now the calls of its own, in training and in
+    evaluation, with these between them; its modules, keys and hooks of leaves stay. Hooks of modules whose own code was
+    traced do not run any more.
     """
-    if transforms_of(model):
+    if transforms_of(model) or quantizers_of(model) is not None:
         raise PlanError("this model is already prepared: strip_ it first, or prepare a fresh copy")
-    if not plan.changed:
+    if not plan.changed and not plan.quantized_maps:
         raise PlanError(
             "this plan changes nothing, so preparing would be a silent no-op: plan(model, example, prune=Prune())"
         )
     chosen = _match(find_sites(model), plan)
     for row, site in chosen:
         _check(row, site)
+    insertion = _insertion(model, plan)
     for row, site in chosen:
         # One transform object at every end: tied weights stay one parameter with one threshold.
         transform = WeightTransform(site.tensor.detach(), row, site.channel_axis() or 0)
@@ -38,7 +46,20 @@ def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
             parametrize.register_parametrization(module, name, transform)
     for module in {module for _, site in chosen for _, module, _ in site.ends if isinstance(module, nn.RNNBase)}:
         read_afresh(module)
+    if insertion is not None:
+        insertion.install()
     return model
+
+
+def _insertion(model: nn.Module, plan: Plan) -> Insertion | None:
+    """Fresh quantizers of all maps that the plan quantizes."""
+    quantizers: dict[str, nn.Module] = {}
+    for row in plan.quantized_maps:
+        assert row.quantize is not None
+        quantizer = quantizers[row.name] = MapQuantize(row.quantize, row.signed, row.size)
+        quantizer.row = row
+    given = sum(row.kind == INPUT for row in plan.maps)
+    return Insertion(model, quantizers, given) if quantizers else None
 
 
 def _match(sites: list[Site], plan: Plan) -> list[tuple[TensorPlan, Site]]:

@@ -1,13 +1,16 @@
-"""strip_(): the side door. A plain nn.Module with the original keys and the baked weights."""
+"""strip_(): the side door. A plain nn.Module with the original keys and the baked weights. bake_(): the same for those
+who pack, with quantized maps left in."""
 
 from __future__ import annotations
 
+import warnings
 from typing import cast
 
 import torch
 from torch import nn
 
-from secateur.errors import PlanError
+from secateur.errors import PlanError, SecateurWarning
+from secateur.nn.maps.insertion import remove_
 from secateur.nn.sites import PRUNABLE, original_of
 from secateur.nn.transform import all_ends
 
@@ -18,8 +21,24 @@ def strip_(model: nn.Module) -> nn.Module:
 
     The outputs stay equal bit for bit, the state-dict keys are those from before `prepare_`, tied weights stay tied and
     an optimizer's parameters stay the same objects. A model that was never prepared is returned as it is. Stripping a
-    soft model bakes the soft gates, as they are. PlanError if a weight has a further parametrization on top.
+    soft model bakes the soft gates, as they are. Quantizers of feature maps go too, so that maps are float again and
+    the outputs differ by that: a SecateurWarning says so. PlanError if a weight has a further parametrization on top.
     """
+    bake_(model)
+    if remove_(model):
+        warnings.warn(
+            "the feature maps of this model are float again: strip_ keeps what quantizing did to weights, and pack is "
+            "what keeps quantized maps",
+            SecateurWarning,
+            stacklevel=3,  # no_grad is one frame between
+        )
+    return model
+
+
+@torch.no_grad()
+def bake_(model: nn.Module) -> nn.Module:
+    """Bake every transformed weight into its parameter and remove the transforms, in place; returns the model.
+    Quantizers of feature maps stay what they are."""
     ends = list(all_ends(model))
     for path, module, tensor, _ in ends:
         if len(module.parametrizations[tensor]) > 1:  # pyright: ignore[reportArgumentType, reportIndexIssue]

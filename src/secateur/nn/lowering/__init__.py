@@ -81,6 +81,8 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.adaptive_max_pool1d.default": pooling.adaptive_pool("adaptive_max_pool", 1),
     "aten.adaptive_max_pool2d.default": pooling.adaptive_pool("adaptive_max_pool", 2),
     "aten.adaptive_max_pool3d.default": pooling.adaptive_pool("adaptive_max_pool", 3),
+    # quantized feature maps
+    "secateur.fake_quantize.default": arithmetic.fake_quantize,
     # norms
     "aten._native_batch_norm_legit_no_training.default": normalization.batch_norm,
     "aten._native_batch_norm_legit.no_stats": normalization.batch_norm,

@@ -1,4 +1,4 @@
-"""Sums, products and means, casts, and tensors filled with one number."""
+"""Sums, products and means, casts, maps on a grid, and tensors filled with one number."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def _combined(build: Builder, call: Call, op: str, left: object, right: object) 
     if alpha != 1:
         b = build.emit("mul", b, build.scalar(alpha, dtype))
     return build.cast(build.emit(op, a, b), call.type.dtype)
+
+
+def fake_quantize(build: Builder, call: Call) -> str:
+    """secateur.fake_quantize: a map on the grid of its codes."""
+    x, scale = build.real(call["x"]), build.real(call["scale"])
+    return build.emit("fake_quantize", x, scale, bits=call["bits"], signed=call["signed"])
 
 
 def negated(build: Builder, call: Call) -> str:

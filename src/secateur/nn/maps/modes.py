@@ -1,0 +1,64 @@
+"""A model's calls in training and in evaluation, for those who put something between them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from secateur.errors import PlanError
+from secateur.nn.fx_graph import TRACING_ERRORS, Calls, calls_of, place_of
+from secateur.nn.sites import PRUNABLE
+
+LEAVES = (*PRUNABLE, nn.Bilinear)
+"""Modules that stay calls of modules, subclasses included: what holds the weights of a plan."""
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The model's calls in either mode."""
+
+    training: Calls
+    evaluation: Calls
+
+
+def both_modes(model: nn.Module, given: int) -> Modes:
+    """A model that is called with `given` inputs, traced twice and left as it was. PlanError where it cannot be."""
+    if "forward" in vars(model):
+        raise PlanError(
+            f"the forward of this {type(model).__name__} was replaced on the object itself, which tracing does not "
+            "see: put it into the class, or leave out maps="
+        )
+    found: dict[bool, Calls] = {}
+    for training in (True, False):
+        with mode_kept(model):
+            model.train(training)
+            try:
+                found[training] = calls_of(model, given, LEAVES, buffers=True)
+            except TRACING_ERRORS as error:
+                raise PlanError(cannot_trace(model, error)) from error
+    return Modes(found[True], found[False])
+
+
+def cannot_trace(model: nn.Module, error: BaseException) -> str:
+    """Why a model has no maps that could be quantized, and what to do."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    reason = f"{type(error).__name__}: {lines[0].strip().rstrip('.') if lines else 'no message'}{place_of(error)}"
+    return (
+        f"feature maps of {type(model).__name__} cannot be quantized, because torch.fx cannot trace it: {reason}. Let "
+        "code that runs depend on shapes and settings alone, hide what cannot in a function under torch.fx.wrap, or "
+        "leave out maps="
+    )
+
+
+@contextlib.contextmanager
+def mode_kept(model: nn.Module) -> Iterator[None]:
+    """Every module is in training or evaluation afterwards as it was before."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,137 @@
+"""nn.maps.placement over every kind of network: what is quantized, what stays float and why, signs, shapes, reads."""
+
+import pytest
+import torch
+from map_nets import NETS, settled
+from torch import nn
+
+from secateur.ir.plan import Plan
+from secateur.ir.rules import Prune, Quantize
+from secateur.nn.planning import plan
+
+
+def planned(name: str) -> Plan:
+    net = NETS[name]
+    return plan(settled(net), net.example(), maps=Quantize((4, 8)))
+
+
+def named_by_hand(name: str) -> list[str]:
+    net, found = NETS[name], []
+    net.by_hand(settled(net), net.example(), lambda key, value: found.append(key) or value)
+    return found
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_one_quantizer_a_map_that_integers_read_and_a_reason_for_the_rest(name):
+    rows = planned(name)
+    expected = named_by_hand(name)
+    assert len(set(expected)) == len(expected), "one quantizer a map"
+    assert {row.name for row in rows.quantized_maps} == set(expected)
+    floats = {row.name: row.reason for row in rows.maps if row.quantize is None}
+    assert floats.keys() == NETS[name].floats.keys()
+    assert all(words in floats[key] for key, words in NETS[name].floats.items())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_shapes_and_signs_are_those_of_the_values(name):
+    net, rows = NETS[name], planned(name)
+
+    def check(key, value):
+        row = rows.map(key)
+        assert row.size == value.numel() // (1 if row.kind == "Parameter" else len(value))
+        assert row.signed or value.min() >= 0
+        return value
+
+    net.by_hand(settled(net), net.example(), check)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_any_batch_gives_the_same_rows(name):
+    net = NETS[name]
+    alone = plan(settled(net), net.example()[:1], maps=Quantize())
+    assert [row.shape for row in alone.maps] == [row.shape for row in planned(name).maps]
+    assert alone.maps == plan(settled(net).train(), net.example()[:1], maps=Quantize()).maps
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_weight_that_multiplies_is_read_from_some_map(name):
+    rows = planned(name)
+    multiplying = {row.name for row in rows if row.macs}
+    assert {key for row in rows.maps for key in row.reads} == multiplying
+
+
+def test_signs_of_maps_by_what_makes_them():
+    assert not planned("resnet").map("layer1.0.relu_1").signed
+    assert planned("resnet").map("layer1.0.bn2").signed
+    assert not planned("mobilenet").map("relu6").signed
+    assert planned("mobilenet").map("blocks.0.add").signed, "its branch is linear"
+    assert not planned("inception").map("cat_1").signed
+    assert not planned("attention").map("softmax").signed
+    assert planned("twice").map("fc_2").signed, "a ReLU rides on it"
+    net = NETS["vgg"]
+    assert planned("vgg").map("x").signed
+    assert not plan(settled(net), net.example().abs(), maps=Quantize()).map("x").signed
+
+
+def test_what_reads_a_map():
+    rows = planned("twice")
+    assert rows.map("act_1").reads == ("fc.weight", "a.weight", "b.weight", "c.weight")
+    assert rows.map("fc_2").reads == ("c.weight",)
+    assert rows.map("add_1").reads == ("a.weight",)
+    assert planned("transformer").map("norm1").reads == ("attention.in_proj_weight",)
+    assert planned("transformer").map("attention.inside").reads == ("attention.out_proj.weight",)
+
+
+def test_kinds():
+    kinds = {row.name: row.kind for row in planned("transformer").maps}
+    assert kinds["x"] == "input"
+    assert kinds["places"] == "Parameter"
+    assert kinds["attention.0"] == "MultiheadAttention"
+    assert kinds["add_1"] == "add"
+    assert kinds["mlp.1"] == "GELU"
+
+
+def test_weights_used_in_functions_and_what_has_no_code():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 4))
+            self.register_buffer("mask", torch.tensor([0.0, 0.0, float("-inf"), 0.0]))
+            self.norm = nn.LayerNorm(4)
+
+        def forward(self, x, y):
+            z = nn.functional.linear(x, self.weight) @ self.weight.t()
+            z = nn.functional.linear(z, self.weight / self.weight.norm())
+            return (self.norm(z) + self.mask).softmax(-1) + 1 - y.sum()
+
+    rows = plan(Odd(), (torch.randn(2, 4), torch.randn(2, 4)), maps=Quantize())
+    assert rows.map("x").reads == rows.map("linear").reads == ("weight",)
+    assert rows.map("matmul").quantize == Quantize()
+    reasons = {row.name: row.reason for row in rows.maps if row.reason}
+    assert reasons.keys() == {"mask", "truediv", "y", "sub"}
+    assert "infinities" in reasons["mask"]
+    assert "weight" in reasons["truediv"]
+    assert "reads it" in reasons["y"]
+    assert "an output" in reasons["sub"]
+
+
+def test_a_concatenation_that_leaves_the_model_stays_float_with_what_it_alone_reads():
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return torch.cat([self.a(x), self.b(x)], 1)
+
+    rows = plan(Heads(), torch.randn(2, 3), maps=Quantize())
+    assert [(row.name, bool(row.quantize)) for row in rows.maps] == [("x", True), ("cat", False)]
+
+
+def test_maps_stand_beside_other_rules():
+    net = NETS["vgg"]
+    rows = plan(settled(net), net.example(), prune=Prune(), maps=Quantize(4), skip=("features.0",))
+    assert rows["features.0.weight"].prune is None
+    assert rows["features.3.weight"].prune == Prune()
+    assert rows.skip("features.2").map("features.2").reason == "kept by choice"
+    assert plan(settled(net), net.example(), prune=Prune()).maps == ()
