@@ -9,6 +9,7 @@ from torch import nn
 
 from prepared import prepared, small_net
 from secateur.errors import TrainingError
+from secateur.ir.rules import Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import Hardening
 from secateur.nn.transform import transforms_of
@@ -91,6 +92,14 @@ def test_hardening_is_told_and_terms_are_recorded():
     assert 0.2 < reference < 1
     assert 0 < cost <= 1
     assert (set(tuning.terms), tuning.costs) == ({"task"}, {})
+
+
+def test_the_term_of_quantization_is_recorded_where_widths_learn():
+    task = bright_quadrant_task(prepared(quantize=Quantize((2, 4))))
+    fitted = fit(task, Target(packed_bytes=700, values="int8"), schedule=Schedule(4, 1))
+    found = [record.terms["quantization"] for record in fitted.history if record.phase == "prune"]
+    assert found[0] == 0
+    assert found[-1] > 0
 
 
 def test_distilling_needs_a_teacher_and_uses_it():

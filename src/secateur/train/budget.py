@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
+from secateur.nn.quantize import WidthQuantize
 from secateur.nn.transform import transforms_of
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 from secateur.train.phases import LEARN, advance_
+from secateur.train.quantization_loss import QuantizationLoss
 
 ARRIVAL = 0.7
 """Fraction of the steps after which the moving reference has reached the target; the rest settles."""
@@ -26,6 +28,8 @@ WINDOWS = {"average_bits": (LEARN, 0.9)}
 MEASURED = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Fractions at which the bound on bytes is set right by what a file would really take, where weights are quantized: a
 weight more that hardening then keeps to use up a limit comes in as a whole code, however small it was."""
+BATCH = 128
+"""Examples a step where nobody says how many."""
 ASCENT = 16.0
 """Multiplier gained over a whole run per unit of constraint."""
 PENALTY = 0.1
@@ -57,7 +61,7 @@ class Budget:
             )
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)
-        self._model, self._coded = model, 1.0
+        self._model, self._coded, self._quantization = model, 1.0, QuantizationLoss(self._sites)
         with torch.no_grad():
             self._start = {name: float(cost) for name, cost in self.costs().items()}
         if (limit := target.packed_bytes) is not None and limit <= self._fixed_bytes:
@@ -89,16 +93,29 @@ class Budget:
 
     def __call__(self) -> Tensor:
         """The term to add to the loss, a scalar."""
-        total = torch.zeros(())
+        total = self.quantization_loss()
         self._last: dict[str, float] = {}
         for name, constraint in self._constraints().items():
             total = total + self.multipliers[name] * constraint + PENALTY * constraint.clamp_min(0).square()
             self._last[name] = float(constraint.detach())
         return total
 
-    def step(self) -> None:
+    @property
+    def learns_widths(self) -> bool:
+        """Whether any tensor has several widths to choose from."""
+        return any(stage is not None and stage.theta is not None for stage in self._stages())
+
+    def quantization_loss(self) -> Tensor:
+        """The part of the term that is not a constraint: how much the task is expected to lose by the widths as they
+        are now, in units of the loss (`train.quantization_loss`)."""
+        return self._quantization()
+
+    def step(self, batch: int = BATCH) -> None:
         """Multipliers ascend, gates sharpen, and quantizing goes on to its next phase (`train.phases`). Call it once
-        after every `optimizer.step()`."""
+        after every `optimizer.step()`, while weights still have their gradients.
+
+        batch  examples whose mean loss the step was for: what tells how much widths matter
+        """
         self._refuse_unowned_thresholds()
         for name, constraint in self._last.items():
             self.multipliers[name] = max(0.0, self.multipliers[name] + ASCENT / self.steps * constraint)
@@ -107,13 +124,17 @@ class Budget:
         for site in self._sites:
             if site.transform.prunes:
                 site.transform.prune.floor.fill_(low * (high / low) ** self.fraction)
+        self._quantization.look(batch)
         advance_(self._sites, self.fraction)
         if self._measures and any(before < point <= self.fraction for point in MEASURED):
             self._coded = coded(self._model, self._sites, self._fixed_bytes, self.target)
 
+    def _stages(self) -> list[WidthQuantize | None]:
+        return [site.transform.quantize for site in self._sites]
+
     @property
     def _measures(self) -> bool:
-        soft = any(site.transform.quantize is not None and not site.transform.is_hard for site in self._sites)
+        soft = any(stage is not None and not stage.is_hard for stage in self._stages())
         return soft and self.target.packed_bytes is not None
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,6 +145,7 @@ class Budget:
             "multipliers": dict(self.multipliers),
             "start": dict(self._start),
             "coded": self._coded,
+            "quantization": self._quantization.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -134,6 +156,7 @@ class Budget:
             )
         self.taken, self.multipliers, self._start = state["taken"], dict(state["multipliers"]), dict(state["start"])
         self._coded = state["coded"]
+        self._quantization.load_state_dict(state["quantization"])
 
     def _constraints(self) -> dict[str, Tensor]:
         references = self.references()

@@ -25,7 +25,7 @@ from secateur.train.not_finite import blame
 from secateur.train.precision import FULL, forward, refuse_unsupported
 from secateur.train.record import Fitted, Record, Step
 from secateur.train.schedule import MEASURED, Schedule, cosine, set_rate
-from secateur.train.task import Task, loss_of, parts_of, score
+from secateur.train.task import Task, examples_of, loss_of, parts_of, score
 
 Watch = Callable[[Step | Record | Hardening], None]
 
@@ -101,7 +101,8 @@ def train_step(
     lesson: Lesson | None = None,
     precision: str = FULL,
 ) -> dict[str, float]:
-    """One step of a loop; returns the terms of its loss: "task", and "distillation" and "budget" where there are such.
+    """One step of a loop; returns the terms of its loss: "task", and "distillation", "budget" (its
+    constraints) and "quantization" where there are such.
 
     precision: of the forward passes. TrainingError instead of a step where the loss is no number.
     """
@@ -116,6 +117,9 @@ def train_step(
     if budget:
         pressure = budget()
         terms["budget"] = float(pressure.detach())
+        if budget.learns_widths:
+            terms["quantization"] = float(budget.quantization_loss().detach())
+            terms["budget"] -= terms["quantization"]
         loss = loss + pressure
     if not all(map(math.isfinite, terms.values())):
         named = ", ".join(f"{name} {value:g}" for name, value in terms.items())
@@ -127,7 +131,7 @@ def train_step(
     loss.backward()
     optimizer.step()
     if budget:
-        budget.step()
+        budget.step(examples_of(inputs))
     return terms
 
 

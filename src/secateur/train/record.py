@@ -21,7 +21,7 @@ class Record:
     multipliers  by wish, of the budget
     costs        by wish, its expected cost and the reference the budget asks for by now
     bits         by quantized tensor, expected width of its codes
-    terms        by term of the loss ("task", "budget", "distillation"), its mean over the epoch
+    terms        by term of the loss ("task", "budget", "quantization", "distillation"), its mean over the epoch
     """
 
     phase: str

@@ -76,6 +76,12 @@ def inputs_of(batch: Any) -> Any:
     return batch[0] if has_labels(batch) else batch
 
 
+def examples_of(inputs: Any) -> int:
+    """How many examples the inputs of a batch hold: the first dimension of their first tensor."""
+    first = next(leaf for leaf in _pytree.tree_leaves(inputs) if isinstance(leaf, Tensor))
+    return len(first)
+
+
 def unscored(task: Task) -> str:
     """Why the validation data cannot give a score, in words; "" where they can."""
     batch = next(iter(task.val), None)

@@ -1,0 +1,147 @@
+"""train.quantization_loss: what each width costs in second order, only while widths learn; resumed exactly."""
+
+import pytest
+import torch
+from torch import nn
+
+from prepared import EXAMPLE, prepared, quantized
+from secateur.errors import SecateurWarning
+from secateur.ir.rules import Prune, Quantize
+from secateur.ir.target import Target
+from secateur.nn.groups import param_groups
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
+from secateur.nn.transform import transforms_of
+from secateur.train.budget import Budget
+from secateur.train.phases import LEARN, advance_
+from secateur.train.quantization_loss import EVERY, KEPT, QuantizationLoss
+
+LABELS = torch.tensor([0, 1])
+
+
+TWO = Quantize((2, 4))
+
+
+def learning(rule=TWO, *, prune=None):
+    model = prepared(prune, rule) if prune else quantized(rule)
+    sites = transforms_of(model)
+    advance_(sites, LEARN)
+    nn.functional.cross_entropy(model(EXAMPLE), LABELS).backward()
+    return model, sites
+
+
+def test_equals_its_definition():
+    _, sites = learning(prune=Prune())
+    loss = QuantizationLoss(sites)
+    loss.look(2)
+    expected = 0.0
+    for site in sites:
+        stage, w, g = site.transform.quantize, site.original.detach(), site.original.grad
+        mask = site.transform.prune.score(w) > 1
+        for share, bits in zip(stage.shares(), stage.widths, strict=True):
+            largest = 2 ** (bits - 1) - 1
+            step = (stage.x_max() / largest).half().float()
+            codes = (w / step).abs().round().clamp(1, largest) * w.sign()
+            expected += share * (2 * g.square() * (codes * step - w).square() * mask).sum() / 2
+    assert float(loss().detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert float(loss().detach()) > 0
+
+
+def test_pulls_towards_the_wider_width():
+    _, sites = learning()
+    loss = QuantizationLoss(sites)
+    loss.look(2)
+    for site in sites:
+        site.transform.quantize.theta.grad = None
+    loss().backward()
+    for site in sites:
+        gradient = site.transform.quantize.theta.grad
+        assert gradient[0] > 0 > gradient[-1], "descending must move shares from the narrowest width to the widest"
+
+
+def test_is_the_second_order_loss_of_a_real_quadratic():
+    """For a loss that is quadratic in the weights with per-example gradients of known size, E_n is what rounding costs
+    on average."""
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 1, bias=False)
+    net = nn.Sequential(layer)
+    x = torch.randn(4096, 64)
+    y = (layer(x) + torch.randn(4096, 1)).detach()  # unit noise: the Fisher information of w is E[x x^T] = 1
+
+    prepare_(net, plan(net, x[:2], quantize=Quantize((2, 8))))
+    sites = transforms_of(net)
+    advance_(sites, LEARN)
+    stage = sites[0].transform.quantize
+    loss = QuantizationLoss(sites)
+    for i in range(0, 4096, 8):
+        net.zero_grad()
+        (0.5 * (net(x[i : i + 8]) - y[i : i + 8]).square().mean()).backward()
+        for _ in range(EVERY):
+            loss.look(8)
+    w = sites[0].original.detach()
+    real = 0.5 * (stage.nearest(w, 2) - w).square().sum()
+    assert loss._errors["0.weight"][0].item() == pytest.approx(float(real), rel=0.35)
+
+
+def test_silent_until_widths_learn_and_for_single_widths():
+    model = quantized(TWO)
+    loss = QuantizationLoss(transforms_of(model))
+    nn.functional.cross_entropy(model(EXAMPLE), LABELS).backward()
+    loss.look(2)
+    assert float(loss().detach()) == 0
+    _, sites = learning(Quantize(4))
+    single = QuantizationLoss(sites)
+    single.look(2)
+    assert float(single().detach()) == 0
+
+
+def test_looks_once_in_every_steps_and_averages():
+    _, sites = learning()
+    loss = QuantizationLoss(sites)
+    loss.look(2)
+    first = {name: errors.clone() for name, errors in loss._errors.items()}
+    for site in sites:
+        site.original.grad.mul_(2)
+    for _ in range(EVERY - 1):
+        loss.look(2)
+    assert all(torch.equal(errors, first[name]) for name, errors in loss._errors.items())
+    loss.look(2)
+    for name, errors in loss._errors.items():
+        assert torch.allclose(errors, first[name] * (KEPT + 4 * (1 - KEPT)))
+
+
+def test_a_step_without_gradients_is_told_once():
+    model, sites = learning()
+    loss = QuantizationLoss(sites)
+    model.zero_grad()
+    with pytest.warns(SecateurWarning, match="has no gradient when budget.step"):
+        loss.look(2)
+    for _ in range(EVERY):
+        loss.look(2)
+
+
+def test_budget_adds_it_and_resumes_it():
+    model = quantized(TWO)
+    target = Target(average_bits=3)
+    optimizer = torch.optim.Adam(param_groups(model), lr=1e-3)
+
+    def run(budget, steps):
+        for _ in range(steps):
+            loss = nn.functional.cross_entropy(model(EXAMPLE), LABELS) + budget()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            budget.step(2)
+
+    budget = Budget(model, target, steps=40)
+    run(budget, 30)
+    assert budget.learns_widths
+    assert float(budget.quantization_loss().detach()) > 0
+    again = Budget(model, target, steps=40)
+    again.load_state_dict(budget.state_dict())
+    assert float(again.quantization_loss().detach()) == float(budget.quantization_loss().detach())
+    assert float(again().detach()) == float(budget().detach())
+    constraints = sum(
+        budget.multipliers[n] * c + 0.1 * c.clamp_min(0).square() for n, c in budget._constraints().items()
+    )
+    assert float(budget().detach()) == pytest.approx(float((constraints + budget.quantization_loss()).detach()))
