@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from secateur.errors import TargetError as TargetError
     from secateur.errors import TrainingError as TrainingError
     from secateur.ir.artifact import Artifact as Artifact
+    from secateur.ir.execute import NodeArithmetic as NodeArithmetic
+    from secateur.ir.execute import integer_layers as integer_layers
     from secateur.ir.execute import interpret as interpret
     from secateur.ir.plan import Plan as Plan
     from secateur.ir.plan_rows import MapPlan as MapPlan
@@ -117,6 +119,8 @@ PUBLIC = {
     "one_shot_": "secateur.train.one_shot",
     "Task": "secateur.train.task",
     "Artifact": "secateur.ir.artifact",
+    "NodeArithmetic": "secateur.ir.execute",
+    "integer_layers": "secateur.ir.execute",
     "interpret": "secateur.ir.execute",
     "Check": "secateur.nn.check",
     "check": "secateur.nn.check",

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -13,6 +14,10 @@ from secateur.cli.demo_data import load_demo_data
 from secateur.cli.demo_line import Recipe, run_line
 from secateur.cli.demo_network import build
 from secateur.cli.main import app
+from secateur.ir.artifact import Artifact
+from secateur.ir.formats import Dense, on_grid
+from secateur.ir.graph import Graph, Node, ValueType
+from secateur.ir.grid import Grid
 from secateur.nn.pack import pack
 from secateur.train.loading import load_task
 
@@ -89,3 +94,29 @@ def demo_result(small_demo, demo_events):
 
 def few(images, count):
     return dataclasses.replace(images, images=images.images[:count], labels=images.labels[:count], batch=64)
+
+
+@pytest.fixture
+def quantized_maps(tmp_path):
+    """Two linear layers whose inputs are quantized: the file and what it holds."""
+    signed, plain = {"bits": 4, "signed": True}, {"bits": 3, "signed": False}
+    nodes = (
+        Node("fake_quantize", ("x", "s0"), "q0", signed),
+        Node("linear", ("q0", "w1", "b1"), "y"),
+        Node("relu", ("y",), "z"),
+        Node("fake_quantize", ("z", "s1"), "q1", plain),
+        Node("linear", ("q1", "w2"), "scores"),
+    )
+    weights = np.random.default_rng(0).normal(size=(2, 6, 6)).astype(np.float32)
+    tensors = {
+        "s0": Dense(np.array(0.3, np.float16)),
+        "w1": on_grid(weights[0], Grid.spanning(weights[0], 4), nearest=True),
+        "b1": Dense(weights[1, 0]),
+        "s1": Dense(np.array(0.7, np.float16)),
+        "w2": on_grid(weights[1, :3], Grid.spanning(weights[1], 8), nearest=True),
+    }
+    types = {name: ValueType(tensor.shape) for name, tensor in tensors.items()}
+    types |= {name: ValueType((-1, 6)) for name in ("x", "q0", "y", "z", "q1")} | {"scores": ValueType((-1, 3))}
+    artifact = Artifact(Graph(("x",), ("scores",), tuple(tensors), nodes, types), tensors)
+    artifact.save(tmp_path / "maps.secat")
+    return tmp_path / "maps.secat", artifact

@@ -118,3 +118,24 @@ def test_limits_are_those_of_the_user(secateur, packed, x, tmp_path):
     assert "40 are allowed" in refusal(secateur(*ask, "--max-bytes", 40))
     assert "allow more with max_seconds" in refusal(secateur(*ask, "--max-seconds", 0))
     assert secateur(*ask, "--max-bytes", 2**40, "--max-seconds", 1e9).status == 0
+
+
+def test_a_model_with_quantized_maps_runs_in_integers_or_in_floats(secateur, quantized_maps, tmp_path):
+    path, artifact = quantized_maps
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    for arithmetic, in_integers in ((None, True), ("integer", True), ("float", False)):
+        options = ["--arithmetic", arithmetic] if arithmetic else []
+        ran = secateur("run", path, tmp_path / "x.npy", "-o", tmp_path / "y.npy", *options)
+        assert ran.status == 0
+        assert ("in integers" in ran.out) == in_integers
+        np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), interpret(artifact, x, arithmetic=arithmetic))
+    assert not np.array_equal(*(interpret(artifact, x, arithmetic=name) for name in ("integer", "float")))
+
+
+def test_an_arithmetic_that_a_model_does_not_have(secateur, packed, x, tmp_path):
+    out = tmp_path / "y.npy"
+    said = refusal(secateur("run", packed, tmp_path / "x.npy", "-o", out, "--arithmetic", "integer"))
+    assert "no quantized maps" in said
+    said = refusal(secateur("run", packed, tmp_path / "x.npy", "-o", out, "--arithmetic", "int8"))
+    assert "one of integer, float" in said

@@ -81,3 +81,23 @@ def test_a_limit_of_bytes_holds_for_both_files(secateur, packed):
     for files in ([packed], [packed, packed]):
         ran = secateur("show", *files, "--max-bytes", 40)
         assert (ran.status, "40 are allowed" in ran.err) == (2, True)
+
+
+def test_maps_and_what_runs_in_integers(secateur, quantized_maps, packed):
+    path, artifact = quantized_maps
+    ran = secateur("show", path)
+    assert ran.status == 0
+    count = len(artifact.graph.nodes)
+    assert f"arithmetic: {count - 1} of {count} operations in integers" in ran.out
+    assert "\n  q0 quantizes float32: reads x, which is float32\n" in ran.out
+    graph = secateur("show", path, "--json").json["graph"]
+    assert graph["largest_map"] in graph["maps"]
+    assert graph["largest_map_bytes"] == max(row["bytes"] for row in graph["maps"])
+    assert graph["bit_operations"] == sum(row["bit_operations"] for row in graph["layers"])
+    assert f"bit operations: {graph['bit_operations']:,} (" in ran.out
+    assert f", {graph['largest_map_bytes']:,} bytes" in ran.out
+    assert [row["arithmetic"] for row in graph["arithmetic"]] == ["quantize", *["integer"] * (count - 1)]
+    plain = secateur("show", packed, "--json").json["graph"]
+    assert plain["arithmetic"] == []
+    assert plain["bit_operations"] == 32 * 32 * plain["effective_macs"]
+    assert "arithmetic:" not in secateur("show", packed).out

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from integer_networks import residual
 from sample_artifacts import tiny
 from sample_graphs import small_net
 
 from secateur.errors import ArtifactError, DataError
 from secateur.ir.artifact import Artifact
-from secateur.ir.execute import interpret
-from secateur.ir.formats import Dense
+from secateur.ir.execute import integer_layers, interpret
+from secateur.ir.formats import Dense, same_bits
 from secateur.ir.interpret import run_graph
 
 
@@ -73,3 +74,47 @@ def test_weights_alone_say_why_and_what_to_do():
     with pytest.raises(ArtifactError, match=r"aten\.roll is outside.*restore_\(model, artifact\)"):
         interpret(weights, np.ones(1, dtype=np.float32))
     assert weights.constants == {}
+
+
+def quantized() -> tuple[Artifact, np.ndarray]:
+    return Artifact(*residual()), np.random.default_rng(0).standard_normal((20, 3, 6, 6)).astype(np.float32)
+
+
+def test_a_graph_with_quantized_maps_runs_in_integers_unless_told_otherwise():
+    found, x = quantized()
+    default, integer, real = (interpret(found, x, arithmetic=name) for name in (None, "integer", "float"))
+    assert found.graph
+    expected = run_graph(found.graph, found.constants, [x])
+    for ours, asked, plain, wanted in zip(default, integer, real, expected, strict=True):
+        assert same_bits(ours, asked)
+        assert same_bits(plain, wanted)
+        assert not np.array_equal(ours, plain)
+        assert np.abs(ours - plain).max() < 0.1 * np.abs(plain).max()
+
+
+def test_every_operation_is_listed_with_its_arithmetic():
+    rows = integer_layers(quantized()[0])
+    assert [(row.op, row.arithmetic) for row in rows[:3]] == [
+        ("fake_quantize", "quantize"),
+        ("conv", "integer"),
+        ("relu", "integer"),
+    ]
+    assert rows[0].reason == "reads x, which is float32"
+    assert {row.arithmetic for row in integer_layers(artifact())} == {"float"}
+    assert integer_layers(artifact())[0].reason == "reads image, which is float32"
+
+
+def test_arithmetics_that_make_no_sense_are_refused():
+    x = np.ones((1, 1, 6, 6), dtype=np.float32)
+    with pytest.raises(DataError, match="one of integer, float, not 'int8'"):
+        interpret(artifact(), x, arithmetic="int8")
+    with pytest.raises(DataError, match=r"no quantized maps.*arithmetic='float'"):
+        interpret(artifact(), x, arithmetic="integer")
+    with pytest.raises(ArtifactError, match="weights only"):
+        integer_layers(replace(artifact(), graph=None))
+
+
+def test_limits_hold_in_integers_too():
+    found, x = quantized()
+    with pytest.raises(DataError, match="allow more with max_bytes"):
+        interpret(found, x, max_bytes=100_000)

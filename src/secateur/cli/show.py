@@ -12,6 +12,7 @@ import typer
 
 from secateur.cli.limits import MaxBytes
 from secateur.cli.output import AsJSON, show_result
+from secateur.cli.show_maps import maps_data, maps_lines
 from secateur.ir.artifact import MAX_BYTES, Artifact
 from secateur.ir.count import count
 from secateur.ir.describe import Difference, TensorRow, describe, difference
@@ -81,7 +82,8 @@ def _graph(artifact: Artifact) -> dict[str, Any] | None:
         role: {name: f"{graph.types[name].dtype} {show_shape(graph.types[name].shape)}" for name in names}
         for role, names in (("inputs", graph.inputs), ("outputs", graph.outputs))
     }
-    return {**ends, "nodes": len(graph.nodes), "macs": counted.macs, "effective_macs": counted.effective_macs}
+    macs = {"macs": counted.macs, "effective_macs": counted.effective_macs}
+    return {**ends, "nodes": len(graph.nodes), **macs, **maps_data(artifact, counted)}
 
 
 def _text(file: Path, artifact: Artifact) -> str:
@@ -109,7 +111,7 @@ def _graph_lines(graph: Mapping[str, Any] | None) -> list[str]:
         return ["weights only: this artifact cannot run by itself"]
     ends = [f"{role[:-1]} {name}: {graph[role][name]}" for role in ("inputs", "outputs") for name in graph[role]]
     macs = f"{graph['macs']:,} MACs dense, {graph['effective_macs']:,} on non-zero weights"
-    return [f"runs: {graph['nodes']} operations, {macs}", *ends]
+    return [f"runs: {graph['nodes']} operations, {macs}", *ends, *maps_lines(graph)]
 
 
 def _change_lines(data: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from secateur.ir.coding.tensors import TensorBytes, encode_tensor, record_bytes
 from secateur.ir.formats import GRAPH_DTYPE, Stored
 from secateur.ir.graph import Graph
 from secateur.ir.header import header_bytes, read_header
+from secateur.ir.integer.lower import Program, lower
 from secateur.ir.map_scales import check_map_scales
 from secateur.ir.records import Fold, UnitAxes, UnitGroup
 from secateur.ir.sections import DENSE_ITEM_BYTES, check_size, decode_body, encode_body
@@ -88,6 +89,13 @@ class Artifact:
         for array in dense.values():
             array.flags.writeable = False
         return dense
+
+    @cached_property
+    def program(self) -> Program:
+        """The graph in integers, made once: which operations, at which scales. ArtifactError without a graph."""
+        if self.graph is None:
+            raise ArtifactError("this artifact holds weights only: there is nothing to run, in integers or floats")
+        return lower(self.graph, self.tensors)
 
     def to_bytes(self) -> bytes:
         """The whole file. ArtifactError where graph or meta cannot be stored."""

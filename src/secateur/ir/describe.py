@@ -10,7 +10,9 @@ from math import prod
 import numpy as np
 
 from secateur.ir.artifact import Artifact
+from secateur.ir.bit_count import count_bits
 from secateur.ir.coding.tensors import TensorBytes
+from secateur.ir.count import count
 from secateur.ir.graph import Graph, Node
 from secateur.ir.ops.sizes import show
 from secateur.ir.records import restore_units
@@ -135,6 +137,9 @@ def _facts(artifact: Artifact) -> dict[str, str]:
     facts["folds"] = ", ".join(f"{fold.norm} into {fold.into}" for fold in artifact.folds) or ABSENT
     facts |= {f"meta {key}": str(value) for key, value in artifact.meta.items()}
     if artifact.graph:
+        bits = count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants))
+        facts["bit operations"] = str(bits.bit_operations)
+        facts["largest map"] = f"{bits.largest_map.bytes} bytes" if bits.largest_map else ABSENT
         counts = Counter(node.op for node in artifact.graph.nodes)
         facts |= {f"operations {op}": str(count) for op, count in counts.items()}
         for role, names in (("inputs", artifact.graph.inputs), ("outputs", artifact.graph.outputs)):

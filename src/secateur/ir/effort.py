@@ -19,16 +19,23 @@ MAX_RUN_SECONDS = 3600.0
 STEPS_A_SECOND = 200_000_000  # elementary operations of numpy on arrays, one thread
 MACS_A_SECOND = 5_000_000_000  # in products of small matrices, one thread; large ones are ten times faster
 ITEM_BYTES = {"float32": 4, "int64": 8, "bool": 1}
+INTEGER_BYTES = 2  # of a float32's four: integers and the floats they are multiplied in may have eight
+CONVERSION_BYTES = 24  # of an element that goes into a step in integers or comes out: copies in float64 and int64
+CONVERSION_STEPS = 8
 
 
-def effort_of(graph: Graph, batch: int) -> tuple[int, float]:
+def effort_of(graph: Graph, batch: int, *, integers: bool = False) -> tuple[int, float]:
     """What running a verified graph takes: most bytes at once, and by a rough estimate the seconds.
 
     Counted are the constants, dense, the values that are alive at the same time, and what an operation needs for
     itself; not the inputs, which are the caller's.
+
+    integers  run by `integer.run`: integers have up to 8 bytes, float64 does what float32 did, and whatever goes into
+              a step or comes out of one is converted, and may be multiplied and shifted in int64
     """
     bound = {name: ValueType(kind.bind(batch), kind.dtype) for name, kind in graph.types.items()}
-    sizes = {name: ITEM_BYTES[kind.dtype] * prod(kind.shape) for name, kind in bound.items()}
+    wide = INTEGER_BYTES if integers else 1
+    sizes = {name: ITEM_BYTES[kind.dtype] * wide * prod(kind.shape) for name, kind in bound.items()}
     constants = sum(sizes[name] for name in graph.constants)
     live, seconds = 0, 0.0
     peak = constants
@@ -36,15 +43,22 @@ def effort_of(graph: Graph, batch: int) -> tuple[int, float]:
         attributes, inputs = bound_attributes(OPS[node.op], node.attributes, batch), [bound[n] for n in node.inputs]
         effort = OPS[node.op].effort(bound[node.output], *inputs, **attributes)
         live += sizes[node.output]
-        peak = max(peak, constants + live + effort.scratch_bytes)
-        seconds += (effort.steps + CALL_STEPS) / STEPS_A_SECOND + OPS[node.op].macs(inputs, attributes) / MACS_A_SECOND
+        scratch, steps = effort
+        if integers:
+            converted = prod(bound[node.output].shape) + sum(prod(kind.shape) for kind in inputs)
+            scratch, steps = (
+                INTEGER_BYTES * scratch + CONVERSION_BYTES * converted,
+                steps + CONVERSION_STEPS * converted,
+            )
+        peak = max(peak, constants + live + scratch)
+        seconds += (steps + CALL_STEPS) / STEPS_A_SECOND + OPS[node.op].macs(inputs, attributes) / MACS_A_SECOND
         live -= sum(sizes[name] for name in dying if name not in graph.inputs and name not in graph.constants)
     return max(peak, constants + live + sum(sizes[name] for name in graph.outputs)), seconds  # results are copied
 
 
-def check_effort(graph: Graph, batch: int, *, max_bytes: int, max_seconds: float) -> None:
+def check_effort(graph: Graph, batch: int, *, max_bytes: int, max_seconds: float, integers: bool = False) -> None:
     """DataError where running a verified graph would take more memory, or by a rough estimate more time."""
-    peak, seconds = effort_of(graph, batch)
+    peak, seconds = effort_of(graph, batch, integers=integers)
     if peak > max_bytes:
         raise DataError(
             f"running this graph would take {peak:,} bytes for a batch of {batch}, {max_bytes:,} are allowed: "

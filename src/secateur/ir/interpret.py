@@ -28,16 +28,8 @@ def run_graph(
     max_bytes    limit of constants, values and working memory together;  max_seconds: of a rough estimate of the time
     DataError for inputs or constants that do not fit, and before anything is computed where a limit would be passed.
     """
-    given = _named(graph, inputs)
-    batch = _batch(graph, given)
+    values, batch = bound_inputs(graph, constants, inputs)
     check_effort(graph, batch, max_bytes=max_bytes, max_seconds=max_seconds)
-    values = {name: _checked(name, graph.types[name], array, batch) for name, array in given.items()}
-    for name in graph.constants:
-        if name not in constants:
-            raise DataError(f"constant {name!r} is missing: the graph reads {len(graph.constants)} constants")
-        if not isinstance(constants[name], np.ndarray):
-            raise DataError(f"constant {name!r}: expected a numpy array, got {type(constants[name]).__name__}")
-        values[name] = _checked(name, graph.types[name], constants[name], batch)
     try:
         with np.errstate(all="ignore"):
             for node, dying in zip(graph.nodes, last_reads(graph), strict=True):
@@ -45,9 +37,33 @@ def run_graph(
                 values[node.output] = OPS[node.op].run(arrays, node.attributes, batch)
                 for name in dying:
                     del values[name]
-        return tuple(_own(values[name]) for name in graph.outputs)
+        return tuple(own(values[name]) for name in graph.outputs)
     except MemoryError as error:
         raise DataError(f"not enough memory to run this graph for a batch of {batch}: run smaller batches") from error
+
+
+def bound_inputs(
+    graph: Graph,
+    constants: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray],
+) -> tuple[dict[str, np.ndarray], int]:
+    """Inputs and constants by name as read-only views, and the batch size; DataError where something does not fit."""
+    given = _named(graph, inputs)
+    batch = _batch(graph, given)
+    values = {name: _checked(name, graph.types[name], array, batch) for name, array in given.items()}
+    for name in graph.constants:
+        if name not in constants:
+            raise DataError(f"constant {name!r} is missing: the graph reads {len(graph.constants)} constants")
+        if not isinstance(constants[name], np.ndarray):
+            raise DataError(f"constant {name!r}: expected a numpy array, got {type(constants[name]).__name__}")
+        values[name] = _checked(name, graph.types[name], constants[name], batch)
+    return values, batch
+
+
+def own(array: np.ndarray) -> np.ndarray:
+    """A result that shares no memory with an input, a constant or another value."""
+    # Not ascontiguousarray: it makes a vector of a 0-d array.
+    return np.asarray(array, order="C") if array.flags.owndata and array.flags.writeable else array.copy()
 
 
 def _named(graph: Graph, inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -95,9 +111,3 @@ def _checked(name: str, expected: ValueType, array: np.ndarray, batch: int) -> n
 def _misfit(name: str, expected: ValueType, array: np.ndarray) -> DataError:
     got = f"{array.dtype} {show(array.shape)}"
     return DataError(f"{name!r}: expected {expected.dtype} {show(expected.shape)}, got {got}")
-
-
-def _own(array: np.ndarray) -> np.ndarray:
-    """A result that shares no memory with an input, a constant or another value."""
-    # Not ascontiguousarray: it makes a vector of a 0-d array.
-    return np.asarray(array, order="C") if array.flags.owndata and array.flags.writeable else array.copy()

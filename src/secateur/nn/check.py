@@ -46,14 +46,15 @@ def check(
     max_bytes: int = MAX_RUN_BYTES,
     max_seconds: float = MAX_RUN_SECONDS,
 ) -> Check:
-    """Compare `interpret` with the model in evaluation mode, in float32 on the CPU; the model is left as it is.
+    """Compare `interpret` with the model in evaluation mode, in float32 on the CPU; the model is left as it is. A
+    network with quantized maps is compared in float32 too, the arithmetic of its model.
 
     max_bytes, max_seconds  limits of `interpret`; DataError where the example would pass them
     ArtifactError for a weights-only artifact, or one whose outputs differ from the model's in number or shape.
     """
     inputs = as_inputs(example)
     arrays = (tensor.numpy() for tensor in inputs)
-    found = interpret(artifact, *arrays, max_bytes=max_bytes, max_seconds=max_seconds)
+    found = interpret(artifact, *arrays, arithmetic="float", max_bytes=max_bytes, max_seconds=max_seconds)
     outputs = copy.deepcopy(model).cpu().float().eval()(*inputs)
     ours = found if isinstance(found, tuple) else (found,)
     theirs = [leaf.numpy() for leaf in _pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]

@@ -70,7 +70,7 @@ def convolve(
     columns = _columns(window.padded(x, 0.0), window)
     matrix = weight.reshape(groups, outputs // groups, -1)
     depth, area = matrix.shape[2], prod(places)
-    y = np.empty((len(x), groups, outputs // groups, area), dtype=np.float32)
+    y = np.empty((len(x), groups, outputs // groups, area), dtype=x.dtype)
     step = max(1, COLUMN_BYTES // max(1, 4 * groups * depth * area))
     for first in range(0, len(x), step):
         part = columns[first : first + step]

@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
@@ -58,16 +58,33 @@ def average_pool(
 
     What a window of ceil_mode sees beyond the padding counts in neither.
     """
+    y = window_sums(x, kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil_mode)
     window = Window(kernel, stride, padding, (1,) * len(kernel), ceil_mode)
-    y = _slide(x, window, 0.0, np.add)
-    for axis, count in enumerate(y.shape[2:]):
-        size, pad = x.shape[2 + axis], padding[axis]
-        first = np.arange(count) * stride[axis] - pad
-        last = np.minimum(first + kernel[axis], size + pad)
+    for axis, taps in enumerate(window_taps(window, x.shape[2:], count_include_pad=count_include_pad)):
+        y /= taps.astype(np.float32).reshape(-1, *(1,) * (y.ndim - 3 - axis))
+    return y
+
+
+def window_sums(
+    x: Image, *, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], ceil_mode: bool
+) -> Pooled:
+    """The sum of each window of `average_pool`."""
+    return _slide(x, Window(kernel, stride, padding, (1,) * len(kernel), ceil_mode), 0.0, np.add)
+
+
+def window_taps(
+    window: Window, sizes: tuple[int, ...], *, count_include_pad: bool
+) -> tuple[Int64[np.ndarray, " windows"], ...]:
+    """Of each spatial axis, how many positions each window of `average_pool` sees."""
+    found = []
+    for axis, count in enumerate(window.outputs(sizes)):
+        size, pad = sizes[axis], window.padding[axis]
+        first = np.arange(count) * window.stride[axis] - pad
+        last = np.minimum(first + window.kernel[axis], size + pad)
         if not count_include_pad:
             first, last = np.maximum(first, 0), np.minimum(last, size)
-        y /= (last - first).astype(np.float32).reshape(-1, *(1,) * (y.ndim - 3 - axis))
-    return y
+        found.append(last - first)
+    return tuple(found)
 
 
 def adaptive_max_pool_type(x: ValueType, *, output: tuple[int, ...]) -> ValueType:
@@ -88,6 +105,11 @@ def adaptive_average_pool_type(x: ValueType, *, output: tuple[int, ...]) -> Valu
 def adaptive_average_pool(x: Image, *, output: tuple[int, ...]) -> Pooled:
     """The mean of each cell; cells as in adaptive_max_pool."""
     return _cells(x, output, np.mean)
+
+
+def cell_sums(x: Image, *, output: tuple[int, ...]) -> Pooled:
+    """The sum of each cell of `adaptive_average_pool`."""
+    return _cells(x, output, np.sum)
 
 
 def pool_effort(_output: ValueType, x: ValueType, **attributes: Any) -> Effort:

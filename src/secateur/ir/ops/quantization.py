@@ -33,7 +33,13 @@ def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
 def fake_quantize(
     x: Float[np.ndarray, "*n"], scale: Float[np.ndarray, ""], *, bits: int, signed: bool
 ) -> Float[np.ndarray, "*n"]:
-    """clip(floor(x / scale + 1/2)) scale: the code nearest to x, half up, times the scale; all in float32."""
+    """The code nearest to x, times the scale, one float32 multiplication."""
+    return np.asarray(nearest_codes(x, scale, bits=bits, signed=signed) * scale)
+
+
+def nearest_codes(
+    x: Float[np.ndarray, "*n"], scale: Float[np.ndarray, ""], *, bits: int, signed: bool
+) -> Float[np.ndarray, "*n"]:
+    """clip(floor(x / scale + 1/2)): the codes nearest to x, half up, in float32."""
     lowest, largest = code_range(bits, signed=signed)
-    codes = np.clip(np.floor(x / scale + np.float32(0.5)), np.float32(lowest), np.float32(largest))
-    return np.asarray(codes * scale)
+    return np.asarray(np.clip(np.floor(x / scale + np.float32(0.5)), np.float32(lowest), np.float32(largest)))

@@ -117,7 +117,7 @@ def transposed_convolve(
     channels, width, *kernel = weight.shape
     spread = Spread(tuple(kernel), stride, padding, output_padding, dilation)
     sizes = x.shape[2:]
-    canvas = np.zeros((len(x), groups * width, *spread.canvas(sizes)), dtype=np.float32)
+    canvas = np.zeros((len(x), groups * width, *spread.canvas(sizes)), dtype=x.dtype)
     matrix = weight.reshape(groups, channels // groups, -1).swapaxes(1, 2)
     pixels = x.reshape(len(x), groups, channels // groups, prod(sizes))
     step = max(1, convolution.COLUMN_BYTES // max(1, 4 * groups * matrix.shape[1] * prod(sizes)))

@@ -1,0 +1,47 @@
+"""What `secateur show` says of maps and arithmetic: bits, bytes, and which operations run in integers or why not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from secateur.ir.artifact import Artifact
+from secateur.ir.bit_count import count_bits
+from secateur.ir.count import Count
+from secateur.ir.execute import has_maps, integer_layers
+from secateur.ir.ops.sizes import show as show_shape
+
+
+def maps_data(artifact: Artifact, counted: Count) -> dict[str, Any]:
+    """Members of the graph's data; `arithmetic` is empty for a network without quantized maps."""
+    assert artifact.graph is not None
+    bits = count_bits(artifact.graph, artifact.tensors, counted)
+    rows = integer_layers(artifact) if has_maps(artifact.graph) else ()
+    return {
+        "bit_operations": bits.bit_operations,
+        "largest_map_bytes": bits.largest_map.bytes if bits.largest_map else 0,
+        "largest_map": dataclasses.asdict(bits.largest_map) if bits.largest_map else None,
+        "layers": [dataclasses.asdict(row) for row in bits.layers],
+        "maps": [dataclasses.asdict(row) for row in bits.maps],
+        "arithmetic": [dataclasses.asdict(row) for row in rows],
+    }
+
+
+def maps_lines(graph: Mapping[str, Any]) -> list[str]:
+    """The same in words, of one example."""
+    lines = [
+        f"bit operations: {graph['bit_operations']:,} (MACs on non-zero weights x bits of both; float32 counts 32)"
+    ]
+    if largest := graph["largest_map"]:
+        shape = show_shape(largest["shape"])
+        lines.append(f"largest map: {largest['name']} {shape}, {largest['bits']} bits, {largest['bytes']:,} bytes")
+    if rows := graph["arithmetic"]:
+        whole = sum(row["arithmetic"] == "integer" for row in rows)
+        lines.append(f"arithmetic: {whole} of {len(rows)} operations in integers; the others:")
+        lines += [
+            f"  {row['name']} {'quantizes float32' if row['arithmetic'] == 'quantize' else 'float32'}: {row['reason']}"
+            for row in rows
+            if row["arithmetic"] != "integer"
+        ]
+    return lines
