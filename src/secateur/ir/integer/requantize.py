@@ -44,8 +44,8 @@ def requantize(values: Integers, scale: Fraction, codes: tuple[int, int], ndim: 
     found = {old: pair for old, pair in pairs.items() if pair is not None}
     if len(found) < len(pairs):
         return "its scale is too far above that of the codes"
-    parts = (values.each(lambda old, part=part: found[old][part], ndim) for part in (0, 1))
-    return Requantize(*parts, *codes)
+    multipliers, shifts = (values.each(lambda old, part=part: found[old][part], ndim) for part in (0, 1))
+    return Requantize(multipliers, shifts, *codes)
 
 
 def multiplier_bits(bound: int) -> int:

@@ -47,9 +47,9 @@ def _run(program: Program, step: Step, values: Mapping[str, np.ndarray], batch: 
         arrays = [values[name] for name in node.inputs if name in program.held]
         return RULES[node.op].run(arrays, node, step.lowered, batch)
     arrays = [_real(program, name, values) for name in node.inputs]
-    return (
-        quantize(*arrays, node) if step.arithmetic == "quantize" else OPS[node.op].run(arrays, node.attributes, batch)
-    )
+    if step.arithmetic == "quantize":
+        return quantize(arrays[0], arrays[1], node)
+    return OPS[node.op].run(arrays, node.attributes, batch)
 
 
 def _real(program: Program, name: str, values: Mapping[str, np.ndarray]) -> np.ndarray:
