@@ -6,13 +6,18 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from map_nets import NETS, settled
 from torch import nn
 from zoo import inputs_of, model_of, packed
 
 from secateur.errors import ArtifactError, DataError, SecateurWarning
 from secateur.ir.formats import from_dense
-from secateur.nn.check import TOLERANCE, check, check_file
+from secateur.ir.rules import Quantize
+from secateur.nn.check import TOLERANCE, check, check_file, tolerance_of
+from secateur.nn.map_sites import maps_of
 from secateur.nn.pack import pack
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
 from secateur.nn.restore import restore_
 
 
@@ -109,3 +114,21 @@ def test_a_models_own_rounding_is_no_difference_of_its_file_and_a_fault_is(dtype
     weight[0] *= 1.01
     wrong = dataclasses.replace(artifact, tensors={**artifact.tensors, "4.weight": from_dense(weight)})
     assert check(wrong, restore_(copy.deepcopy(model).float(), artifact), x).relative_difference > TOLERANCE
+
+
+def test_quantized_maps_may_differ_by_a_step_and_not_by_more():
+    net = NETS["vgg"]
+    model, x = settled(net), net.example()
+    prepare_(model, plan(model, x, maps=Quantize(8)))
+    model.train()(x)
+    for site in maps_of(model):
+        site.quantizer.start()
+        site.quantizer.harden(8)
+    artifact = pack(model.eval(), x)
+    found = check_file(artifact, settled(net), x)
+    assert found.tolerance == tolerance_of(artifact) == 1 / 127, "the input is signed"
+    assert found.relative_difference <= found.tolerance
+    name = next(name for name in artifact.tensors if name.endswith("features:7.scale"))
+    wrong = from_dense(np.asarray(4 * artifact.constants[name], np.float32), "float16")
+    damaged = dataclasses.replace(artifact, tensors={**artifact.tensors, name: wrong})
+    assert check(damaged, model, x).relative_difference > found.tolerance

@@ -40,7 +40,10 @@ class Asked:
     task: Annotated[str | None, typer.Option(help="file.py:function or module:function, returns secateur.Task.")] = None
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the task's dense model.")] = None
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the task's metric on validation.")] = None
-    tolerance: Annotated[float, typer.Option(help="Largest difference from torch, of the largest output.")] = 1e-4
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Largest difference from torch, of the largest output; 1e-4, with quantized maps a step."),
+    ] = None
     max_bytes: MaxBytes = MAX_RUN_BYTES
     max_seconds: MaxSeconds = MAX_RUN_SECONDS
     as_json: AsJSON = False
@@ -82,7 +85,8 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
     from secateur.train.task import holds, inputs_of, score, unscored
 
     task = load_task(name)
-    restored = restore_(copy.deepcopy(task.model), artifact)
+    plain = copy.deepcopy(task.model)
+    restored = restore_(copy.deepcopy(plain), artifact)
     if asked.checkpoint is not None:
         from secateur.cli.checkpoint import load_into, state_of
 
@@ -92,10 +96,11 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
         batch = next(iter(task.val), None)
         if batch is None:
             raise DataError(f"{name}: val has no batch to compare on")
-        found = check_file(artifact, restored, _examples(artifact.graph, inputs_of(batch)), **limits)
+        found = check_file(artifact, plain, _examples(artifact.graph, inputs_of(batch)), **limits)
         difference = f"{found.relative_difference:.1e} of the largest output on {found.examples} examples"
-        same = f"{difference} (at most {asked.tolerance:.1e}), same arg max for {found.agreement:.2%}"
-        findings.append(Finding("equals torch", found.relative_difference <= asked.tolerance, same))
+        limit = found.tolerance if asked.tolerance is None else asked.tolerance
+        same = f"{difference} (at most {limit:.1e}), same arg max for {found.agreement:.2%}"
+        findings.append(Finding("equals torch", found.relative_difference <= limit, same))
     if reason := unscored(task):
         if asked.max_drop is not None:
             raise DataError(f"--max-drop needs a score: {reason}")

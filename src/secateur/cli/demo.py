@@ -85,7 +85,6 @@ def _train(recipe: Recipe, *, seed: int, threads: int) -> DemoResult:
 
 def _finish(result: DemoResult, took: str, folder: Path, *, as_json: bool) -> None:
     from secateur.cli.demo_report import demo_report, summary, verified
-    from secateur.nn.check import TOLERANCE
     from secateur.reporting.saving import written
 
     made = demo_report(result, took)
@@ -104,8 +103,8 @@ def _finish(result: DemoResult, took: str, folder: Path, *, as_json: bool) -> No
         "files": [folder / name for name in FILES],
     }
     show_result(text, data, as_json=as_json)
-    if result.check.relative_difference > TOLERANCE:
-        note(f"check failed: {ARTIFACT} differs from torch by more than {TOLERANCE} of the largest output")
+    if result.check.relative_difference > result.check.tolerance:
+        note(f"check failed: {ARTIFACT} differs from torch by more than {result.check.tolerance} of the largest output")
         raise typer.Exit(CHECK_FAILED)
 
 

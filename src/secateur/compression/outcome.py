@@ -15,7 +15,7 @@ from secateur.compression.result import Compression
 from secateur.compression.within_drop import Within
 from secateur.ir.effort import fixed_batch, runnable_batch
 from secateur.ir.target import Target
-from secateur.nn.check import TOLERANCE, Check, check_file
+from secateur.nn.check import Check, check_file
 from secateur.nn.harden import Hardening
 from secateur.reporting.facts import Training
 from secateur.reporting.layers import PRUNED, LayerRow, layer_rows
@@ -164,7 +164,7 @@ def _beyond(line: Line, target: Target, drop: float) -> list[str]:
 
 
 def _differs(found: Check | None) -> list[str]:
-    if found is None or found.relative_difference <= TOLERANCE:
+    if found is None or found.relative_difference <= found.tolerance:
         return []
     return [f"the file differs from torch by {found.relative_difference:.1e} of the largest output: please report this"]
 

@@ -14,11 +14,14 @@ from secateur.errors import ArtifactError
 from secateur.ir.artifact import Artifact
 from secateur.ir.effort import MAX_RUN_BYTES, MAX_RUN_SECONDS
 from secateur.ir.execute import interpret
+from secateur.ir.ops.quantization import code_range
 from secateur.nn.exporting import Example, as_inputs
+from secateur.nn.maps.stored import stored_maps
 from secateur.nn.restore import restore_
 
 TOLERANCE = 1e-4
-"""Largest relative difference of a sound file from the float32 model restored from it: sums in another order."""
+"""Largest relative difference of a sound file from the float32 model restored from it: sums in another order. With
+quantized maps see `tolerance_of`."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,21 @@ class Check:
     largest_difference   max |y_artifact - y_torch| over all outputs; infinite where only one of the two is a number
     relative_difference  the same over max |y_torch|
     agreement            fraction of positions with the same arg max over the last axis
+    tolerance            the largest relative difference of a sound file, as `tolerance_of` says
     """
 
     examples: int
     largest_difference: float
     relative_difference: float
     agreement: float
+    tolerance: float = TOLERANCE
+
+
+def tolerance_of(artifact: Artifact) -> float:
+    """Largest relative difference of a sound file: TOLERANCE, or one step of its coarsest map, relative to that map's
+    range. A sum at the edge between two codes may go to either, in another order of its terms or in integers."""
+    steps = [1 / code_range(one.bits, signed=one.signed)[1] for one in stored_maps(artifact).maps.values()]
+    return max([TOLERANCE, *steps])
 
 
 @torch.no_grad()
@@ -65,7 +77,9 @@ def check(
     largest = max(_largest_difference(a, b) for a, b in pairs)
     scale = max(_largest_difference(b, np.zeros_like(b)) for _, b in pairs)
     same = np.concatenate([np.ravel(_choice(a) == _choice(b)) for a, b in pairs])
-    return Check(len(inputs[0]), largest, largest / scale if scale else largest, float(same.mean()))
+    return Check(
+        len(inputs[0]), largest, largest / scale if scale else largest, float(same.mean()), tolerance_of(artifact)
+    )
 
 
 def check_file(
@@ -76,7 +90,7 @@ def check_file(
     max_bytes: int = MAX_RUN_BYTES,
     max_seconds: float = MAX_RUN_SECONDS,
 ) -> Check:
-    """`check` against the model that the artifact itself restores into; a sound file is within TOLERANCE.
+    """`check` against the model that the artifact itself restores into; a sound file is within its `tolerance_of`.
 
     plain  a model of the architecture, not prepared; it stays as it is. It is restored in float32 whatever its dtype:
            what packing has computed (folded norms, pushed biases) need not fit into a narrower one, and that rounding

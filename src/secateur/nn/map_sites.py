@@ -27,6 +27,16 @@ def key_of(name: str) -> str:
     return name.replace(".", ":")
 
 
+def name_of(key: str) -> str:
+    """The name of a map by the key of its quantizer."""
+    return key.replace(":", ".")
+
+
+def scale_key(key: str) -> str:
+    """The state-dict key of a frozen map's scale, and so the name of a constant in an artifact's graph."""
+    return f"{MAPS}.{key}.scale"
+
+
 def maps_of(model: nn.Module) -> tuple[MapSite, ...]:
     """Every quantized feature map of a prepared model, in the order in which they are made; none of a restored one."""
     holder = getattr(model, MAPS, None)

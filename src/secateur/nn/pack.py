@@ -29,10 +29,11 @@ from secateur.ir.sort_units import Sorted, sort_units
 from secateur.ir.strict_json import JSON
 from secateur.ir.target import VALUE_BITS
 from secateur.ir.verify import verify
-from secateur.nn.exporting import INSTEAD, Example
+from secateur.nn.exporting import INSTEAD, Example, as_inputs
 from secateur.nn.lowering.builder import as_array
 from secateur.nn.map_sites import maps_of
-from secateur.nn.maps.insertion import freeze_
+from secateur.nn.maps.insertion import freeze_, frozen_maps
+from secateur.nn.maps.stored import fact_of
 from secateur.nn.strip import bake_
 from secateur.nn.trace import Traced, trace
 from secateur.nn.transform import transforms_of
@@ -87,7 +88,9 @@ def pack(
             SecateurWarning,
             stacklevel=2,
         )
-        return weights_only(state, reason, Rounding(values, grids))
+        return weights_only(
+            state, reason, Rounding(values, grids), fact_of(frozen_maps(plain), len(as_inputs(example)))
+        )
     return with_graph(state, traced, Rounding(values, grids), sort=sort, rescale=rescale)
 
 
@@ -133,8 +136,11 @@ def with_graph(
     return Artifact(graph, stored, meta, result.groups, removal.axes, folds)
 
 
-def weights_only(state: Mapping[str, Tensor], reason: str, rounding: Rounding) -> Artifact:
-    """The artifact of a model that has no graph, for this reason; rounding knows the grids of quantized tensors."""
+def weights_only(
+    state: Mapping[str, Tensor], reason: str, rounding: Rounding, facts: Mapping[str, JSON] | None = None
+) -> Artifact:
+    """The artifact of a model that has no graph, for this reason; rounding knows the grids of quantized tensors. Facts
+    are what else its header says."""
     grids = {id(state[name]): grid for name, grid in rounding.grids.items()}
     rounding.know({name: grids[id(tensor)] for name, tensor in state.items() if id(tensor) in grids})
     seen: set[int] = set()
@@ -143,7 +149,12 @@ def weights_only(state: Mapping[str, Tensor], reason: str, rounding: Rounding) -
         if id(tensor) not in seen:
             seen.add(id(tensor))
             stored[name] = rounding.stored(name, rounding(name, as_array(tensor)))
-    meta: dict[str, JSON] = {"secateur": __version__, "values": rounding.values, "weights_only": reason}
+    meta: dict[str, JSON] = {
+        "secateur": __version__,
+        "values": rounding.values,
+        "weights_only": reason,
+        **(facts or {}),
+    }
     return Artifact(None, stored, {**meta, **_unless_empty(rounding=float(f"{rounding.largest:.2g}"))})
 
 

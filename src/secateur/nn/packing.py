@@ -13,9 +13,10 @@ from secateur.errors import GraphError
 from secateur.ir.artifact import Artifact
 from secateur.ir.rounding import Rounding
 from secateur.ir.target import Target
-from secateur.nn.exporting import INSTEAD, Example
+from secateur.nn.exporting import INSTEAD, Example, as_inputs
 from secateur.nn.map_sites import maps_of
-from secateur.nn.maps.insertion import freeze_
+from secateur.nn.maps.insertion import freeze_, frozen_maps
+from secateur.nn.maps.stored import fact_of
 from secateur.nn.pack import plain_state, weights_only, with_graph
 from secateur.nn.strip import bake_
 from secateur.nn.trace import trace
@@ -38,6 +39,7 @@ class Packing:
         plain = bake_(dense).cpu().eval()
         freeze_(plain)
         self._values, self._state = values, plain_state(plain)
+        self._facts = fact_of(frozen_maps(plain), len(as_inputs(example)))
         self._traced, self._reason = None, ""
         try:
             self._traced = trace(plain, example)
@@ -56,7 +58,7 @@ class Packing:
         found = {site.name: site.transform.grid_of(bits.get(site.name)) for site in self._sites}
         grids = {name: grid for name, grid in found.items() if grid is not None}
         if self._traced is None:
-            return weights_only(self._with(baked), self._reason, Rounding(self._values, grids))
+            return weights_only(self._with(baked), self._reason, Rounding(self._values, grids), self._facts)
         constants = dict(self._traced.constants)
         for name, weight in baked.items():
             key = self._key(name)

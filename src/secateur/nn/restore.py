@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import ArtifactError
+from secateur.errors import ArtifactError, PlanError
 from secateur.ir.artifact import Artifact
 from secateur.ir.naming import is_made, module_of
 from secateur.ir.records import Fold, restore_units
 from secateur.ir.rules import near
+from secateur.nn.map_quantize import FrozenMap
+from secateur.nn.map_sites import name_of, scale_key
+from secateur.nn.maps.insertion import Insertion, quantizers_of
+from secateur.nn.maps.stored import stored_maps
 from secateur.nn.pack import COUNTER, checksum
 from secateur.nn.transform import transforms_of
 
@@ -34,13 +38,15 @@ def restore_(model: nn.Module, artifact: Artifact) -> nn.Module:
     In evaluation mode the model then computes what the artifact computes, in float32; one in a narrower dtype
     rounds once more what packing has computed (folded norms, pushed biases, rescaled units). Removed units come back as
     zeros. A folded batch norm becomes the identity plus the folded bias; a layer whose bias was made by packing gets
-    one. What no output depends on keeps the values it has. ArtifactError names what is missing, left over or of
+    one. Quantized feature maps are quantized again, by frozen quantizers in model.secateur_maps, as `prepare_` puts
+    them in. What no output depends on keeps the values it has. ArtifactError names what is missing, left over or of
     another shape.
     """
-    if transforms_of(model):
+    if transforms_of(model) or quantizers_of(model) is not None:
         raise ArtifactError("restore_ loads into a plain model: strip_ this one first")
     dense = {name: tensor.to_dense() for name, tensor in artifact.tensors.items()}
     arrays = restore_units(dense, artifact.units, artifact.axes)
+    insertion = _maps(model, artifact, arrays)
     modules, state = dict(model.named_modules()), model.state_dict(keep_vars=True)
     todo = _Assignment()
     for fold in artifact.folds:
@@ -59,7 +65,24 @@ def restore_(model: nn.Module, artifact: Artifact) -> nn.Module:
     for name, array in todo.new_biases.items():
         module = modules[module_of(name)]
         module.bias = nn.Parameter(torch.from_numpy(np.array(array)).to(module.get_parameter("weight")))
+    if insertion is not None:
+        insertion.install()
     return model
+
+
+def _maps(model: nn.Module, artifact: Artifact, arrays: dict[str, np.ndarray]) -> Insertion | None:
+    """Frozen quantizers of the artifact's maps, ready to be put in; their scales are taken out of the arrays."""
+    stored = stored_maps(artifact)
+    if not stored.maps:
+        return None
+    try:
+        frozen = {
+            name_of(key): FrozenMap(float(arrays.pop(scale_key(key))), one.bits, one.signed)
+            for key, one in stored.maps.items()
+        }
+        return Insertion(model, frozen, stored.inputs)
+    except PlanError as error:
+        raise ArtifactError(f"the quantized feature maps of this artifact do not fit the model: {error}") from None
 
 
 def _identity(modules: Mapping[str, nn.Module], fold: Fold, arrays: dict[str, np.ndarray], todo: _Assignment) -> None:

@@ -68,10 +68,10 @@ class Insertion:
 
     def _forward(self, calls: Calls, quantizers: Mapping[str, nn.Module], mode: str) -> Callable[..., Any]:
         graph, names = calls.module.graph, names_of(calls)
-        makers = {name: node for node, name in names.items()}
+        makers = {key_of(name): node for node, name in names.items()}
         for name in quantizers:
-            if name not in makers:
-                raise PlanError(f"this model makes no map {name!r} in {mode}{near(name, makers)}")
+            if key_of(name) not in makers:
+                raise PlanError(f"this model makes no map {name!r} in {mode}{near(name, names.values())}")
         for node in list(graph.nodes):
             if node.op == "get_attr" and not _has(self.model, str(node.target)):
                 constant = f"{mode}_{str(node.target).strip('_')}"
@@ -79,7 +79,7 @@ class Insertion:
                 node.target = f"{MAPS}.{constant}"
         first = next(node for node in graph.nodes if node.op != "placeholder")
         for name in quantizers:
-            maker = makers[name]
+            maker = makers[key_of(name)]
             place = graph.inserting_before(first) if maker.op == "placeholder" else graph.inserting_after(maker)
             with place:
                 quantized = graph.create_node("call_module", f"{MAPS}.{key_of(name)}", (maker,))
