@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from secateur.reporting.report import report as report
     from secateur.reporting.weight_histogram import WeightHistogram as WeightHistogram
     from secateur.train.budget import Budget as Budget
+    from secateur.train.calibrate import Calibration as Calibration
+    from secateur.train.calibrate import calibrate_ as calibrate_
     from secateur.train.distillation import Distillation as Distillation
     from secateur.train.fit import fit as fit
     from secateur.train.one_shot import OneShot as OneShot
@@ -116,6 +118,8 @@ PUBLIC = {
     "Schedule": "secateur.train.schedule",
     "fit": "secateur.train.fit",
     "OneShot": "secateur.train.one_shot",
+    "Calibration": "secateur.train.calibrate",
+    "calibrate_": "secateur.train.calibrate",
     "one_shot_": "secateur.train.one_shot",
     "Task": "secateur.train.task",
     "Artifact": "secateur.ir.artifact",

@@ -61,6 +61,18 @@ def test_quantizing(secateur, task_name, tmp_path):
     assert "cutting at once does not do" in refused.err
 
 
+def test_quantizing_feature_maps(secateur, task_name, tmp_path):
+    limits = ("--bit-operations", "4000", "--largest-map-bytes", "8")
+    ran = secateur("compress", task_name, "--bits", "2-8", "--map-bits", "2-8", *limits, "-o", tmp_path / "run", *SHORT)
+    assert ran.status == 0, ran.err
+    assert "rule or why float" in ran.out
+    assert "bit operations for one example" in ran.out
+    graph = Artifact.load(tmp_path / "run" / "model.secat").graph
+    assert any(node.op == "fake_quantize" for node in graph.nodes)
+    refused = secateur("compress", task_name, *limits, "--map-bits", "x", "-o", tmp_path / "two")
+    assert "--map-bits 'x'" in refused.err
+
+
 @pytest.mark.parametrize("batches", ["0", "2"])
 def test_cutting_at_once(secateur, task_name, tmp_path, batches):
     words = ("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", "--one-shot", "--batches", batches)

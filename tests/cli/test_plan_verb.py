@@ -18,6 +18,11 @@ def test_bits(secateur, task_name, tmp_path):
     ran = secateur("plan", task_name, "-o", tmp_path / "plan.json", "--bits", "2,8")
     assert "2, 8 bits, per tensor" in ran.out
     assert Plan.from_json((tmp_path / "plan.json").read_text())["0.weight"].quantize.bits == (2, 8)
+    ran = secateur("plan", task_name, "-o", tmp_path / "plan.json", "--map-bits", "4-8")
+    assert "feature maps quantized" in ran.err
+    assert {row.quantize.bits for row in Plan.from_json((tmp_path / "plan.json").read_text()).quantized_maps} == {
+        (4, 5, 6, 7, 8)
+    }
     assert "2 to 8 bits" in secateur("plan", task_name, "--bits", "9").err
 
 

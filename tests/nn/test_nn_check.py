@@ -6,10 +6,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from map_nets import NETS, settled
 from torch import nn
 from zoo import inputs_of, model_of, packed
 
+from map_nets import NETS, settled
 from secateur.errors import ArtifactError, DataError, SecateurWarning
 from secateur.ir.formats import from_dense
 from secateur.ir.rules import Quantize

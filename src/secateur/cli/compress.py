@@ -44,6 +44,9 @@ class Asked:
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric on validation, 0.01.")] = None
     bits: Annotated[str | None, typer.Option(help="Quantize weights: 4 bits, 2-8 learned, 2,4,8 one of these.")] = None
     average_bits: Annotated[float | None, typer.Option(help="Most bits a kept weight has on average.")] = None
+    map_bits: Annotated[str | None, typer.Option(help="Quantize feature maps as well: 8, 4-8 or 4,8.")] = None
+    bit_operations: Annotated[int | None, typer.Option(help="Most bit operations for one example.")] = None
+    largest_map_bytes: Annotated[int | None, typer.Option(help="Most bytes of a feature map, one example.")] = None
     values: Annotated[str, typer.Option(help="Store numbers as float32, float16 or int8.")] = "float32"
     plan: Annotated[Path | None, typer.Option(help="What may be cut, plan.json; else all that can be.")] = None
     epochs: Annotated[int | None, typer.Option(min=0, help="Of self-pruning; else chosen.")] = None
@@ -66,11 +69,22 @@ class Asked:
 
 def run_compress(asked: Asked) -> None:
     """See Asked."""
-    target = Target(asked.density, asked.macs, asked.packed_bytes, asked.max_drop, asked.values, asked.average_bits)
+    target = Target(
+        asked.density,
+        asked.macs,
+        asked.packed_bytes,
+        asked.max_drop,
+        asked.values,
+        asked.average_bits,
+        asked.bit_operations,
+        asked.largest_map_bytes,
+    )
     output_folder(asked.output)
-    plan, quantize = _plan(asked.plan), None if asked.bits is None else Quantize(widths_from(asked.bits))
-    if plan is not None and quantize is not None:
-        raise PlanError("--bits says nothing beside --plan, which has widths of its own: give one of them")
+    plan = _plan(asked.plan)
+    given = {"--bits": asked.bits, "--map-bits": asked.map_bits}
+    rules = {name: Quantize(widths_from(text, name)) for name, text in given.items() if text is not None}
+    if plan is not None and rules:
+        raise PlanError(f"{', '.join(rules)} says nothing beside --plan, which has widths of its own: give one of them")
     import torch
 
     from secateur.compression.compress import compress as compress_task
@@ -81,8 +95,9 @@ def run_compress(asked: Asked) -> None:
         torch.set_num_threads(asked.threads)
     options = _options(asked)
     task = load_task(asked.task)
-    if quantize is not None:
-        plan = plan_model(task.model, task.example, prune=Prune(), quantize=quantize)
+    if rules:
+        weights, maps = (rules.get(name) for name in given)
+        plan = plan_model(task.model, task.example, prune=Prune(), quantize=weights, maps=maps)
     with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
         warnings.showwarning = lambda message, *_: (
@@ -150,6 +165,9 @@ def _tell(result: Compression, asked: Asked) -> None:
         f"density {result.density:.4g} of the weights in pruned tensors",
         f"bytes: {result.bytes_before:,} as float32, {result.file_bytes:,} in the file ({times:.1f} times fewer)",
         f"multiply-accumulates for one example: {before:,} dense, {after:,} on non-zero weights" if before else "",
+        f"bit operations for one example: {32 * 32 * before:,} dense, {result.bit_operations:,} now"
+        if result.maps
+        else "",
         "cut at once, nothing was trained"
         if asked.one_shot
         else f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}, "

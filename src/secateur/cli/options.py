@@ -39,11 +39,11 @@ def verb(asked: type[Asked], run: Callable[[Asked], None]) -> Callable[..., None
     return command
 
 
-def widths_from(text: str) -> int | tuple[int, int] | set[int]:
-    """Bit widths as `Quantize` takes them: "4", "2-8" or "2,4,8"."""
+def widths_from(text: str, option: str = "--bits") -> int | tuple[int, int] | set[int]:
+    """Bit widths as `Quantize` takes them: "4", "2-8" or "2,4,8". option: what they were given as."""
     if found := RANGE.fullmatch(text):
         return int(found[1]), int(found[2])
     parts = text.split(",")
     if not all(part.strip().isdecimal() for part in parts):
-        raise PlanError(f"--bits {text!r}: one width (4), a range (2-8) or several (2,4,8)")
+        raise PlanError(f"{option} {text!r}: one width (4), a range (2-8) or several (2,4,8)")
     return int(text) if len(parts) == 1 else {int(part) for part in parts}

@@ -26,6 +26,7 @@ class Asked:
     granularity: Annotated[str, typer.Option(help="One threshold a tensor or a channel.")] = Prune().granularity
     form: Annotated[str, typer.Option(help="Gradient: dense, analytic or straight_through.")] = Prune().form
     bits: Annotated[str | None, typer.Option(help="Quantize weights: 4 bits, 2-8 learned, 2,4,8 one of these.")] = None
+    map_bits: Annotated[str | None, typer.Option(help="Quantize feature maps as well: 8, 4-8 or 4,8.")] = None
     as_json: AsJSON = False
 
 
@@ -33,16 +34,19 @@ def run_plan(asked: Asked) -> None:
     """See Asked."""
     rule = Prune(form=asked.form, granularity=asked.granularity)
     quantize = None if asked.bits is None else Quantize(widths_from(asked.bits))
+    maps = None if asked.map_bits is None else Quantize(widths_from(asked.map_bits, "--map-bits"))
     if asked.output is not None:
         check_writable(asked.output)
     from secateur.nn.planning import plan as plan_model
     from secateur.train.loading import load_task
 
     task = load_task(asked.task)
-    found = plan_model(task.model, task.example, prune=rule, quantize=quantize, skip=tuple(asked.skip or ()))
+    skip = tuple(asked.skip or ())
+    found = plan_model(task.model, task.example, prune=rule, quantize=quantize, maps=maps, skip=skip)
     if asked.output is not None:
         write_file(asked.output, found.to_json().encode())
-        note(f"wrote {asked.output}: {len(found.pruned)} of {len(found)} tensors may be cut")
+        more = f", {len(found.quantized_maps)} of {len(found.maps)} feature maps quantized" if found.maps else ""
+        note(f"wrote {asked.output}: {len(found.pruned)} of {len(found)} tensors may be cut{more}")
     show_result(str(found), json.loads(found.to_json()), as_json=asked.as_json)
 
 

@@ -20,7 +20,9 @@ from secateur.compression.run_folder import RunFolder
 from secateur.errors import DataError, TargetError
 from secateur.ir.artifact import Artifact
 from secateur.ir.plan import Plan
+from secateur.ir.plan_rows import NOT_CHOSEN
 from secateur.ir.target import Target
+from secateur.nn.bit_operations import FLOAT_BITS, bit_operations, read_by
 from secateur.nn.harden import Hardening
 from secateur.nn.pack import pack
 from secateur.nn.prepare import prepare_
@@ -109,10 +111,37 @@ class Line:
                     f"macs {target.macs:,} is out of reach: what the plan keeps takes {kept:,} multiply-accumulates"
                 )
             target = dataclasses.replace(target, macs=target.macs - kept)
+        if target.bit_operations is not None:
+            target = dataclasses.replace(target, bit_operations=target.bit_operations - self._kept_operations(target))
+        self._refuse_large_floats(target)
         if target.packed_bytes is not None and fine_tuned:
             left = 1 - FINE_TUNED_BITS / target.value_bits
             target = dataclasses.replace(target, packed_bytes=max(1, int(left * target.packed_bytes)))
         return target
+
+    def _kept_operations(self, target: Target) -> int:
+        """Bit operations of tensors that the plan does not change, should their maps get the widest of their widths."""
+        assert target.bit_operations is not None
+        rows = {row.name: row for row in self.plan if row not in self.plan.changed}
+        maps = self.plan.quantized_maps
+        widest = {row.name: max(row.quantize.bits) for row in maps if row.quantize is not None}
+        kept = bit_operations({name: row.macs for name, row in rows.items()}, {}, widest, read_by(rows, maps))
+        if kept >= target.bit_operations:
+            raise TargetError(
+                f"bit_operations {target.bit_operations:,} is out of reach: what the plan keeps in float32 takes "
+                f"{kept:,}"
+            )
+        return kept
+
+    def _refuse_large_floats(self, target: Target) -> None:
+        """TargetError for a map that stays in floating point by choice and is larger than a map may be."""
+        limit = target.largest_map_bytes
+        for row in self.plan.maps:
+            if limit is not None and row.reason == NOT_CHOSEN and (size := FLOAT_BITS * row.size // 8) > limit:
+                raise TargetError(
+                    f"largest_map_bytes {limit:,} is out of reach: the map {row.name} is kept in float32 by choice and "
+                    f"takes {size:,} bytes"
+                )
 
     def train(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -15,10 +17,12 @@ from secateur.compression.result import Compression
 from secateur.compression.within_drop import Within
 from secateur.ir.effort import fixed_batch, runnable_batch
 from secateur.ir.target import Target
+from secateur.nn.bit_operations import FLOAT_BITS, bit_operations, read_by
 from secateur.nn.check import Check, check_file
 from secateur.nn.harden import Hardening
 from secateur.reporting.facts import Training
 from secateur.reporting.layers import PRUNED, LayerRow, layer_rows
+from secateur.reporting.maps import largest_map_bytes, map_rows
 from secateur.reporting.measurement import Change, Measurement
 from secateur.reporting.report import Report, report
 from secateur.train.modes import frozen
@@ -45,7 +49,10 @@ def outcome(
     checked = _check(line, passed)
     drop = line.drop(passed.score)
     told = within or Within(passed, (), ())
-    missed = told.missed or (*_missed(target, rows, len(data), hardened), *_beyond(line, target, drop))
+    maps = map_rows(line.plan, hardened.maps)
+    operations = _operations(line, rows, hardened)
+    found = {"packed_bytes": len(data), "bit_operations": operations, "largest_map_bytes": largest_map_bytes(maps)}
+    missed = told.missed or (*_missed(target, rows, found, hardened), *_beyond(line, target, drop))
     return Compression(
         target=target,
         schedule=schedule,
@@ -68,6 +75,8 @@ def outcome(
             *_not_seen(passed),
             *_frozen(line, passed),
         ),
+        maps=maps,
+        bit_operations=operations,
     )
 
 
@@ -81,6 +90,13 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         _change("bytes", "bytes", result.bytes_before, result.file_bytes, "parameters as float32", "whole model.secat"),
         _change("multiply-accumulates", "macs", before, after, "one example", "one example, on non-zero weights"),
     ]
+    if result.maps:
+        dense = FLOAT_BITS**2 * before
+        summary.append(_change("bit operations", "macs", dense, result.bit_operations, "one example, 32 x 32 bits",
+                               "one example, on non-zero weights, at the widths of weights and maps"))  # fmt: skip
+        floats = max(FLOAT_BITS * row.values // 8 for row in result.maps)
+        summary.append(_change("largest feature map", "bytes", floats, largest_map_bytes(result.maps),
+                               "one example, as float32", "one example, the largest that is quantized"))  # fmt: skip
     sizes = {row.name: row.size for row in line.plan}
     judged = summary[0].after
     training = Training.of(passed.fitted.history, sizes, f"{judged.name}: {batches}", judged.unit)
@@ -92,7 +108,7 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         checked_in_words(result.check),
     ]
     rows = layer_rows(line.plan, passed.artifact, passed.fitted.hardening, passed.histograms)
-    return report(
+    page = report(
         passed.artifact,
         title=f"{type(line.task.model).__name__}, compressed",
         summary=summary,
@@ -100,6 +116,7 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         layers=rows,
         notes=notes,
     )
+    return dataclasses.replace(page, maps=result.maps)
 
 
 def _precision(schedule: Schedule) -> list[str]:
@@ -142,14 +159,23 @@ def _check(line: Line, passed: Passed) -> Check | None:
     return check_file(passed.artifact, line.task.model, inputs, max_bytes=sys.maxsize, max_seconds=math.inf)
 
 
-def _missed(target: Target, rows: tuple[LayerRow, ...], file_bytes: int, hardened: Hardening) -> list[str]:
+def _operations(line: Line, rows: tuple[LayerRow, ...], hardened: Hardening) -> int:
+    """Bit operations of the whole network for one example, on weights that are not zero in the file."""
+    macs = {row.name: row.macs_after for row in rows}
+    bits = {row.name: row.bits for row in rows if row.bits is not None}
+    by_map = {row.name: row.bits for row in hardened.maps}
+    reads = read_by({row.name: row for row in line.plan}, line.plan.quantized_maps)
+    return bit_operations(macs, bits, by_map, reads)
+
+
+def _missed(target: Target, rows: tuple[LayerRow, ...], whole: Mapping[str, int], hardened: Hardening) -> list[str]:
     pruned = [row for row in rows if row.fate == PRUNED]
     total, kept = sum(row.weights for row in pruned), sum(row.nonzeros for row in pruned)
     found: dict[str, float] = {
         "density": kept / total if total else 1.0,
         "average_bits": hardened.average_bits or 0.0,
         "macs": sum(row.macs_after for row in rows),
-        "packed_bytes": file_bytes,
+        **whole,
     }
     limits = {**target.wishes()}
     if "density" in limits:

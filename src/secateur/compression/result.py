@@ -12,6 +12,7 @@ from secateur.ir.target import Target
 from secateur.ir.text_table import text_table
 from secateur.nn.check import Check
 from secateur.reporting.layers import PRUNED, LayerRow
+from secateur.reporting.maps import MapRow
 from secateur.reporting.saving import json_text
 from secateur.train.distillation import Distillation
 from secateur.train.schedule import Schedule
@@ -24,6 +25,8 @@ class Compression:
     """The result of `compress`.
 
     layers        one row a tensor: pruned, kept or skipped and why, threshold, non-zeros, bytes before and after
+    maps          one row a feature map; none where the plan has none
+    bit_operations  for one example, on weights that are not zero, where multiply-accumulates are known
     factor        common factor that hardening put on all learned thresholds to meet the target
     score_*       mean metric on the validation data: of the dense model; before hardening (soft) and right after it
                   (hard); of the network in the file, fine-tuned, restored into torch
@@ -48,6 +51,8 @@ class Compression:
     check: Check | None
     missed: tuple[str, ...]
     notes: tuple[str, ...]
+    maps: tuple[MapRow, ...] = ()
+    bit_operations: int = 0
 
     @property
     def met(self) -> bool:
@@ -91,7 +96,8 @@ class Compression:
         if not any(row.bits for row in self.layers):
             place = header.index("bits")
             header, rows = _without(header, place), [_without(row, place) for row in rows]
-        return text_table(header, rows, right=header[3:])
+        table = text_table(header, rows, right=header[3:])
+        return f"{table}\n\n{_maps(self.maps)}" if self.maps else table
 
 
 def _row(row: LayerRow) -> tuple[str, ...]:
@@ -100,6 +106,16 @@ def _row(row: LayerRow) -> tuple[str, ...]:
     bits = str(row.bits) if row.bits else "-"
     return (row.name, row.fate, row.reason or row.method, threshold, *counts, bits, f"{row.bytes_before:,}",
             f"{row.bytes_after:,}")  # fmt: skip
+
+
+def _maps(maps: tuple[MapRow, ...]) -> str:
+    header = ("map", "rule or why float", "sign", "values", "bits", "bytes")
+    rows = [
+        (row.name, row.rule or row.reason, "+-" if row.signed else "+", f"{row.values:,}", f"{row.bits or '-'}",
+         f"{row.bytes:,}")
+        for row in maps
+    ]  # fmt: skip
+    return text_table(header, rows, right=header[3:])
 
 
 def _without(row: tuple[str, ...], place: int) -> tuple[str, ...]:
@@ -118,6 +134,7 @@ def _read(data: dict[str, Any]) -> Compression:
             "target": Target(**data["target"]),
             "schedule": Schedule(**{**schedule, "distill": distill}),
             "layers": tuple(LayerRow(**row) for row in layers),
+            "maps": tuple(MapRow(**{**row, "shape": tuple(row["shape"])}) for row in data.get("maps", ())),
             "check": Check(**data["check"]) if data["check"] else None,
             "missed": tuple(data["missed"]),
             "notes": tuple(data["notes"]),

@@ -22,6 +22,9 @@ class Target:
     packed_bytes  size of the whole artifact file in bytes, with values stored as `values`: upper limit
     max_drop      largest loss of the task's metric on validation data, in the metric's own unit; only `compress` can
                   hold it, which has the data: `Budget` and `harden_` look at the wishes above
+    bit_operations     those macs times bits of the weight times bits of the feature map it multiplies, 32 where one of
+                       them stays floating point: upper limit
+    largest_map_bytes  bytes of the largest quantized feature map for one example: upper limit
     values        "float32", "float16" or "int8": how `pack` will store the numbers that packed_bytes counts
     """
 
@@ -31,12 +34,15 @@ class Target:
     max_drop: float | None = None
     values: str = "float32"
     average_bits: float | None = None
+    bit_operations: int | None = None
+    largest_map_bytes: int | None = None
 
     def __post_init__(self) -> None:
         wishes = self.wishes()
         if not wishes and self.max_drop is None:
             raise TargetError(
-                "a Target needs at least one of density, macs, packed_bytes, average_bits: Target(density=0.1)"
+                "a Target needs at least one of density, macs, packed_bytes, average_bits, bit_operations, "
+                "largest_map_bytes: Target(density=0.1)"
             )
         if self.max_drop is not None and not (math.isfinite(self.max_drop) and self.max_drop >= 0):
             raise TargetError(f"max_drop is a loss of the metric, 0 or more, got {self.max_drop}; one point is 0.01")
@@ -47,7 +53,7 @@ class Target:
             raise TargetError(
                 f"density is a fraction of the weights, 0 < density <= 1, got {self.density}; 10 % is 0.1"
             )
-        for name in ("macs", "packed_bytes"):
+        for name in ("macs", "packed_bytes", "bit_operations", "largest_map_bytes"):
             if name in wishes and wishes[name] < 1:
                 raise TargetError(f"{name} is a count, not a fraction: got {wishes[name]}")
         if self.average_bits is not None and self.average_bits < NARROWEST:

@@ -7,10 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from secateur.errors import PlanError
 from secateur.nn.learned_width import LearnedWidth
-from secateur.nn.map_sites import maps_of
-from secateur.nn.transform import transforms_of
+from secateur.nn.map_sites import prepared_sites
 
 THRESHOLD_LR = 1e-2
 """Step of the raw thresholds; in units of each layer's standard deviation, so one value fits all layers (measured)."""
@@ -30,15 +28,13 @@ def param_groups(
     "widths", "ranges"  where weights or feature maps are quantized: logits of the widths and logarithms of the ranges,
                   without weight decay, with their own rates WIDTH_LR and RANGE_LR
     """
-    transformed, maps = transforms_of(model), maps_of(model)
-    if not transformed and not maps:
-        raise PlanError("this model is not prepared: call prepare_(model, plan) first")
+    transformed, maps = prepared_sites(model)
     pruned = _once(site.original for site in transformed if site.transform.prunes)
     thresholds = _once(p for site in transformed if site.transform.prunes for p in site.transform.prune.parameters())
     stages: list[LearnedWidth] = [
-        site.transform.quantize for site in transformed if site.transform.quantize is not None
+        *(site.transform.quantize for site in transformed if site.transform.quantize is not None),
+        *(site.quantizer for site in maps),
     ]
-    stages += [site.quantizer for site in maps]
     widths = _once(stage.theta for stage in stages if stage.theta is not None)
     ranges = _once(stage.log_range for stage in stages)
     own = {**pruned, **thresholds, **widths, **ranges}

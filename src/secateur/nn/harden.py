@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.nn.exporting import Example
+from secateur.nn.map_sites import maps_of, prepared_sites
 from secateur.nn.measure import packed_bytes
 from secateur.nn.packing import Packing
 from secateur.nn.structure import structured
-from secateur.nn.transform import Transformed, transforms_of
+from secateur.nn.transform import Transformed
 from secateur.nn.widths import Widths
 
 SHARE = 250
@@ -44,12 +45,34 @@ class HardenedTensor:
 
 
 @dataclass(frozen=True)
+class HardenedMap:
+    """What hardening did to one feature map: `size` values for one example, in so many bits each."""
+
+    name: str
+    size: int
+    bits: int
+    signed: bool
+
+    @property
+    def bytes(self) -> int:
+        """For one example."""
+        return (self.size * self.bits + 7) // 8
+
+
+@dataclass(frozen=True)
 class Hardening:
-    """The result of `harden_`: the common factor on all learned thresholds (1 where nothing is pruned) and one row a
-    tensor."""
+    """The result of `harden_`: the common factor on all learned thresholds (1 where nothing is pruned), one row a
+    tensor, one a quantized feature map, and the bit operations of all of these tensors for one example."""
 
     factor: float
     tensors: tuple[HardenedTensor, ...]
+    maps: tuple[HardenedMap, ...] = field(default=(), kw_only=True)
+    bit_operations: int = field(default=0, kw_only=True)
+
+    @property
+    def largest_map_bytes(self) -> int:
+        """Of the quantized feature maps, for one example; 0 where there are none."""
+        return max((row.bytes for row in self.maps), default=0)
 
     @property
     def density(self) -> float:
@@ -79,6 +102,8 @@ def harden_(
 
     Widths are the most probable ones. Where they exceed average_bits, or where no number of weights meets packed_bytes,
     tensors get narrower, the cheapest first (`nn.widths`). A range that was never trained is fitted to the weights.
+    Feature maps get narrower until each holds largest_map_bytes, tensors and maps until they hold bit_operations. A map
+    that was never switched on gets the range that was seen in training or by `calibrate_`.
 
     structure  exponent of the company that a weight has in its row and column (`nn.structure`): above 0, each tensor
                keeps as many weights as without, but they lie in fewer rows and columns, which take fewer bytes
@@ -88,12 +113,12 @@ def harden_(
     """
     if not 0 <= structure < math.inf:
         raise TargetError(f"structure is an exponent, 0 or above, not {structure}")
-    sites = soft_sites(model)
+    sites, maps = soft_sites(model), maps_of(model)
     pruned = tuple(site for site in sites if site.transform.prunes)
     scores = [site.transform.prune.score(site.original) for site in pruned]
     if not all(torch.isfinite(score).all() for score in (*scores, *(site.original for site in sites))):
         raise TargetError("a weight or threshold is NaN or infinite: training diverged before hardening")
-    widths = Widths(sites)
+    widths = Widths(sites, maps)
     with widths.all_or_nothing():
         options = MaskOptions(structure, example, widths)
         masks, factor = masks_by_score(model, pruned, scores, target, options)
@@ -103,10 +128,8 @@ def harden_(
 
 def soft_sites(model: nn.Module) -> tuple[Transformed, ...]:
     """The transformed weights of a prepared model that is not hardened yet; PlanError for any other."""
-    sites = transforms_of(model)
-    if not sites:
-        raise PlanError("this model is not prepared: call prepare_(model, plan) first")
-    if any(site.transform.is_hard for site in sites):
+    sites, maps = prepared_sites(model)
+    if any(site.transform.is_hard for site in sites) or any(site.quantizer.is_hard for site in maps):
         raise PlanError("this model is already hardened")
     return sites
 
@@ -155,9 +178,14 @@ def harden_under(
             # Laid out like the weight: their product keeps the weight's memory format, and with it the layer's speed.
             mask = torch.empty_like(site.original, dtype=torch.bool).copy_(by_name[site.name])
             site.transform.prune.harden(mask)
-    if widths:
-        widths.harden()
-    return Hardening(factor, rows)
+    if widths is None:
+        return Hardening(factor, rows)
+    widths.harden()
+    maps = (
+        HardenedMap(name, site.quantizer.elements, widths.maps.bits[name], site.quantizer.signed)
+        for name, site in widths.maps.sites.items()
+    )
+    return Hardening(factor, rows, maps=tuple(maps), bit_operations=widths.operations(by_name))
 
 
 def _by_name(sites: Iterable[Transformed], masks: list[Tensor]) -> dict[str, Tensor]:
@@ -224,12 +252,21 @@ class _Wish:
             learned = max(1, round(density * total))
         masks = self._choice.named(learned)
         self._widths.begin(masks)
+        if self._target.largest_map_bytes is not None:
+            self._widths.maps.fit(self._target.largest_map_bytes)
         self._average(masks)
+        while self._operations(masks) and self._widths.narrow_operations(masks):
+            pass
         if density is not None:
             if problem := self._narrowed(learned):
                 raise TargetError(f"density {density} leaves {problem}: allow more, or leave the density to the limit")
             return learned
         if problem := self._narrowed(0):
+            if not self._choice.sites:
+                raise TargetError(
+                    f"in the narrowest widths of this plan's rules this model has {problem}: allow narrower ones, or "
+                    "prune"
+                )
             raise TargetError(
                 f"even with every pruned weight gone this model has {problem}: the rest of it must shrink"
             )
@@ -257,13 +294,22 @@ class _Wish:
                 break
         return problem
 
+    def _operations(self, masks: dict[str, Tensor]) -> str:
+        limit = self._target.bit_operations
+        if limit is not None and (found := self._widths.operations(masks)) > limit:
+            return f"{found:,} bit operations, the limit is {limit:,}"
+        return ""
+
     def _excess(self, keep: int) -> str:
         if self._packing is None:
             return self._bounded(keep)
-        return self._packing.excess(self._choice.named(keep), self._target, self._widths.bits)
+        masks = self._choice.named(keep)
+        return self._operations(masks) or self._packing.excess(masks, self._target, self._widths.bits)
 
     def _bounded(self, keep: int) -> str:
         masks, target = self._choice.named(keep), self._target
+        if problem := self._operations(masks):
+            return problem
         if target.macs is not None:
             macs = sum(site.transform.row.reuse * int(masks[site.name].sum()) for site in self._choice.sites)
             if macs > target.macs:

@@ -20,7 +20,7 @@ PIECE = 2**22
 Inputs = tuple[Any, ...]
 
 
-class _Reached(BaseException):
+class Reached(BaseException):
     """Ends a forward pass early, once there is nothing more to see. Not an Exception, so that no model catches it."""
 
 
@@ -86,12 +86,12 @@ def see(
         if not left[module]:
             del left[module]
         if not left:
-            raise _Reached
+            raise Reached
 
     handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module in calls]
     try:
         call(model, inputs, number)
-    except _Reached:
+    except Reached:
         pass
     finally:
         for handle in handles:

@@ -107,6 +107,10 @@ class LearnedWidth(nn.Module):
         """Average from now on, at the temperature WARMEST; the widths do not learn yet."""
         self.tau = torch.tensor(WARMEST, device=self.log_range.device)
 
+    def switch_off(self) -> None:
+        """Change nothing any more."""
+        self.hard_width = self.tau = self.learning = self.bits = None
+
     def learn(self, tau: float) -> None:
         """The widths learn from now on, at this temperature."""
         if self.tau is None:

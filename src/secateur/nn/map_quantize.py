@@ -6,6 +6,8 @@ Source: US20200293893A1, US20230004813A1; formulas (our reading), symbols and de
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from secateur.ir.rules import NARROWEST, WIDEST, Quantize
 from secateur.maths.map_grid import codes
 from secateur.nn.learned_width import LearnedWidth
 from secateur.nn.map_levels import fake_quantize, weighted_maps
+from secateur.nn.states import take_states
 
 COVERED = 0.999
 """Fraction of a map's magnitudes that the range begins with; the rest is clipped to its end."""
@@ -24,6 +27,7 @@ LOOKED_AT = 4096
 MEMORY = 0.95
 """What a batch leaves of the running estimate of the range: that of some twenty batches."""
 UNSEEN = -1.0
+CALIBRATED = ("ends", "errors")
 
 
 class MapQuantize(LearnedWidth):
@@ -38,6 +42,11 @@ class MapQuantize(LearnedWidth):
 
     seen: Tensor
     """Running estimate of the magnitude that COVERED of the values stay below, UNSEEN before the first batch."""
+    square: Tensor
+    """Running estimate of the mean square of the values."""
+    ends: Tensor | None
+    errors: Tensor | None
+    """By width the end of the range and the relative error it leaves, once calibrated and until something learns."""
 
     def __init__(self, rule: Quantize, signed: bool, elements: int) -> None:
         if rule.granularity != "tensor":
@@ -46,6 +55,9 @@ class MapQuantize(LearnedWidth):
         self.signed, self.elements = signed, elements
         self.row: MapPlan | None = None
         self.register_buffer("seen", torch.tensor(UNSEEN))
+        self.register_buffer("square", torch.tensor(0.0))
+        for name in CALIBRATED:
+            self.register_buffer(name, None)
 
     def largest(self, bits: int) -> int:
         """The largest code of a width, with or without a sign."""
@@ -66,7 +78,9 @@ class MapQuantize(LearnedWidth):
         flat = x.reshape(-1)
         some = flat[:: math.ceil(len(flat) / LOOKED_AT)].float().abs()
         end = some.kthvalue(math.ceil(COVERED * len(some))).values
-        self.seen.copy_(torch.where(self.seen < 0, end, MEMORY * self.seen + (1 - MEMORY) * end))
+        first = self.seen < 0
+        for estimate, now in ((self.square, some.square().mean()), (self.seen, end)):
+            estimate.copy_(torch.where(first, now, MEMORY * estimate + (1 - MEMORY) * now))
 
     @torch.no_grad()
     def start(self, x_max: float | Tensor | None = None) -> None:
@@ -80,17 +94,63 @@ class MapQuantize(LearnedWidth):
             )
         self.range_(end)
         self.switch_on()
+        self.ends = self.errors = None
+
+    @torch.no_grad()
+    def calibrate(self, ends: Sequence[float], errors: Sequence[float], mean_square: float) -> None:
+        """Switch on with ranges of data that were looked at: by width the end of the range, and the squared error it
+        leaves relative to the mean square of the values."""
+        self.start(ends[self.widths.index(self.width())])
+        self.square.fill_(mean_square)
+        self.ends, self.errors = (self.seen.new_tensor(found) for found in (ends, errors))
+        self.log_range.copy_(self._log_end(self.width()))
+
+    def learn(self, tau: float) -> None:
+        """As of every quantizer; what was calibrated no longer holds."""
+        super().learn(tau)
+        self.ends = self.errors = None
+
+    @torch.no_grad()
+    def harden(self, bits: int) -> None:
+        """As of every quantizer, with the range that was calibrated for this width."""
+        if self._as_calibrated:
+            self.log_range.copy_(self._log_end(bits))
+        super().harden(bits)
+        self.ends = self.errors = None
 
     @torch.no_grad()
     def range_(self, end: Tensor) -> None:
         """Set the end of the range; a map that is zero everywhere keeps the one it has."""
         self.log_range.copy_(torch.where(end > 0, end.log(), self.log_range))
 
+    @torch.no_grad()
+    def error(self, bits: int) -> float:
+        """Relative squared error that a width leaves: as calibrated; else that of rounding, step^2 / 12, over the mean
+        square that was seen before it was switched on, or of values spread evenly over the range."""
+        if self.errors is not None and self._as_calibrated:
+            return float(self.errors[self.widths.index(bits)])
+        x_max = float(self.log_range.exp())
+        return (x_max / self.largest(bits)) ** 2 / 12 / (float(self.square) or x_max**2 / 3)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        take_states(self, CALIBRATED, state_dict, prefix, self.log_range.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def frozen(self) -> FrozenMap:
         """What it has become, once hard. PlanError before."""
         if self.hard_width is None:
             raise PlanError(f"the width of feature map {self._name!r} is still learned: call harden_ first")
         return FrozenMap(self.scale(), self.hard_width, self.signed)
+
+    @property
+    def _as_calibrated(self) -> bool:
+        """Whether the range is still the one that was calibrated for its width."""
+        return self.ends is not None and torch.equal(self._log_end(self.width()), self.log_range)
+
+    def _log_end(self, bits: int) -> Tensor:
+        assert self.ends is not None
+        end = self.ends[self.widths.index(bits)]
+        return torch.where(end > 0, end.log(), self.log_range.detach())
 
     @property
     def _name(self) -> str:

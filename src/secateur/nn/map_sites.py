@@ -1,4 +1,4 @@
-"""Feature maps under quantization: where a prepared model keeps their quantizers."""
+"""Feature maps under quantization: where a prepared model keeps their quantizers; and whether a model is prepared."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from secateur.errors import PlanError
 from secateur.ir.plan_rows import MapPlan
 from secateur.nn.map_quantize import MapQuantize
+from secateur.nn.transform import Transformed, transforms_of
 
 MAPS = "secateur_maps"
 """The module of the root that holds the quantizers: a ModuleDict by `key_of` a map's name."""
@@ -43,3 +45,11 @@ def maps_of(model: nn.Module) -> tuple[MapSite, ...]:
     quantizers = holder.values() if isinstance(holder, nn.ModuleDict) else ()
     rows = ((one.row, one) for one in quantizers if isinstance(one, MapQuantize))
     return tuple(MapSite(row.name, row, one) for row, one in rows if row is not None)
+
+
+def prepared_sites(model: nn.Module) -> tuple[tuple[Transformed, ...], tuple[MapSite, ...]]:
+    """Transformed weights and quantized feature maps; PlanError for a model that has neither."""
+    weights, maps = transforms_of(model), maps_of(model)
+    if not weights and not maps:
+        raise PlanError("this model is not prepared: call prepare_(model, plan) first")
+    return weights, maps

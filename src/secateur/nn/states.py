@@ -1,4 +1,5 @@
-"""States that are buffers: None or a tensor, so that a checkpoint says whether a stage is soft or hard."""
+"""States that are buffers: None or a tensor, so that a checkpoint says whether a stage is soft or hard; and taking over
+the state of a copy."""
 
 from __future__ import annotations
 
@@ -16,3 +17,13 @@ def take_states(
     for name in names:
         saved = state.get(prefix + name)
         setattr(stage, name, None if saved is None else torch.empty_like(saved, device=device))
+
+
+def take_over(model: nn.Module, copy: nn.Module) -> None:
+    """A copy's state into the model: all of it, even if Ctrl-C comes meanwhile."""
+    state = copy.state_dict()
+    try:
+        model.load_state_dict(state)
+    except BaseException:
+        model.load_state_dict(state)
+        raise

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from secateur.errors import PlanError
 from secateur.ir.target import Target
 from secateur.nn.exporting import Example
+from secateur.nn.map_sites import prepared_sites
 from secateur.nn.packing import Packing
-from secateur.nn.transform import transforms_of
 
 
 @torch.no_grad()
@@ -23,8 +23,8 @@ def trim_(model: nn.Module, target: Target, example: Example) -> int:
     limit again that hardening met. Where not even a file without any pruned weight holds it, nothing is cut. PlanError
     for a model that is not hardened.
     """
-    found = transforms_of(model)
-    if not found or not all(site.transform.is_hard for site in found):
+    found, maps = prepared_sites(model)
+    if not all(site.transform.is_hard for site in found) or not all(site.quantizer.is_hard for site in maps):
         raise PlanError("this model is not hardened: call harden_ first")
     sites = [site for site in found if site.transform.prunes]
     if not sites:

@@ -22,6 +22,9 @@ WISHES: dict[str, tuple[str, Writer, Writer]] = {
     "density": ("density", percent, UNITS["fraction"]),
     "macs": ("multiply-accumulates", brief, UNITS["macs"]),
     "packed_bytes": ("bytes of the file", brief_bytes, UNITS["bytes"]),
+    "average_bits": ("bits of a kept weight", short, short),
+    "bit_operations": ("bit operations", brief, UNITS["macs"]),
+    "largest_map_bytes": ("bytes of the largest feature map", brief_bytes, UNITS["bytes"]),
 }
 """Wish of a target -> what a person calls it, and how its cost is written on an axis and in a table."""
 
@@ -70,13 +73,15 @@ def writer(training: Training) -> Writer:
 
 
 def tensor_charts(training: Training, name: str) -> list[Picture]:
-    """Density and threshold of one tensor over the epochs."""
+    """Density, threshold and width of one tensor over the epochs."""
     epochs, bands = training.epochs, bands_of(training)
     densities = [Line("density", [epoch.densities.get(name, math.nan) for epoch in epochs], 3)]
     thresholds = [Line("threshold", [epoch.thresholds.get(name, math.nan) for epoch in epochs], 2)]
+    bits = [Line("bits", [epoch.bits.get(name, math.nan) for epoch in epochs], 1)]
     drawn = [
         ("Density", densities, Axis("weights left", percent, log=True, most=1.0)),
         ("Threshold", thresholds, Axis("units of the weight", short)),
+        ("Bits", bits, Axis("expected width", short)),
     ]
     pictures = [
         Picture(what, "", line_chart(f"{what} of {name}", lines, axis, bands, SMALL, bare=True))
@@ -138,7 +143,24 @@ def _by_tensor(training: Training, bands: Sequence[Band]) -> list[Picture]:
     left = Axis("weights left", percent, log=True, most=1.0)
     learned = Axis("threshold, units of the weight", short, log=True)
     drawn = [("Density by tensor", densities, left), ("Thresholds by tensor", thresholds, learned)] if names else []
-    return [Picture(heading, note, line_chart(heading, lines, axis, bands)) for heading, lines, axis in drawn]
+    pictures = [Picture(heading, note, line_chart(heading, lines, axis, bands)) for heading, lines, axis in drawn]
+    return [*pictures, *_widths(training, bands)]
+
+
+def _widths(training: Training, bands: Sequence[Band]) -> list[Picture]:
+    """Expected bits of every quantized tensor and feature map, those first that change most."""
+    epochs = training.epochs
+    names = _names(epoch.bits for epoch in epochs)
+    taken = {name: [epoch.bits.get(name, math.nan) for epoch in epochs] for name in names}
+    spread = {name: max(values) - min(values) for name, values in taken.items()}
+    shown = sorted(names, key=lambda name: -spread[name])[:COLOURS]
+    labels = enumerate(zip(told_apart(shown), shown, strict=True))
+    lines = [Line(label, taken[name], index) for index, (label, name) in labels]
+    note = "Expected while the widths are learned, fixed from hardening on."
+    if len(names) > len(shown):
+        note += f" The {len(shown)} of {len(names)} that changed most."
+    heading = "Bits by tensor and feature map"
+    return [Picture(heading, note, line_chart(heading, lines, Axis("bits", short), bands))] if shown else []
 
 
 def _shown_tensors(training: Training) -> tuple[list[str], str]:

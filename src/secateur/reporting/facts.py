@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 from secateur.ir.describe import TensorRow
 from secateur.reporting.layers import LayerRow
+from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import Change
 
 
 class EpochRecord(Protocol):
     """What a training loop notes after an epoch; `fit`'s Record is one. It may also have `multipliers`, `costs` and
-    `terms`, as an Epoch has them."""
+    `terms`, as an Epoch has them, and `bits` and `map_bits`, which an Epoch has together."""
 
     @property
     def phase(self) -> str: ...
@@ -35,6 +36,7 @@ class Epoch:
     thresholds          by tensor, in units of the weight
     multipliers         by wish of the target: how hard the budget presses
     costs               by wish: the expected cost, and the moving reference it should be at by now, in the wish's unit
+    bits                by quantized tensor or feature map, the expected width of its codes
     terms               what the loss is the sum of, each a mean over the epoch: task, budget, distillation
     """
 
@@ -47,6 +49,7 @@ class Epoch:
     multipliers: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     terms: Mapping[str, float] = field(default_factory=dict)
+    bits: Mapping[str, float] = field(default_factory=dict)
 
 
 OPTIONAL = ("multipliers", "costs", "terms")
@@ -73,6 +76,7 @@ class Training:
             total = sum(sizes[name] for name in record.density)
             density = sum(share * sizes[name] for name, share in record.density.items()) / total if total else 1.0
             more: dict[str, Any] = {name: dict(getattr(record, name, {})) for name in OPTIONAL}
+            more["bits"] = {**getattr(record, "bits", {}), **getattr(record, "map_bits", {})}
             by_tensor = dict(record.density), dict(record.thresholds)
             epochs.append(Epoch(record.phase, record.loss, record.score, density, *by_tensor, **more))
         return cls(score, tuple(epochs), unit)
@@ -94,6 +98,7 @@ class Facts:
     summary       before and after
     layers        what became of every tensor of the model
     tensors       what is in the file
+    maps          what became of every feature map; empty where none was to be quantized
     header_bytes  of the file, what no tensor accounts for
     environment   what it was measured with
     """
@@ -107,6 +112,7 @@ class Facts:
     dead_units: tuple[DeadUnits, ...]
     notes: tuple[str, ...]
     environment: Mapping[str, str]
+    maps: tuple[MapRow, ...] = ()
 
     @property
     def file_bytes(self) -> int:

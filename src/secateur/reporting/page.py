@@ -14,6 +14,7 @@ from secateur.reporting.charts.sizes import bytes_chart, file_chart
 from secateur.reporting.course import Picture, cell, course, tensor_charts
 from secateur.reporting.facts import Facts
 from secateur.reporting.layers import FATES, LayerRow
+from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import UNITS
 from secateur.reporting.names import told_apart
 from secateur.reporting.numbers import brief, short
@@ -53,6 +54,7 @@ def render(facts: Facts) -> str:
         anchors={detail.row.name: detail.anchor for detail in details},
         details=details,
         detailable=len(detailable),
+        maps=_largest_maps(facts.maps, MOST_ROWS),
         tensors=tensors,
         file_chart=_whole_file(facts),
         bytes_chart=_bytes(facts),
@@ -67,7 +69,7 @@ def render(facts: Facts) -> str:
 def _detailable(facts: Facts) -> list[LayerRow]:
     """The tensors there is something to draw of."""
     epochs = facts.training.epochs if facts.training else ()
-    traced = {name for epoch in epochs for name in (*epoch.densities, *epoch.thresholds)}
+    traced = {name for epoch in epochs for name in (*epoch.densities, *epoch.thresholds, *epoch.bits)}
     return [row for row in facts.layers if row.histogram is not None or row.name in traced]
 
 
@@ -87,6 +89,11 @@ def _largest(rows: Sequence[LayerRow], most: int) -> list[LayerRow]:
 
 def _largest_tensors(rows: Sequence[TensorRow], most: int) -> list[TensorRow]:
     kept = sorted(range(len(rows)), key=lambda n: -rows[n].float32_bytes)[:most]
+    return [rows[n] for n in sorted(kept)]
+
+
+def _largest_maps(rows: Sequence[MapRow], most: int) -> list[MapRow]:
+    kept = sorted(range(len(rows)), key=lambda n: -rows[n].values)[:most]
     return [rows[n] for n in sorted(kept)]
 
 

@@ -15,16 +15,17 @@ from torch import Tensor, nn
 
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
+from secateur.nn.map_sites import prepared_sites
 from secateur.nn.quantize import WidthQuantize
-from secateur.nn.transform import transforms_of
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 from secateur.train.phases import LEARN, advance_
 from secateur.train.quantization_loss import QuantizationLoss
 
 ARRIVAL = 0.7
 """Fraction of the steps after which the moving reference has reached the target; the rest settles."""
-WINDOWS = {"average_bits": (LEARN, 0.9)}
-"""Begin and end of that, where it is not 0 and ARRIVAL: widths cannot follow before they learn."""
+WINDOWS = {"average_bits": (LEARN, 0.9), "largest_map_bytes": (LEARN, 0.9), "bit_operations": (LEARN, 0.9)}
+"""Begin and end of that, where it is not 0 and ARRIVAL: widths cannot follow before they learn. Bit operations follow
+from the start where weights are pruned."""
 MEASURED = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Fractions at which the bound on bytes is set right by what a file would really take, where weights are quantized: a
 weight more that hardening then keeps to use up a limit comes in as a whole code, however small it was."""
@@ -45,20 +46,11 @@ class Budget:
     """
 
     def __init__(self, model: nn.Module, target: Target, *, steps: int) -> None:
-        self._sites = transforms_of(model)
-        if not self._sites:
-            raise PlanError("this model is not prepared: call prepare_(model, plan) first")
+        self._sites, self._maps = prepared_sites(model)
         if steps < 1:
             raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
         target.refuse_without_size()
-        if target.density is not None and not any(site.transform.prunes for site in self._sites):
-            raise TargetError("a density is of the weights in pruned tensors, and this plan prunes none")
-        if target.average_bits is not None and not any(site.transform.quantize for site in self._sites):
-            raise TargetError("average_bits is of the weights in quantized tensors, and this plan quantizes none")
-        if target.macs is not None and not any(site.transform.row.reuse for site in self._sites):
-            raise TargetError(
-                "no tensor of this plan has a known number of multiply-accumulates, so a macs target has no effect"
-            )
+        self._refuse_without_effect(target)
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)
         self._model, self._coded, self._quantization = model, 1.0, QuantizationLoss(self._sites)
@@ -78,7 +70,7 @@ class Budget:
 
     def costs(self) -> dict[str, Tensor]:
         """The present expected cost of every wish, in its own unit; differentiable."""
-        layers = Layers.of(self._sites, self._fixed_bytes, self.target.value_bits, self._coded)
+        layers = Layers.of(self._sites, self._fixed_bytes, self.target.value_bits, self._coded, self._maps)
         return {name: COSTS[name](layers) for name in self.target.wishes()}
 
     def references(self) -> dict[str, float]:
@@ -86,10 +78,32 @@ class Budget:
         the run, WINDOWS."""
         found = {}
         for name, limit in self.target.wishes().items():
-            begin, end = WINDOWS.get(name, (0.0, ARRIVAL))
+            begin, end = self._window(name)
             done = min(1.0, max(0.0, (self.fraction - begin) / (end - begin)))
             found[name] = self._start[name] * (limit / self._start[name]) ** done
         return found
+
+    def _window(self, name: str) -> tuple[float, float]:
+        begin, end = WINDOWS.get(name, (0.0, ARRIVAL))
+        return (0.0 if self._prunes and name == "bit_operations" else begin), end
+
+    @property
+    def _prunes(self) -> bool:
+        return any(site.transform.prunes for site in self._sites)
+
+    def _refuse_without_effect(self, target: Target) -> None:
+        if target.density is not None and not self._prunes:
+            raise TargetError("a density is of the weights in pruned tensors, and this plan prunes none")
+        if target.average_bits is not None and not any(site.transform.quantize for site in self._sites):
+            raise TargetError("average_bits is of the weights in quantized tensors, and this plan quantizes none")
+        if target.largest_map_bytes is not None and not self._maps:
+            raise TargetError("largest_map_bytes is of quantized feature maps, and this plan quantizes none")
+        for name in ("macs", "bit_operations"):
+            if name in target.wishes() and not any(site.transform.row.reuse for site in self._sites):
+                raise TargetError(
+                    f"no tensor of this plan has a known number of multiply-accumulates, so a target of {name} does "
+                    "nothing"
+                )
 
     def __call__(self) -> Tensor:
         """The term to add to the loss, a scalar."""
@@ -125,7 +139,7 @@ class Budget:
             if site.transform.prunes:
                 site.transform.prune.floor.fill_(low * (high / low) ** self.fraction)
         self._quantization.look(batch)
-        advance_(self._sites, self.fraction)
+        advance_(self._sites, self.fraction, self._maps)
         if self._measures and any(before < point <= self.fraction for point in MEASURED):
             self._coded = coded(self._model, self._sites, self._fixed_bytes, self.target)
 
@@ -163,7 +177,8 @@ class Budget:
         return {name: (cost / references[name]).log() for name, cost in self.costs().items()}
 
     def _thresholds(self) -> list[tuple[Tensor, int, Tensor]]:
-        parameters = [p for site in self._sites for p in site.transform.parameters()]
+        owners = (*(site.transform for site in self._sites), *(site.quantizer for site in self._maps))
+        parameters = [p for owner in owners for p in owner.parameters()]
         return [(p, p._version, p.detach().clone()) for p in parameters]
 
     def _refuse_unowned_thresholds(self) -> None:

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.ir.target import Target
+from secateur.nn.bit_operations import bit_operations as total_of
+from secateur.nn.bit_operations import read_by
+from secateur.nn.map_sites import MapSite
 from secateur.nn.measure import HEADER_BYTES, untransformed_bytes
 from secateur.nn.measure import packed_bytes as measured_bytes
 from secateur.nn.transform import Transformed, transforms_of
@@ -22,9 +25,10 @@ SCALE_BYTES = 2
 class Layers:
     """What the costs need to know of a prepared model: one scalar a site, differentiable.
 
-    counts  expected non-zeros
-    bits    expected bits of a non-zero's value
-    coded   bytes a file takes for what the bound calls one byte: 1, or what was measured
+    counts    expected non-zeros
+    bits      expected bits of a non-zero's value
+    maps      quantized feature maps; map_bits: expected bits of a value of each
+    coded     bytes a file takes for what the bound calls one byte: 1, or what was measured
     """
 
     sites: tuple[Transformed, ...]
@@ -32,15 +36,25 @@ class Layers:
     bits: tuple[Tensor, ...]
     fixed_bytes: int
     coded: float = 1.0
+    maps: tuple[MapSite, ...] = ()
+    map_bits: tuple[Tensor, ...] = ()
 
     @classmethod
-    def of(cls, sites: tuple[Transformed, ...], fixed_bytes: int, value_bits: int, coded: float = 1.0) -> Layers:
+    def of(
+        cls,
+        sites: tuple[Transformed, ...],
+        fixed_bytes: int,
+        value_bits: int,
+        coded: float = 1.0,
+        maps: tuple[MapSite, ...] = (),
+    ) -> Layers:
         """As the sites are now. value_bits: of what is not quantized."""
         bits = tuple(
             torch.tensor(float(value_bits)) if stage is None else stage.expected_bits()
             for stage in (site.transform.quantize for site in sites)
         )
-        return cls(sites, tuple(site.count() for site in sites), bits, fixed_bytes, coded)
+        counts = tuple(site.count() for site in sites)
+        return cls(sites, counts, bits, fixed_bytes, coded, maps, tuple(one.quantizer.expected_bits() for one in maps))
 
 
 def density(layers: Layers) -> Tensor:
@@ -91,11 +105,29 @@ def average_bits(layers: Layers) -> Tensor:
     return total / sum((count for count, _ in quantized), torch.zeros(())).clamp_min(1.0)
 
 
+def bit_operations(layers: Layers) -> Tensor:
+    """Expected bit operations for one example (`nn.bit_operations`)."""
+    rows = {site.name: site.transform.row for site in layers.sites}
+    figures = tuple(zip(layers.sites, layers.counts, layers.bits, strict=True))
+    macs = {site.name: count * site.transform.row.reuse for site, count, _ in figures}
+    bits = {site.name: bits for site, _, bits in figures if site.transform.quantize is not None}
+    by_map = {site.name: bits for site, bits in zip(layers.maps, layers.map_bits, strict=True)}
+    return total_of(macs, bits, by_map, read_by(rows, [site.row for site in layers.maps]))
+
+
+def largest_map_bytes(layers: Layers) -> Tensor:
+    """Expected bytes of the largest quantized feature map for one example."""
+    pairs = zip(layers.maps, layers.map_bits, strict=True)
+    return max((site.quantizer.elements * bits / 8 for site, bits in pairs), key=Tensor.detach, default=torch.zeros(()))
+
+
 COSTS: dict[str, Callable[[Layers], Tensor]] = {
     "density": density,
     "macs": macs,
     "packed_bytes": packed_bytes,
     "average_bits": average_bits,
+    "bit_operations": bit_operations,
+    "largest_map_bytes": largest_map_bytes,
 }
 """Wish of a Target -> its differentiable cost."""
 

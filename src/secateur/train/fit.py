@@ -16,6 +16,7 @@ from torch import nn
 from secateur.errors import TrainingError
 from secateur.ir.target import Target
 from secateur.nn.harden import Hardening, harden_
+from secateur.nn.map_sites import maps_of
 from secateur.nn.transform import transforms_of
 from secateur.train.budget import Budget
 from secateur.train.distillation import Lesson, lesson_from
@@ -153,4 +154,5 @@ def _record(run: LoopState, budget: Budget | None) -> Record:
         costs={name: (cost, references[name]) for name, cost in costs.items()},
         terms=dict(run.terms),
         bits={name: float(stage.expected_bits()) for name, stage in quantized if stage is not None},
+        map_bits={site.name: float(site.quantizer.expected_bits()) for site in maps_of(run.task.model)},
     )

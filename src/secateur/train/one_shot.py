@@ -12,23 +12,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import DataError, PlanError, TargetError
+from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES, marginal_costs, ranks
 from secateur.nn.harden import Hardening, MaskOptions, harden_under, masks_by_score, soft_sites
 from secateur.nn.layer_inputs import Inputs
 from secateur.nn.packing import Packing
 from secateur.nn.repair import Repaired, input_energies, repair_, viewed
+from secateur.nn.states import take_over
 from secateur.nn.strip import strip_
 from secateur.nn.transform import Transformed, transforms_of
+from secateur.train.calibration_inputs import input_batches
 from secateur.train.sensitivity import CHANGES, curves
-from secateur.train.task import inputs_of
 
 MEASURED = "measured"
 ALLOCATIONS = (*SCORES, MEASURED)
@@ -123,9 +124,9 @@ def one_shot_(
         _set_thresholds(sites, masks)
         layers = tuple(OneShotTensor(site.name, "|w|") for site in sites)
         return _result(harden_under(sites, masks, 1.0), allocation, layers, 0)
-    work = _Work(model, target, _inputs(batches), watch)
+    work = _Work(model, target, input_batches(batches), watch)
     result, hardened = work.run(allocation, change)
-    _take_over(model, hardened)
+    take_over(model, hardened)
     return result
 
 
@@ -149,24 +150,6 @@ def _check(sites: tuple[Transformed, ...], target: object, allocation: str, chan
     for site in sites:
         if not torch.isfinite(site.original).all():
             raise TargetError(f"{site.name} holds NaN or infinity: restore the weights before cutting")
-
-
-def _inputs(batches: Iterable[Any]) -> list[Inputs]:
-    found: list[Inputs] = []
-    for number, batch in enumerate(batches):
-        given = inputs_of(batch)
-        parts = cast(Inputs, tuple(given) if isinstance(given, tuple | list) else (given,))
-        if not parts or not all(isinstance(part, Tensor) for part in parts):
-            kind = type(batch).__name__
-            raise DataError(f"calibration batch {number} is a {kind}, neither inputs nor (inputs, labels)")
-        if any(part.numel() == 0 for part in parts):
-            raise DataError(f"calibration batch {number} is empty")
-        if not all(torch.isfinite(part).all() for part in parts):
-            raise DataError(f"calibration batch {number} holds NaN or infinity")
-        found.append(parts)
-    if not found:
-        raise DataError("there is no calibration batch: give a few, or batches=None to go by the weights alone")
-    return found
 
 
 class _Work:
@@ -279,13 +262,3 @@ def _set_thresholds(sites: tuple[Transformed, ...], masks: list[Tensor]) -> None
 
 def _result(hardening: Hardening, allocation: str, layers: tuple[OneShotTensor, ...], samples: int) -> OneShot:
     return OneShot(hardening.factor, hardening.tensors, allocation, layers, samples)
-
-
-def _take_over(model: nn.Module, hardened: nn.Module) -> None:
-    """The copy's state into the model: all of it, even if Ctrl-C comes meanwhile."""
-    state = hardened.state_dict()
-    try:
-        model.load_state_dict(state)
-    except BaseException:
-        model.load_state_dict(state)
-        raise

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from secateur.nn.harden import HardenedTensor, Hardening
+from secateur.nn.harden import HardenedMap, HardenedTensor, Hardening
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Record:
     thresholds   by pruned tensor, in units of the weight
     multipliers  by wish, of the budget
     costs        by wish, its expected cost and the reference the budget asks for by now
-    bits         by quantized tensor, expected width of its codes
+    bits         by quantized tensor, expected width of its codes; map_bits: by quantized feature map
     terms        by term of the loss ("task", "budget", "quantization", "distillation"), its mean over the epoch
     """
 
@@ -34,6 +34,7 @@ class Record:
     costs: dict[str, tuple[float, float]] = field(default_factory=dict)
     terms: dict[str, float] = field(default_factory=dict)
     bits: dict[str, float] = field(default_factory=dict)
+    map_bits: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def record_from(data: Mapping[str, Any]) -> Record:
 
 def hardening_from(data: Mapping[str, Any]) -> Hardening:
     """The Hardening whose `dataclasses.asdict` this is."""
-    return Hardening(data["factor"], tuple(HardenedTensor(**row) for row in data["tensors"]))
+    tensors, maps = (HardenedTensor(**row) for row in data["tensors"]), (HardenedMap(**row) for row in data["maps"])
+    return Hardening(data["factor"], tuple(tensors), maps=tuple(maps), bit_operations=data["bit_operations"])
 
 
 def plain(value: Record | Hardening) -> dict[str, Any]:

@@ -1,0 +1,26 @@
+"""The same network without quantization: what a prepared or hardened one would compute were every grid fine enough."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import nn
+
+from secateur.nn.learned_width import LearnedWidth
+
+
+def off_grid(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose weights and feature maps are not quantized; pruned as the model is."""
+    twin = copy.deepcopy(model).eval()
+    for quantizer in (module for module in twin.modules() if isinstance(module, LearnedWidth)):
+        quantizer.switch_off()
+    return twin
+
+
+def on_grid(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode whose weights and feature maps have the widths and scales they would be hardened to."""
+    twin = copy.deepcopy(model).eval()
+    for quantizer in (module for module in twin.modules() if isinstance(module, LearnedWidth)):
+        if not quantizer.is_hard:
+            quantizer.harden(quantizer.width())
+    return twin
