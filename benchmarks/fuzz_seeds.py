@@ -17,6 +17,7 @@ from torch import nn
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path.extend(str(TESTS / folder) for folder in ("ir", "laws"))
 
+from integer_networks import residual  # noqa: E402
 from op_cases import TWINS  # noqa: E402
 from random_networks import Net, networks  # noqa: E402
 from sample_artifacts import pruned, quantized, tiny  # noqa: E402
@@ -34,6 +35,7 @@ from secateur.nn.pack import pack  # noqa: E402
 
 CASES_AN_OP = 3
 RANDOM_NETWORKS = 20
+INTEGER_NETWORKS = 12
 
 
 def honest_files() -> dict[str, bytes]:
@@ -49,6 +51,8 @@ def _artifacts() -> Iterator[tuple[str, Artifact]]:
     for op in OPS:
         for case in range(CASES_AN_OP):
             yield f"{op} {case}", _one_operation(op, case)
+    for number in range(INTEGER_NETWORKS):
+        yield f"integers {number}", Artifact(*residual(number))
     for index, net in enumerate(_random_networks()):
         yield f"network {index}", _packed(net)
     torch.manual_seed(0)

@@ -25,9 +25,10 @@ import numpy as np
 
 from secateur.errors import ArtifactError, SecateurError
 from secateur.ir.artifact import Artifact
+from secateur.ir.bit_count import count_bits
 from secateur.ir.count import count
 from secateur.ir.describe import describe
-from secateur.ir.execute import interpret
+from secateur.ir.execute import integer_layers, interpret
 from secateur.ir.graph import Graph
 from secateur.ir.header import types_of
 from secateur.ir.verify import verify
@@ -72,14 +73,16 @@ def examine(data: bytes, max_bytes: int, loaded: Callable[[], None] = lambda: No
         _check_round_trip(artifact)
         return "loaded, has no graph"
     verify(artifact.graph, {n: k for n, k in types_of(artifact.tensors).items() if n in artifact.graph.constants})
+    integer_layers(artifact)
     try:
-        for batch in (2, 0):
-            interpret(artifact, *_inputs(artifact.graph, batch), max_bytes=RUN_BYTES, max_seconds=RUN_SECONDS)
+        for batch, arithmetic in ((2, None), (0, None), (2, "float")):
+            inputs = _inputs(artifact.graph, batch)
+            interpret(artifact, *inputs, arithmetic=arithmetic, max_bytes=RUN_BYTES, max_seconds=RUN_SECONDS)
     except SecateurError:
         return "loaded, refused to run"
     finally:
         _check_round_trip(artifact)
-    count(artifact.graph, artifact.constants)
+    count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants))
     return "ran"
 
 

@@ -18,7 +18,7 @@ from fuzz_atheris import file_of, input_of
 from fuzz_doors import DOORS, mutated
 from fuzz_file import Honest, joined, resealed, sealed, zeros_frame
 from fuzz_mutations import KINDS, mutate
-from fuzz_seeds import coded_tensors, tiny
+from fuzz_seeds import coded_tensors, residual, tiny
 from fuzz_trial import SPARE_BYTES, dense_bytes, examine, trial
 from secateur.errors import ArtifactError, DataError, GraphError, SecateurError
 from secateur.ir import artifact as artifact_module
@@ -33,7 +33,11 @@ from secateur.ir.container import HEADER_LIMIT
 
 CORPUS = Path(__file__).parents[1] / "golden" / "fuzz-corpus.hex"
 FILES_A_KIND = 8
-HONEST = [Honest("tiny", tiny().to_bytes()), Honest("weights", tiny(graph=None, units=(), axes={}).to_bytes())]
+HONEST = [
+    Honest("tiny", tiny().to_bytes()),
+    Honest("weights", tiny(graph=None, units=(), axes={}).to_bytes()),
+    Honest("integers", Artifact(*residual()).to_bytes()),
+]
 LIMITS = {one.name: 2 * dense_bytes(one.data) + SPARE_LIMIT for one in HONEST}
 
 

@@ -17,15 +17,15 @@ def half(number: float) -> float:
     return float(np.float16(number))
 
 
-def stored(net: Net, rng: np.random.Generator) -> dict[str, Stored]:
-    """Weights on grids of 2 to 8 bits, half of them with a scale a channel; biases and scales of maps as they are."""
+def stored(net: Net, rng: np.random.Generator, by_channel: float = 0.5) -> dict[str, Stored]:
+    """Weights on grids of 2 to 8 bits, that share of them with a scale a row; biases and scales of maps as they are."""
     tensors: dict[str, Stored] = {}
     for name, array in net.constants.items():
         if array.ndim < 2:
             tensors[name] = Dense(array)
             continue
         grid = Grid.spanning(array, int(rng.integers(2, 9)))
-        if rng.random() < 0.5:
+        if rng.random() < by_channel:
             grid = Grid(grid.bits, (grid.scale * rng.uniform(0.5, 1.5, len(array))).astype(np.float16))
         tensors[name] = on_grid(array, grid, nearest=True)
     return tensors

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
-from integer_networks import residual
+from integer_networks import POOL, residual, stored
 from literal_integers import run_literally
+from random_networks import Net
 
 from secateur.errors import DataError
+from secateur.ir.effort import effort_of
 from secateur.ir.integer import pointwise, products, requantize, run
 from secateur.ir.integer.integers import half_up
 from secateur.ir.integer.lower import Program, lower
@@ -140,3 +143,51 @@ def test_limits_of_memory_and_time_hold_before_anything_is_computed():
     with pytest.raises(DataError, match="expected float32"):
         run_integers(lower(graph, tensors), constants, [x[:, :2]])
     assert [y.shape for y in run_integers(lower(graph, tensors), constants, [x[:0]])] == [(0, 3), (0, 5)]
+
+
+def large(kind: str) -> Net:
+    """A network of one operation between quantizers, so large that arrays outweigh everything else."""
+    net = Net(-1, 8, 60, 60)
+    x = net.quantize("x", "a", 0.125)
+    if kind == "conv":
+        x = net.conv(x, "c", 8, 3, padding=1)
+    elif kind == "conv_transpose":
+        x = net.conv_transpose(x, "c", 8, 3, stride=2)
+    elif kind == "linear":
+        x = net.linear(x, "c", 90)
+    elif kind == "matmul":
+        x = net.add("matmul", x, x)
+    elif kind == "add":
+        x = net.add("relu", net.add("add", x, net.quantize("x", "b", 0.25)))
+    elif kind == "concat":
+        x = net.add("concat", x, net.quantize("x", "b", 0.25), axis=1)
+    elif kind == "max_pool":
+        x = net.add(kind, x, **(POOL | {"stride": (1, 1), "dilation": (1, 1)}))
+    elif kind == "average_pool":
+        x = net.add(kind, x, **(POOL | {"stride": (1, 1), "count_include_pad": True}))
+    elif kind == "softmax":
+        x = net.add(kind, x, axis=1)
+    net.quantize(x, "y", 0.125)
+    return net
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["conv", "conv_transpose", "linear", "matmul", "add", "concat", "max_pool", "average_pool", "softmax", "quantize"],
+)
+def test_no_operation_takes_more_memory_than_is_counted(kind: str):
+    net = large(kind)
+    graph, tensors = net.graph(net.nodes[-1].output), stored(net, np.random.default_rng(0), by_channel=0)
+    constants = {name: tensor.to_dense() for name, tensor in tensors.items()}
+    program = lower(graph, tensors)
+    assert [step.arithmetic == "float" for step in program.steps].count(True) == (kind == "softmax")
+    x = np.random.default_rng(0).standard_normal((20, 8, 60, 60)).astype(np.float32)
+    says, _ = effort_of(graph, 20, integers=True)
+    tracemalloc.start()
+    try:
+        run_integers(program, constants, [x])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= says + 300_000
+    assert says <= 12 * peak  # and a limit that is meant is not far off
