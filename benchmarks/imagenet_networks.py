@@ -1,7 +1,8 @@
 """Networks for 224x224 images, written plainly, with random He weights: their speed does not depend on the values.
 
 VGG-16: Simonyan and Zisserman, arXiv:1409.1556, configuration D. ResNet-18 and ResNet-50: He, Zhang, Ren, Sun,
-arXiv:1512.03385, table 1, with the stride of a bottleneck in its 3x3 convolution, as everybody runs it.
+arXiv:1512.03385, table 1, with the stride of a bottleneck in its 3x3 convolution, as everybody runs it. MobileNet-V2:
+Sandler, Howard, Zhu, Zhmoginov, Chen, arXiv:1801.04381, table 2.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 VGG_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+MOBILENET = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+"""Factor of the channels inside, channels, blocks, and the stride of the first."""
 
 
 def vgg16() -> nn.Module:
@@ -70,6 +74,38 @@ def _resnet(counts: tuple[int, ...], *, bottleneck: bool) -> nn.Module:
     return _he(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1000)))
 
 
+class Inverted(nn.Module):
+    """1x1 to a multiple of the channels, 3x3 depthwise, 1x1 back; the input added where the shape allows."""
+
+    def __init__(self, channels: int, out: int, stride: int, times: int) -> None:
+        super().__init__()
+        wide = channels * times
+        path = _norm_relu6(channels, wide, 1, 1, groups=1) if times > 1 else []
+        path += _norm_relu6(wide, wide, 3, stride, groups=wide)
+        self.path = nn.Sequential(*path, nn.Conv2d(wide, out, 1, bias=False), nn.BatchNorm2d(out))
+        self.added = stride == 1 and channels == out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, channels, h, w) -> (n, out, h / stride, w / stride)"""
+        return x + self.path(x) if self.added else self.path(x)
+
+
+def _norm_relu6(channels: int, out: int, taps: int, stride: int, *, groups: int) -> list[nn.Module]:
+    conv = nn.Conv2d(channels, out, taps, stride, taps // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(out), nn.ReLU6(inplace=True)]
+
+
+def mobilenet_v2() -> nn.Module:
+    """17 inverted bottlenecks."""
+    layers, channels = _norm_relu6(3, 32, 3, 2, groups=1), 32
+    for times, out, count, first in MOBILENET:
+        for block in range(count):
+            layers.append(Inverted(channels, out, 1 if block else first, times))
+            channels = out
+    layers += _norm_relu6(channels, 1280, 1, 1, groups=1)
+    return _he(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, 1000)))
+
+
 def _he(model: nn.Module) -> nn.Module:
     """He, Zhang, Ren, Sun, arXiv:1502.01852, equation 10; statistics of the norms as after training."""
     for module in model.modules():
@@ -82,7 +118,7 @@ def _he(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-IMAGENET_NETWORKS = {"vgg16": vgg16, "resnet18": resnet18, "resnet50": resnet50}
+IMAGENET_NETWORKS = {"vgg16": vgg16, "resnet18": resnet18, "resnet50": resnet50, "mobilenet_v2": mobilenet_v2}
 
 
 def image(size: int) -> Tensor:

@@ -1,12 +1,14 @@
 """One generator, three instruction sets; what is not code is refused."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from secateur.errors import KernelError
 from secateur.kernels.algorithms import plane_algorithm
 from secateur.kernels.compiler import assembly, compile_object, load_objects
+from secateur.kernels.depthwise import depthwise_module
 from secateur.kernels.direct import direct_module
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import driver_module, input_module, output_module
@@ -28,6 +30,7 @@ def texts(target):
         "input": input_module(target, algorithm),
         "output": output_module(target, algorithm, Epilogue("relu", residual=True)),
         "direct": direct_module(SHAPE, target, Epilogue("relu6")),
+        "depthwise": depthwise_module(replace(SHAPE, out_channels=8, groups=8), target, Epilogue("relu6")),
         "gate": gate_module("analytic", target),
         "levels": levels_module((2, 3, 8), target),
         "map_levels": map_module(MapWidths((2, 3, 8), signed=False), target),

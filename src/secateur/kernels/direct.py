@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from secateur.kernels.code import I64, PTR, Function, Module, Value, vector
+from secateur.kernels.code import FLOAT, I64, PTR, Function, Module, Value, vector
 from secateur.kernels.driver import JOB
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import blocks_of
@@ -31,7 +31,10 @@ DIRECT = Record(
 )
 """What the code is told: addresses of tasks and walks, how many tasks one image has and all images have."""
 TASK = Record("tile", "source_bytes", "target_bytes", "weight_bytes", "channel", "walk", "left")
-"""A task: number of its tile, offsets into image, output and weights, output channel, walk, channels to store."""
+"""A task: number of its tile, offsets into image, output and weights, output channel, walk, channels to store (of a
+depthwise one: rows of taps to sum)."""
+TILE = {"a": PTR, "b": PTR, "walk": PTR, "c": PTR, "residual": PTR, "bias": PTR, "slope": FLOAT, "left": I64}
+"""Arguments of every register tile."""
 STRIP_BYTES = 128 << 10
 """Input that a group of tasks reads before the next panel of weights: what stays in cache beside the weights."""
 CLAIM = 8
@@ -170,6 +173,12 @@ def direct_module(shape: ConvShape, target: Target, epilogue: Epilogue) -> str:
     found = variants(shape, target)
     for number, variant in enumerate(found):
         _emit_variant(module, shape, target, (number, variant, epilogue))
+    emit_tasks(module, len(found))
+    return module.text()
+
+
+def emit_tasks(module: Module, tiles: int) -> None:
+    """direct_convolution(...): takes tasks off the list and calls tile_<number> for each; there are so many tiles."""
     f = module.function("direct_convolution", JOB)
     layer = DIRECT.read(f, f["layer"])
     tasks = DIRECT.read_pointer(f, f["layer"], "tasks")
@@ -181,14 +190,13 @@ def direct_module(shape: ConvShape, target: Target, epilogue: Epilogue) -> str:
             image, number = item // layer["image_tasks"], item % layer["image_tasks"]
             task = tasks + number * TASK.size_bytes
             given = _task_arguments(f, task, (layer, image, pointers))
-            emit_choice(f, TASK.read(f, task)["tile"], {n: (f"tile_{n}", given) for n in range(len(found))})
+            emit_choice(f, TASK.read(f, task)["tile"], {n: (f"tile_{n}", given) for n in range(tiles)})
         until(first.get() + CLAIM >= layer["all_tasks"])
     f.give()
-    return module.text()
 
 
 def _task_arguments(f: Function, place: Value, given: _Given) -> list[Value]:
-    """a, b, walk, c, residual, bias, slope, left of a register tile."""
+    """The arguments of TILE."""
     layer, image, pointers = given
     task = TASK.read(f, place)
     walks, weights, bias = (DIRECT.read_pointer(f, f["layer"], name) for name in ("walks", "weights", "bias"))
@@ -216,8 +224,7 @@ def _emit_fetch(f: Function, epilogue: Epilogue, places: list[int]) -> None:
 def _emit_variant(module: Module, shape: ConvShape, target: Target, what: tuple[int, Variant, Epilogue]) -> None:
     """tile_<number>(...): a register tile and its epilogue."""
     number, variant, epilogue = what
-    names = {"a": PTR, "b": PTR, "walk": PTR, "c": PTR, "residual": PTR, "bias": PTR, "slope": "float", "left": I64}
-    f = module.function(f"tile_{number}", names, inner=True)
+    f = module.function(f"tile_{number}", TILE, inner=True)
     line = shape.width * shape.stride[0] if variant.upright else shape.stride[1]
     out_line = 4 * shape.out_channels * (shape.out_width if variant.upright else 1)
     kind, size = vector(target.lanes), target.vector_bytes

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 
 from secateur.kernels.algorithms import Algorithm
 from secateur.kernels.build import CodeUnit, built_together
+from secateur.kernels.depthwise import depthwise_module, depthwise_tasks, is_depthwise, packed_depthwise
 from secateur.kernels.direct import DIRECT, direct_module, packed_direct, task_list
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import (
@@ -84,7 +85,8 @@ def fast_units(algorithm: Algorithm, epilogue: Epilogue, target: Target) -> list
 def direct_unit(shape: ConvShape, epilogue: Epilogue, target: Target) -> CodeUnit:
     """The code of a direct convolution of one shape."""
     made_from = f"{shape} {epilogue.code_name}"
-    return CodeUnit("direct", ("direct_convolution",), made_from, lambda: direct_module(shape, target, epilogue))
+    emit = depthwise_module if is_depthwise(shape) else direct_module
+    return CodeUnit("direct", ("direct_convolution",), made_from, lambda: emit(shape, target, epilogue))
 
 
 def padded_bias(bias: Float32[np.ndarray, " k"] | None, shape: ConvShape, target: Target) -> Float32[np.ndarray, " p"]:
@@ -119,14 +121,15 @@ def fast_runnable(
 
 def direct_weights(weight: Float32[np.ndarray, "k c r s"], shape: ConvShape, target: Target) -> np.ndarray:
     """Weights as a direct convolution reads them."""
-    return packed_direct(weight, flattened(shape), target)
+    pack = packed_depthwise if is_depthwise(shape) else packed_direct
+    return pack(weight, flattened(shape), target)
 
 
 def direct_runnable(setting: Setting, weights: np.ndarray, bias: np.ndarray) -> Runnable:
     """A direct convolution with weights from `direct_weights` and a bias from `padded_bias`."""
     shape, target = flattened(setting.shape), setting.target
     code = built_together([direct_unit(shape, setting.epilogue, target), pool_unit(target)], target)[0]
-    tasks, walks = task_list(shape, target)
+    tasks, walks = depthwise_tasks(shape, target) if is_depthwise(shape) else task_list(shape, target)
     layer = DIRECT.pack(
         tasks=tasks.ctypes.data,
         walks=walks.ctypes.data,
