@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from secateur.nn.groups import param_groups as param_groups
     from secateur.nn.harden import Hardening as Hardening
     from secateur.nn.harden import harden_ as harden_
+    from secateur.nn.map_sites import maps_of as maps_of
     from secateur.nn.pack import pack as pack
     from secateur.nn.planning import plan as plan
     from secateur.nn.prepare import prepare_ as prepare_
@@ -96,6 +97,7 @@ PUBLIC = {
     "Bilinear": "secateur.maths.bilinear",
     "Wish": "secateur.maths.choosing",
     "convolution": "secateur.maths.convolution",
+    "maps_of": "secateur.nn.map_sites",
     "param_groups": "secateur.nn.groups",
     "Hardening": "secateur.nn.harden",
     "harden_": "secateur.nn.harden",

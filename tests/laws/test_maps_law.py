@@ -46,9 +46,6 @@ def line(name):
     model, x = settled(net), net.example()
     prepare_(model, plan(model, x, prune=Prune(), quantize=Quantize(8), maps=Quantize(8)))
     model.train()(x)
-    for site in maps_of(model):
-        site.quantizer.start()
-        site.quantizer.harden(8)
     harden_(model, Target(density=0.6), example=x)
     return model.eval(), x, Artifact.from_bytes(pack(model, x).to_bytes())
 

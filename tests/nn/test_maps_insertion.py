@@ -6,11 +6,11 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
-from map_nets import NETS, ResNet, Vgg, settled
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
+from map_nets import NETS, ResNet, Vgg, settled
 from secateur.errors import ArtifactError, PlanError, SecateurWarning
 from secateur.ir.rules import Prune, Quantize
 from secateur.maths.map_grid import codes
@@ -82,6 +82,13 @@ def test_quantizers_have_names_rows_and_keys():
     assert (site.row.shape, site.quantizer.signed, site.quantizer.elements) == ((4, 8, 8), True, 256)
     assert "secateur_maps.layer1:0:bn2.log_range" in model.state_dict()
     assert [key for key in model.state_dict() if not key.startswith("secateur")] == list(ResNet().state_dict())
+
+
+def test_a_parameter_that_a_sum_reads_is_no_room_an_example_takes():
+    model, _ = prepared("transformer")
+    sizes = {site.name: (site.quantizer.elements, site.row.size) for site in maps_of(model)}
+    assert sizes["places"] == (0, 48)
+    assert sizes["embed"] == (48, 48)
 
 
 def test_maps_kept_by_choice_have_no_quantizer():

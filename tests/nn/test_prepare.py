@@ -1,6 +1,7 @@
 """nn.prepare: all or nothing, and everything that would fail silently is refused by name."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from prepared import EXAMPLE, Tied, prepared, small_net
 from secateur.errors import PlanError
 from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import TensorPlan
-from secateur.ir.rules import Prune
+from secateur.ir.rules import Prune, Quantize
+from secateur.nn.map_sites import maps_of
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.transform import all_ends, transforms_of
@@ -91,3 +93,20 @@ def test_weights_of_one_scale_get_a_threshold_all_the_same():
     nn.init.constant_(model[0].weight, 0.5)
     prepare_(model, plan(model, torch.randn(1, 3), prune=Prune()))
     assert torch.isfinite(model(torch.ones(1, 3))).all()
+
+
+def test_scales_that_are_powers_of_two():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    rule = Quantize(4, scale="power_of_two")
+    prepare_(model, plan(model, torch.randn(2, 8), quantize=rule, maps=rule))
+    model.train()(torch.randn(2, 8))
+    for site in maps_of(model):
+        site.quantizer.start()
+        site.quantizer.harden(4)
+    for site in transforms_of(model):
+        site.transform.quantize.harden(4)
+    scales = [float(site.quantizer.scale()) for site in maps_of(model)]
+    scales += [float(site.transform.grid().scale) for site in transforms_of(model)]
+    assert len(scales) == 4
+    assert all(math.frexp(scale)[0] == 0.5 for scale in scales)

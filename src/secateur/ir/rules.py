@@ -62,8 +62,7 @@ class Quantize:
                  field is then the ascending tuple of widths, each 2 to 8
     granularity  one range of values a "tensor" or one an output "channel"; the width is one a tensor. A map has one
     level        what the weighted average of US20200293893A1 runs over: "width", quantize-dequantize at every width
-    scale        of a map: any float16 number, "free", or a "power_of_two", so that hardware shifts where it would
-                 multiply
+    scale        "free": any float16 number; "power_of_two": one of those, for hardware that shifts
     """
 
     bits: Any = (NARROWEST, WIDEST)

@@ -12,7 +12,7 @@ from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import TensorPlan
 from secateur.ir.rules import near
 from secateur.nn.map_quantize import MapQuantize
-from secateur.nn.maps.flow import INPUT
+from secateur.nn.maps.flow import BUFFER, INPUT, PARAMETER
 from secateur.nn.maps.insertion import Insertion, quantizers_of
 from secateur.nn.recurrent import read_afresh
 from secateur.nn.sites import Site, find_sites
@@ -56,7 +56,8 @@ def _insertion(model: nn.Module, plan: Plan) -> Insertion | None:
     quantizers: dict[str, nn.Module] = {}
     for row in plan.quantized_maps:
         assert row.quantize is not None
-        quantizer = quantizers[row.name] = MapQuantize(row.quantize, row.signed, row.size)
+        elements = 0 if row.kind in (PARAMETER, BUFFER) else row.size  # those are in the file and no example's
+        quantizer = quantizers[row.name] = MapQuantize(row.quantize, row.signed, elements)
         quantizer.row = row
     given = sum(row.kind == INPUT for row in plan.maps)
     return Insertion(model, quantizers, given) if quantizers else None

@@ -81,8 +81,6 @@ class Site:
             return "a frozen table, as from_pretrained makes it: requires_grad_() to prune it"
         if rule is not None and rule.granularity == "channel" and self.channel_axis() is None:
             return 'its output channels lie on no single axis: only granularity "tensor" fits'
-        if isinstance(rule, Quantize) and rule.scale != "free":
-            return f"scale={rule.scale!r} is for feature maps; weights have scales of their own"
         return ""
 
     def channel_axis(self) -> int | None:

@@ -23,6 +23,8 @@ from secateur.nn.maps.operations import (
 
 INPUT = "input"
 """What makes an input of the model."""
+PARAMETER, BUFFER = "Parameter", "Buffer"
+"""What makes a tensor of the model itself where a sum or the like reads it as a map."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class Flow:
             return INPUT
         if node.op == "get_attr":
             owner, _, name = str(node.target).rpartition(".")
-            return "Parameter" if name in self.module.get_submodule(owner)._parameters else "Buffer"
+            return PARAMETER if name in self.module.get_submodule(owner)._parameters else BUFFER
         module = called(node, self.module)
         if module is not None:
             return type(module).__name__
