@@ -8,10 +8,13 @@ import torch
 from torch import nn
 
 import secateur as sct
-from bench_integer import compared, images, quantized, watched_outputs
+from bench_integer import NETWORKS, batches, compared, images, quantized, watched_outputs
 from secateur.ir.artifact import Artifact
+from secateur.ir.bit_count import count_bits
+from secateur.ir.count import count
 from secateur.ir.graph import Node
 from secateur.ir.integer import run
+from secateur.nn.map_sites import maps_of
 
 torch.set_num_threads(1)
 IMAGES = 500
@@ -97,3 +100,23 @@ def test_the_hardened_torch_model_chooses_the_same(trained: tuple[nn.Module, Art
     assert (ours.argmax(1) == theirs.argmax(1)).mean() >= 0.998
     assert np.median(np.abs(real - theirs).max(1)) < 1e-4 * np.abs(theirs).max()
     assert np.median(np.abs(ours - theirs).max(1)) < 1e-3 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_harden_counts_is_what_the_file_holds(name: str):
+    """Bit operations and the largest map, to the unit, where no weight was pruned by chance of a dead unit."""
+    torch.manual_seed(0)
+    model, rule = NETWORKS[name](), sct.Quantize(bits=4)
+    sct.prepare_(model, sct.plan(model, images("train")[0][:2], quantize=rule, maps=rule))
+    for x, _ in batches(1, 0.02):
+        model.train()(x)
+    for site in maps_of(model):
+        site.quantizer.start()
+    hardened = sct.harden_(model, sct.Target(bit_operations=10**12))
+    artifact = sct.pack(model, images("train")[0][:2])
+    assert artifact.graph is not None
+    found = count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants))
+    assert found.bit_operations == hardened.bit_operations
+    assert found.largest_map is not None
+    assert found.largest_map.bytes == hardened.largest_map_bytes
+    assert len(found.maps) == len(maps_of(model))

@@ -14,7 +14,7 @@ from secateur.errors import ArtifactError
 from secateur.ir.artifact import Artifact
 from secateur.ir.effort import MAX_RUN_BYTES, MAX_RUN_SECONDS
 from secateur.ir.execute import interpret
-from secateur.ir.ops.quantization import code_range
+from secateur.maths.map_grid import codes
 from secateur.nn.exporting import Example, as_inputs
 from secateur.nn.maps.stored import stored_maps
 from secateur.nn.restore import restore_
@@ -45,7 +45,7 @@ class Check:
 def tolerance_of(artifact: Artifact) -> float:
     """Largest relative difference of a sound file: TOLERANCE, or one step of its coarsest map, relative to that map's
     range. A sum at the edge between two codes may go to either, in another order of its terms or in integers."""
-    steps = [1 / code_range(one.bits, signed=one.signed)[1] for one in stored_maps(artifact).maps.values()]
+    steps = [1 / codes(one.bits, signed=one.signed)[1] for one in stored_maps(artifact).maps.values()]
     return max([TOLERANCE, *steps])
 
 

@@ -13,6 +13,7 @@ from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.grid import WIDTHS
 from secateur.ir.ops.sizes import need_float, need_shape
+from secateur.maths.map_grid import codes
 
 
 def fake_quantize_type(x: ValueType, scale: ValueType, *, bits: int, **_signed: bool) -> ValueType:
@@ -22,12 +23,6 @@ def fake_quantize_type(x: ValueType, scale: ValueType, *, bits: int, **_signed: 
     if bits not in WIDTHS:
         raise GraphError(f"fake_quantize: a code has {WIDTHS[0]} to {WIDTHS[-1]} bits, not {bits}")
     return x
-
-
-def code_range(bits: int, *, signed: bool) -> tuple[int, int]:
-    """The smallest and the largest code: -(2^(bits-1) - 1) .. 2^(bits-1) - 1, or 0 .. 2^bits - 1 without a sign."""
-    largest = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
-    return -largest if signed else 0, largest
 
 
 def fake_quantize(
@@ -41,5 +36,5 @@ def nearest_codes(
     x: Float[np.ndarray, "*n"], scale: Float[np.ndarray, ""], *, bits: int, signed: bool
 ) -> Float[np.ndarray, "*n"]:
     """clip(floor(x / scale + 1/2)): the codes nearest to x, half up, in float32."""
-    lowest, largest = code_range(bits, signed=signed)
+    lowest, largest = codes(bits, signed=signed)
     return np.asarray(np.clip(np.floor(x / scale + np.float32(0.5)), np.float32(lowest), np.float32(largest)))
