@@ -1,14 +1,17 @@
-"""train.quantization_loss: what each width costs in second order, only while widths learn; resumed exactly."""
+"""train.quantization_loss: what each width costs in second order, of weights and maps, only while widths learn; resumed
+exactly."""
 
 import pytest
 import torch
 from torch import nn
 
+from mapped import batches, mapped, watched
 from prepared import EXAMPLE, prepared, quantized
 from secateur.errors import SecateurWarning
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.groups import param_groups
+from secateur.nn.map_sites import maps_of
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.transform import transforms_of
@@ -145,3 +148,79 @@ def test_budget_adds_it_and_resumes_it():
         budget.multipliers[n] * c + 0.1 * c.clamp_min(0).square() for n, c in budget._constraints().items()
     )
     assert float(budget().detach()) == pytest.approx(float((constraints + budget.quantization_loss()).detach()))
+
+
+def seen_maps():
+    """A model with quantized maps that learn, after a look at whose gradients another follows; the looks; the batch."""
+    model = watched(mapped(Quantize({2, 4, 8})))
+    maps = maps_of(model)
+    advance_((), LEARN, maps)
+    loss = QuantizationLoss((), maps)
+    for _ in range(EVERY):
+        loss.look(32)
+    x = batches(1)[0]
+    model(x).square().mean().backward()
+    return maps, loss, x
+
+
+def test_of_maps_equals_its_definition():
+    """The input's quantizer, whose values and gradients are those of the batch itself."""
+    model = watched(mapped(Quantize({2, 4, 8})))
+    maps = maps_of(model)
+    advance_((), LEARN, maps)
+    loss = QuantizationLoss((), maps)
+    for _ in range(EVERY):
+        loss.look(32)
+    x = batches(1)[0]
+    kept = []
+    first = maps[0].quantizer
+    handle = first.register_forward_hook(lambda _m, _x, y: (y.retain_grad(), kept.append(y))[1])
+    model(x).square().mean().backward()
+    handle.remove()
+    loss.look(32)
+    expected = []
+    for bits in first.widths:
+        scale = first.scale(bits)
+        low, high = (-(2 ** (bits - 1)) + 1, 2 ** (bits - 1) - 1) if first.signed else (0, 2**bits - 1)
+        near = (x / scale + 0.5).floor().clamp(low, high) * scale
+        expected.append(32 * float((kept[0].grad.square() * (near - x).square()).sum()) / 2)
+    found = loss.state_dict()["errors"][f"map {maps[0].name}"]
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert found[0] > found[1] > found[2] > 0
+
+
+def test_of_maps_pulls_towards_wider_widths():
+    maps, loss, _ = seen_maps()
+    loss.look(32)
+    for site in maps:
+        site.quantizer.theta.grad = None
+    loss().backward()
+    for site in maps:
+        gradient = site.quantizer.theta.grad
+        assert gradient[0] > 0 > gradient[-1]
+        assert site.quantizer.watched is None
+
+
+def test_maps_that_are_not_seen_are_told():
+    maps, loss, _ = seen_maps()
+    for site in maps:
+        site.quantizer.watched = None
+    with pytest.warns(SecateurWarning, match="train it as it is"):
+        loss.look(32)
+
+
+def test_maps_are_watched_once_in_every_steps_alone():
+    maps, loss, x = seen_maps()
+    loss.look(32)
+    assert not any(site.quantizer.watching for site in maps)
+    for _ in range(EVERY - 1):
+        loss.look(32)
+    assert all(site.quantizer.watching for site in maps)
+    again = QuantizationLoss((), maps)
+    for site in maps:
+        site.quantizer.watching = False
+    again.load_state_dict(loss.state_dict())
+    assert all(site.quantizer.watching for site in maps), "a resumed run watches the same step"
+    with torch.no_grad():
+        maps[0].quantizer(x)
+    assert maps[0].quantizer.watching, "a pass without gradients is not what is waited for"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,14 @@ UNSEEN = -1.0
 CALIBRATED = ("ends", "errors")
 
 
+class Watched(NamedTuple):
+    """Values of a map evenly spread over a batch, the gradient of the loss there, and which share of all they are."""
+
+    values: Tensor
+    gradient: Tensor
+    share: float
+
+
 class MapQuantize(LearnedWidth):
     """The quantizer of one feature map. Off: it changes nothing, and watches in training how large the values are. On:
     the average of the map's quantize-dequantize over all widths, weighted by softmax(theta / tau). Hard: one width, its
@@ -40,6 +48,10 @@ class MapQuantize(LearnedWidth):
     row       its line of the plan, which whoever places it sets
     """
 
+    watching: bool
+    """Whether `watched` is to be kept of the next batch that it averages and that has a gradient. Not under
+    torch.compile."""
+    watched: Watched | None
     seen: Tensor
     """Running estimate of the magnitude that COVERED of the values stay below, UNSEEN before the first batch."""
     square: Tensor
@@ -54,6 +66,7 @@ class MapQuantize(LearnedWidth):
         super().__init__(rule, ())
         self.signed, self.elements = signed, elements
         self.row: MapPlan | None = None
+        self.watching, self.watched = False, None
         self.register_buffer("seen", torch.tensor(UNSEEN))
         self.register_buffer("square", torch.tensor(0.0))
         for name in CALIBRATED:
@@ -68,7 +81,10 @@ class MapQuantize(LearnedWidth):
         if self.hard_width is not None:
             return fake_quantize(x, self.step(), self.hard_width, signed=self.signed)
         if self.tau is not None:
-            return weighted_maps(x, self.x_max(), self.shares(), self.widths, signed=self.signed)
+            result = weighted_maps(x, self.x_max(), self.shares(), self.widths, signed=self.signed)
+            if self.watching and result.requires_grad and x.numel() and not torch.compiler.is_compiling():
+                self._watch_gradient(x.detach(), result)
+            return result
         if self.training and x.numel():
             self._watch(x.detach())
         return x
@@ -81,6 +97,22 @@ class MapQuantize(LearnedWidth):
         first = self.seen < 0
         for estimate, now in ((self.square, some.square().mean()), (self.seen, end)):
             estimate.copy_(torch.where(first, now, MEMORY * estimate + (1 - MEMORY) * now))
+
+    def _watch_gradient(self, x: Tensor, result: Tensor) -> None:
+        self.watching = False
+        flat = x.reshape(-1)
+        every = math.ceil(len(flat) / LOOKED_AT)
+        some = flat[::every].float()
+
+        def keep(gradient: Tensor) -> None:
+            self.watched = Watched(some, gradient.reshape(-1)[::every].float(), len(some) / len(flat))
+
+        result.register_hook(keep)
+
+    @torch.no_grad()
+    def nearest(self, x: Tensor, bits: int) -> Tensor:
+        """x on the hard grid of this width: what `forward` would give after `harden(bits)`."""
+        return fake_quantize(x, self.scale(bits), bits, signed=self.signed)
 
     @torch.no_grad()
     def start(self, x_max: float | Tensor | None = None) -> None:

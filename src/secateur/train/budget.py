@@ -53,7 +53,7 @@ class Budget:
         self._refuse_without_effect(target)
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)
-        self._model, self._coded, self._quantization = model, 1.0, QuantizationLoss(self._sites)
+        self._model, self._coded, self._quantization = model, 1.0, QuantizationLoss(self._sites, self._maps)
         with torch.no_grad():
             self._start = {name: float(cost) for name, cost in self.costs().items()}
         if (limit := target.packed_bytes) is not None and limit <= self._fixed_bytes:
@@ -116,8 +116,9 @@ class Budget:
 
     @property
     def learns_widths(self) -> bool:
-        """Whether any tensor has several widths to choose from."""
-        return any(stage is not None and stage.theta is not None for stage in self._stages())
+        """Whether any tensor or feature map has several widths to choose from."""
+        stages = (*self._stages(), *(site.quantizer for site in self._maps))
+        return any(stage is not None and stage.theta is not None for stage in stages)
 
     def quantization_loss(self) -> Tensor:
         """The part of the term that is not a constraint: how much the task is expected to lose by the widths as they
