@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils import _pytree
 
 from secateur.ir.interpret import run_graph
+from secateur.nn import map_levels as map_levels  # registers its operators
 from secateur.nn import trace as tracing
 
 torch.set_num_threads(1)
@@ -259,6 +260,13 @@ def recurrent(model, x):
 
 
 CASES = {
+    "quantized maps": (
+        lambda m, x: [
+            torch.ops.secateur.fake_quantize(x, torch.tensor(0.25), bits, signed)
+            for bits, signed in ((2, True), (4, False), (8, True))
+        ],
+        vectors,
+    ),
     "activations": (activations, vectors),
     "arithmetic": (arithmetic, vectors),
     "masks": (masks, tokens),

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from prepared import Tied, prepared, quantized, small_net
+from prepared import EXAMPLE, Tied, prepared, quantized, small_net
 from secateur.errors import PlanError
 from secateur.ir.rules import Prune, Quantize
 from secateur.nn.groups import RANGE_LR, WIDTH_LR, param_groups
+from secateur.nn.map_sites import maps_of
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 
@@ -53,3 +54,16 @@ def test_what_is_only_quantized_decays_as_other_weights_do():
     assert not groups["pruned"]["params"]
     assert not groups["widths"]["params"]
     assert len(groups["weights"]["params"]) == 6
+
+
+def test_feature_maps_bring_ranges_and_widths_with_or_without_rules_for_weights():
+    for rules in ({}, {"prune": Prune(), "quantize": Quantize(4)}):
+        model = small_net()
+        prepare_(model, plan(model, EXAMPLE, maps=Quantize((4, 8)), **rules))
+        groups = {group["name"]: {id(p) for p in group["params"]} for group in param_groups(model)}
+        quantizers = [site.quantizer for site in maps_of(model)]
+        assert len(quantizers) > 2
+        assert {id(quantizer.log_range) for quantizer in quantizers} <= groups["ranges"]
+        assert {id(quantizer.theta) for quantizer in quantizers} == groups["widths"], "weights have one width"
+        assert set().union(*groups.values()) == {id(p) for p in model.parameters()}
+        assert sum(map(len, groups.values())) == len(list(model.parameters()))
