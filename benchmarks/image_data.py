@@ -80,8 +80,12 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def error(model: nn.Module, split: Split) -> float:
     """Per cent of a split that the model gets wrong, in evaluation mode and float32."""
-    guesses = _logits(model, split).argmax(1)
-    return 100 * int((guesses != split.labels).sum()) / len(split.labels)
+    return 100 * int((guesses(model, split) != split.labels).sum()) / len(split.labels)
+
+
+def guesses(model: nn.Module, split: Split) -> Tensor:
+    """The class that the model decides for, image by image, in evaluation mode and float32."""
+    return _logits(model, split).argmax(1)
 
 
 def mean_loss(model: nn.Module, split: Split) -> float:

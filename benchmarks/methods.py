@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ import secateur as sct
 from rivals import DynamicThreshold, GradualMagnitude
 from secateur.nn.transform import transforms_of
 from secateur.nn.trim import trim_
+
+MAP_LIMITS = ("largest_map_bytes", "bit_operations")
 
 
 class Method(Protocol):
@@ -61,7 +64,8 @@ class SelfPruning:
     packed_bytes   the target is a file of so many bytes, and no density
     bits           a width or a list of them to choose from: what stays is quantized, and biases have eight bits. None:
                    float16 values
-    rule           the thresholds' rate `threshold_lr`, and what `Prune` takes
+    rule           the thresholds' rate `threshold_lr`, widths of feature maps `maps` with the limits of a Target on
+                   them, and what `Prune` takes
     """
 
     def __init__(
@@ -77,11 +81,14 @@ class SelfPruning:
     ) -> None:
         self.model, self.example, self.bits = model, example, bits
         self.threshold_lr = rule.pop("threshold_lr", 1e-2)
-        self.target = sct.Target(density=density)
+        maps = rule.pop("maps", None)
+        limits = {name: rule.pop(name) for name in MAP_LIMITS if name in rule}
+        self.target = sct.Target(density=density, **limits)
         if packed_bytes is not None:
-            self.target = sct.Target(packed_bytes=packed_bytes, values="float16" if bits is None else "int8")
-        quantize = None if bits is None else sct.Quantize(bits)
-        sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(**rule), quantize=quantize))
+            self.target = sct.Target(packed_bytes=packed_bytes, values="float16" if bits is None else "int8", **limits)
+        rules = {"quantize": bits, "maps": maps}
+        chosen = {name: sct.Quantize(widths) for name, widths in rules.items() if widths is not None}
+        sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(**rule), **chosen))
         self.budget = sct.Budget(model, self.target, steps=steps)
 
     def groups(self) -> list[dict[str, Any]]:
@@ -107,7 +114,9 @@ class SelfPruning:
         return sct.pack(self.model, example, values="int8", sort=True)
 
     def strip(self) -> None:
-        sct.strip_(self.model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sct.SecateurWarning)  # maps are float again: the file is what is judged
+            sct.strip_(self.model)
 
     @torch.no_grad()
     def densities(self) -> dict[str, float]:

@@ -6,13 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 import secateur as sct
-from image_data import Images, error, mean_loss
+from image_data import Images, Split, error, guesses, mean_loss
 from pruning_run import Run, train, weights_of
 from record import RESULTS
+from secateur.ir.bit_count import count_bits
+from secateur.ir.count import count
 from secateur.ir.formats import Quantized
+
+INTERPRETED = 500
+"""Images a call of `interpret`."""
 
 
 def finished(name: str) -> list[dict[str, Any]]:
@@ -45,7 +51,27 @@ def measure(run: Run, model: nn.Module, data: Images, folder: Path, *, search: b
     file = folder / f"{run.name}.secat"
     kept = quantized_sizes(model, data, file) if "bits" in run.options else sizes(model, data.train.images[:1], file)
     tested = {"test_error": round(error(model, data.test), 2), "sparsity_x": round(size / nonzeros, 1)}
+    if "maps" in run.options:
+        kept |= in_integers(model, data.test, sct.Artifact.load(file))
     return {**result, **tested, **kept, "secateur": sct.__version__}
+
+
+def in_integers(model: nn.Module, split: Split, artifact: sct.Artifact) -> dict[str, Any]:
+    """What the file computes in integers: its error, on how many inputs it decides as the torch model does, bytes of
+    the largest map for one example, bits of every map."""
+    decided = np.concatenate(
+        [sct.interpret(artifact, part.numpy()).argmax(1) for part in split.images.split(INTERPRETED)]
+    )
+    same = decided == guesses(model, split).numpy()
+    assert artifact.graph is not None
+    counted = count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants))
+    return {
+        "integer_test_error": round(100 * float((decided != split.labels.numpy()).mean()), 2),
+        "same_arg_max": float(same.mean()),
+        "bit_operations": counted.bit_operations,
+        "largest_map_bytes": max(row.bytes for row in counted.maps),
+        "map_bits": {row.name: row.bits for row in counted.maps},
+    }
 
 
 def quantized_sizes(model: nn.Module, data: Images, path: Path) -> dict[str, Any]:
