@@ -34,13 +34,18 @@ def scale_at(scales: list[Fraction], place: tuple[int, ...]) -> Fraction:
     return scales[0] if len(scales) == 1 else scales[place[1]]
 
 
-def run_literally(graph: Graph, tensors: Mapping[str, Stored], x: np.ndarray) -> dict[str, Held]:
-    """Every value but the input and the constants, as integers."""
+def run_literally(
+    graph: Graph, tensors: Mapping[str, Stored], x: np.ndarray, bounds: Mapping[str, int]
+) -> dict[str, Held]:
+    """Every value but the input and the constants, as integers. bounds: the largest |integer| of every value, which
+    the requantizing makes up for; that no integer is larger is for others to prove."""
     found: dict[str, Held] = {}
     for node in graph.nodes:
         inputs = [found[name] for name in node.inputs if name in found]
         if node.op == "fake_quantize" and not inputs:
             found[node.output] = codes_of(node, tensors, x)
+        elif node.op == "fake_quantize":
+            found[node.output] = requantized(graph, node, tensors, *inputs, bounds[node.inputs[0]])
         else:
             found[node.output] = OPERATIONS[node.op](graph, node, tensors, *inputs)
     return found
@@ -62,8 +67,9 @@ def code_ends(node: Node) -> tuple[int, int]:
     return (1 - 2 ** (bits - 1), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 
-def requantized(graph: Graph, node: Node, tensors: Mapping[str, Stored], x: Held) -> Held:
-    """clip((integer M + 2^(s-1)) >> s), Python's >> rounding down."""
+def requantized(graph: Graph, node: Node, tensors: Mapping[str, Stored], x: Held, bound: int) -> Held:
+    """clip((integer M + 2^(s-1) + d) >> s), Python's >> rounding down; d half the bound of the integers, rounded up,
+    where M is not exact."""
     low, high = code_ends(node)
     scale, result = Fraction(float(tensors[node.inputs[1]].to_dense())), np.empty(x[0].shape, object)
     producer = graph.producers()
@@ -78,7 +84,9 @@ def requantized(graph: Graph, node: Node, tensors: Mapping[str, Stored], x: Held
             assert old * 2**shift == scale
         else:
             multiplier, shift = fixed_point(old / scale)
-        result[place] = min(max((number * multiplier + 2 ** (shift - 1)) >> shift, low), high)
+        exact = Fraction(multiplier, 2**shift) == old / scale
+        added = 2 ** (shift - 1) + (0 if exact else -(-bound // 2))
+        result[place] = min(max((number * multiplier + added) >> shift, low), high)
     return result, [scale]
 
 
@@ -108,9 +116,10 @@ def layer(graph: Graph, node: Node, tensors: Mapping[str, Stored], x: Held) -> H
     return result, [scale / 2**fraction for scale in scales]
 
 
-def source_quantizer(graph: Graph, node: Node) -> Node:
-    """The one whose codes a layer reads, moved but unchanged; sums of codes are not looked for."""
+def source_quantizer(graph: Graph, node: Node, place: int = 0) -> Node:
+    """The one whose codes an operation reads, moved but unchanged; sums of codes are not looked for."""
     producers = graph.producers()
+    node = producers[node.inputs[place]]
     while node.op != "fake_quantize":
         node = producers[node.inputs[0]]
     return node
@@ -138,7 +147,7 @@ def window_terms(
 
 
 def added(graph: Graph, node: Node, tensors: Mapping[str, Stored], a: Held, b: Held) -> Held:
-    """a M_a + b M_b at the scale of the quantizer behind, over 2^s."""
+    """a M_a + b M_b + d at the scale of the quantizer behind, over 2^s; d: of each M not exact, half the bound."""
     readers, name = graph.consumers(), node.output
     while (reader := readers[name][0]).op != "fake_quantize":
         name = reader.output
@@ -148,7 +157,11 @@ def added(graph: Graph, node: Node, tensors: Mapping[str, Stored], a: Held, b: H
     if max(ratios) * 2**shift < 2**30:
         shift += 1
     first, second = (nearest(ratio * 2**shift) for ratio in ratios)
-    return np.asarray(a[0] * first + b[0] * second), [scale / 2**shift]
+    d = 0
+    for place, (ratio, factor) in enumerate(zip(ratios, (first, second), strict=True)):
+        if ratio * 2**shift != factor:
+            d -= -max(map(abs, code_ends(source_quantizer(graph, node, place)))) // 2
+    return np.asarray(a[0] * first + b[0] * second + d), [scale / 2**shift]
 
 
 def rectified(_graph: Graph, _node: Node, _tensors: Mapping[str, Stored], x: Held) -> Held:
@@ -192,7 +205,6 @@ def cells(array: np.ndarray) -> Iterator[tuple[tuple[int, ...], int]]:
 
 
 OPERATIONS: dict[str, Any] = {
-    "fake_quantize": requantized,
     "conv": layer,
     "linear": layer,
     "add": added,

@@ -65,12 +65,20 @@ def test_requantizing_is_the_formula_and_near_the_exact_quotient(
     assert isinstance(found, Requantize)
     codes = found(np.array(numbers, np.int32)).tolist()
     factor, shift = int(found.multiplier), int(found.shift)
+    d = 2**30 if factor and Fraction(factor, 2**shift) != old / new else 0
     for number, code in zip(numbers, codes, strict=True):
-        assert code == min(max(number * factor + 2 ** (shift - 1) >> shift, low), high)
+        assert code == min(max(number * factor + 2 ** (shift - 1) + d >> shift, low), high)
         exact = number * old / new
-        slack = Fraction(abs(number), 2**shift) / 2
-        assert min(max(floor(exact + HALF - slack), low), high) <= code
-        assert code <= min(max(floor(exact + HALF + slack), low), high)
+        assert min(max(floor(exact + HALF), low), high) <= code
+        assert code <= min(max(floor(exact + HALF + Fraction(2 * d, 2**shift)), low), high)
+
+
+@given(st.integers(1, 2**11), st.integers(1, 2**10), st.integers(-255, 255))
+def test_exact_halves_of_codes_go_up_whatever_the_multiplier_rounds_to(top: int, bottom: int, number: int):
+    """number * top / (2 bottom), as float16 scales have it: all halves are met, and whatever is next to one is not."""
+    found = requantize(Integers((Fraction(top, 2 * bottom),), -255, 255), Fraction(1), (-(2**20), 2**20), 1)
+    assert isinstance(found, Requantize)
+    assert found(np.array([number])).tolist() == [half_up(number * Fraction(top, 2 * bottom))]
 
 
 def test_the_widest_products_fit_an_int64():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from random_networks import Net
 from secateur.errors import DataError
 from secateur.ir.effort import effort_of
 from secateur.ir.integer import pointwise, products, requantize, run
-from secateur.ir.integer.integers import half_up
+from secateur.ir.integer.integers import Integers, half_up
 from secateur.ir.integer.lower import Program, lower
 from secateur.ir.integer.requantize import Requantize
 from secateur.ir.integer.run import run_integers
@@ -42,7 +44,7 @@ def compare(seed: int, monkeypatch: pytest.MonkeyPatch) -> int:
     assert {step.arithmetic for step in program.steps[1:]} == {"integer"}
     x = np.random.default_rng(seed).standard_normal((2, 3, 6, 6)).astype(np.float32)
     found = integers_of(program, {name: tensor.to_dense() for name, tensor in tensors.items()}, x, monkeypatch)
-    expected = run_literally(graph, tensors, x)
+    expected = run_literally(graph, tensors, x, {name: held.bound for name, held in program.held.items()})
     assert found.keys() == expected.keys()
     for name, (integers, scales) in expected.items():
         np.testing.assert_array_equal(found[name], integers.astype(np.int64), err_msg=name)
@@ -56,7 +58,7 @@ def test_every_integer_equals_that_of_a_literal_implementation(seed: int, monkey
 
 
 def shifted_too_far(self: Requantize, array: np.ndarray) -> np.ndarray:
-    return RIGHT(Requantize(self.multiplier, np.asarray(self.shift + 1), self.low, self.high), array)
+    return RIGHT(replace(self, shift=np.asarray(self.shift + 1)), array)
 
 
 def truncated(self: Requantize, array: np.ndarray) -> np.ndarray:
@@ -72,11 +74,15 @@ def to_even(self: Requantize, array: np.ndarray) -> np.ndarray:
 
 def from_zero(self: Requantize, array: np.ndarray) -> np.ndarray:
     """Halves away from zero: the magnitude is rounded, the sign put back."""
-    return np.sign(array) * np.abs(RIGHT(Requantize(self.multiplier, self.shift, 0, self.high), np.abs(array)))
+    return np.sign(array) * np.abs(RIGHT(replace(self, low=0), np.abs(array)))
 
 
 def unclipped(self: Requantize, array: np.ndarray) -> np.ndarray:
-    return RIGHT(Requantize(self.multiplier, self.shift, -(2**31), 2**31), array)
+    return RIGHT(replace(self, low=-(2**31), high=2**31), array)
+
+
+def exact_halves_forgotten(self: Requantize, array: np.ndarray) -> np.ndarray:
+    return RIGHT(replace(self, addend=np.asarray(np.left_shift(np.int64(1), self.shift - 1))), array)
 
 
 RIGHT = Requantize.__call__
@@ -89,10 +95,20 @@ def test_a_wrong_requantizing_is_noticed(fault: Any, monkeypatch: pytest.MonkeyP
         compare(0, monkeypatch)
 
 
+def test_forgotten_halves_are_noticed(monkeypatch: pytest.MonkeyPatch):
+    """3 / 6 is a half, of which the nearest multiple of 2^-33 to 1 / 6 gives less."""
+    sixth = requantize.requantize(Integers((Fraction(1, 6),), -255, 255), Fraction(1), (-127, 127), 1)
+    assert isinstance(sixth, Requantize)
+    threes = np.array([-9, -3, 3, 9, 15], np.int32)
+    np.testing.assert_array_equal(sixth(threes), [-1, 0, 1, 2, 3])
+    monkeypatch.setattr(Requantize, "__call__", exact_halves_forgotten)
+    assert not np.array_equal(sixth(threes), [-1, 0, 1, 2, 3])
+
+
 @pytest.mark.parametrize("fault", [to_even, from_zero, truncated])
 def test_what_becomes_of_a_half_is_noticed(fault: Any, monkeypatch: pytest.MonkeyPatch):
     """Halves are rare among random numbers, so here they are all: -3/2 ... 3/2."""
-    halves = Requantize(np.array(2**30), np.array(31), -7, 7)
+    halves = Requantize(np.array(2**30), np.array(2**30), np.array(31), -7, 7)
     array = np.array([-5, -3, -1, 1, 3, 5], np.int32)
     np.testing.assert_array_equal(halves(array), [-2, -1, 0, 1, 2, 3])
     monkeypatch.setattr(Requantize, "__call__", fault)

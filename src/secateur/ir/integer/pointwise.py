@@ -10,7 +10,7 @@ import numpy as np
 
 from secateur.ir.graph import Node
 from secateur.ir.integer.integers import Integers, half_up
-from secateur.ir.integer.requantize import MOST_BITS, MULTIPLIER_BITS, floor_log2
+from secateur.ir.integer.requantize import MOST_BITS, MULTIPLIER_BITS, floor_log2, lost
 from secateur.ir.integer.site import IntegerArray, Lowered, Rule, Site, scale_of
 
 SMALL = ("relu", "relu6", "clip", "max_pool", "adaptive_max_pool", "reshape", "permute", "slice", "expand", "pad")
@@ -18,8 +18,9 @@ SMALL = ("relu", "relu6", "clip", "max_pool", "adaptive_max_pool", "reshape", "p
 
 
 def lower_sum(site: Site) -> Lowered | str:
-    """add, sub: a M_a + b M_b, multipliers at the scale s / 2^shift of the quantizer that reads the sum, so that its
-    requantizing is one addition and one shift, and nothing is rounded before."""
+    """add, sub: a M_a + b M_b + d, multipliers at the scale s / 2^shift of the quantizer that reads the sum, so that
+    requantizing it is one addition and one shift, and nothing is rounded before. d makes up for what the rounding of
+    the multipliers can take from the sum, as in `requantize`."""
     a, b = site.integers(0), site.integers(1)
     if isinstance(a, str) or isinstance(b, str):
         return a if isinstance(a, str) else str(b)
@@ -33,18 +34,20 @@ def lower_sum(site: Site) -> Lowered | str:
     if not 1 <= shift <= MOST_BITS:
         return "its scales are too far from that of the sum"
     first, second = (half_up(ratio * 2**shift) for ratio in ratios)
+    exact = [ratio * 2**shift == factor for ratio, factor in zip(ratios, (first, second), strict=True)]
+    d = sum(0 if whole else lost(x.bound) for x, whole in zip((a, b), exact, strict=True))
     second = -second if site.node.op == "sub" else second
     ends = [sorted((x.low * factor, x.high * factor)) for x, factor in ((a, first), (b, second))]
-    low, high = ends[0][0] + ends[1][0], ends[0][1] + ends[1][1]
+    low, high = ends[0][0] + ends[1][0] + d, ends[0][1] + ends[1][1] + d
     if max(abs(low), abs(high)).bit_length() > MOST_BITS - 1:
         return "its integers are too wide to be multiplied"
-    return Lowered(Integers((scale / 2**shift,), low, high), {"factors": (first, second)})
+    return Lowered(Integers((scale / 2**shift,), low, high), {"factors": (first, second), "added": d})
 
 
 def run_sum(arrays: list[IntegerArray], _node: Node, lowered: Lowered, _batch: int) -> IntegerArray:
     """In int64, which holds it: that was proved."""
     terms = [array.astype(np.int64) * factor for array, factor in zip(arrays, lowered.parts["factors"], strict=True)]
-    return np.asarray(terms[0] + terms[1]).astype(lowered.result.dtype, copy=False)
+    return np.asarray(terms[0] + terms[1] + lowered.parts["added"]).astype(lowered.result.dtype, copy=False)
 
 
 def _scale_behind(site: Site) -> Fraction | None:

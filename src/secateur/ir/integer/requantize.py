@@ -1,8 +1,8 @@
 """Requantizing: from one scale to another with a multiplication, an addition and a shift.
 
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR
-2018, section 2.2, has the multiplier and the shift. That both are derived exactly from the stored scales, and that one
-addition rounds half up, is ours.
+2018, section 2.2, has the multiplier and the shift. That both are derived exactly from the stored scales, that one
+addition rounds half up, and that it makes up for the rounding of the multiplier is ours.
 """
 
 from __future__ import annotations
@@ -23,16 +23,21 @@ MOST_SHIFT = 62
 
 @dataclass(frozen=True)
 class Requantize:
-    """clip((integer * multiplier + 2^(shift-1)) >> shift, low, high), multiplier and shift one a scale, broadcast."""
+    """clip((integer * multiplier + addend) >> shift, low, high); multiplier, addend and shift one a scale, broadcast.
+
+    The addend is 2^(shift-1) + d. d is zero where the multiplier is exact; elsewhere it is the most that its rounding
+    can take from a product: half of the largest |integer|. So a value that is exactly a half goes up, as it does where
+    multipliers are exact. Halves are no accident: of scales with few digits one code in a thousand lies there.
+    """
 
     multiplier: Int64[np.ndarray, "*m"]
+    addend: Int64[np.ndarray, "*m"]
     shift: Int64[np.ndarray, "*m"]
     low: int
     high: int
 
     def __call__(self, array: Integer[np.ndarray, "*n"]) -> Integer[np.ndarray, "*n"]:
-        product = array.astype(np.int64) * self.multiplier
-        product += np.left_shift(np.int64(1), self.shift - 1)
+        product = array.astype(np.int64) * self.multiplier + self.addend
         return np.asarray(np.clip(product >> self.shift, self.low, self.high))
 
 
@@ -45,7 +50,19 @@ def requantize(values: Integers, scale: Fraction, codes: tuple[int, int], ndim: 
     if len(found) < len(pairs):
         return "its scale is too far above that of the codes"
     multipliers, shifts = (values.each(lambda old, part=part: found[old][part], ndim) for part in (0, 1))
-    return Requantize(multipliers, shifts, *codes)
+    addends = values.each(lambda old: addend(old / scale, *found[old], values.bound), ndim)
+    return Requantize(multipliers, addends, shifts, *codes)
+
+
+def addend(ratio: Fraction, factor: int, shift: int, bound: int) -> int:
+    """2^(shift-1) + d for a multiplier of integers up to `bound`."""
+    exact = Fraction(factor, 1 << shift) == ratio or not factor  # of zeros all results are zero
+    return (1 << (shift - 1)) + (0 if exact else lost(bound))
+
+
+def lost(bound: int) -> int:
+    """The most that rounding a multiplier to an integer can take from its product with an integer up to `bound`."""
+    return (bound + 1) // 2
 
 
 def multiplier_bits(bound: int) -> int:
