@@ -71,8 +71,10 @@ def test_in_float32_one_width_is_bit_for_bit_what_a_graph_computes(bits, signed)
     assert torch.equal(one, torch.from_numpy(found))
 
 
+@pytest.mark.parametrize("stretch", [map_levels.STRETCH, 7])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_float32(dtype):
+def test_half_precision_is_computed_in_float32(dtype, stretch, monkeypatch):
+    monkeypatch.setattr(map_levels, "STRETCH", stretch)
     x, x_max, theta, upstream = (t.detach() for t in draw((2, 3, 4, 5), [2, 8], dtype))
     p, x_max = torch.softmax(theta, 0).float(), x_max.float()
     low, single = x.clone().requires_grad_(), x.float().requires_grad_()

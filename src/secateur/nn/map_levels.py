@@ -14,6 +14,7 @@ keeps its memory format.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,9 @@ from torch import Tensor
 from secateur.maths.map_grid import codes
 from secateur.nn.generated import map_levels_backward, map_levels_for, map_levels_forward
 from secateur.nn.pieces import LIBRARY, gathered, is_one, pieces
+
+STRETCH = 1 << 18
+"""Elements of a map in bfloat16 or float16 that are in float32 at a time."""
 
 LIBRARY.define("fake_quantize(Tensor x, Tensor scale, int bits, bool signed) -> Tensor")
 LIBRARY.define("fake_quantize_backward(Tensor grad, Tensor x, Tensor scale, int bits, bool signed) -> (Tensor, Tensor)")
@@ -86,36 +90,55 @@ def _in_memory(x: Tensor, like: Tensor) -> Tensor:
     return x.as_strided((x.numel(),), (1,))
 
 
-def _computed(x: Tensor) -> Tensor:
-    """A new map like x, in the dtype it is computed in."""
-    return torch.empty_like(x, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+def _stretches(inputs: Sequence[Tensor], output: Tensor) -> Iterator[Sequence[Tensor]]:
+    """(inputs..., output) in the dtype they are computed in: as they are, or a stretch at a time in float32."""
+    if output.dtype in (torch.float32, torch.float64):
+        yield (*inputs, output)
+        return
+    length = STRETCH if output.device.type == "cpu" else max(1, len(output))
+    for *given, out in zip(*(t.split(length) for t in (*inputs, output)), strict=True):
+        made = torch.empty_like(out, dtype=torch.float32)
+        yield (*(t.float() for t in given), made)
+        out.copy_(made)
 
 
 def _forward(x: Tensor, step: Tensor, p: list[float], widths: list[int], signed: bool) -> Tensor:
     """The average, of x's dtype and layout. step: of the first width."""
-    result, levels = _computed(x), _levels(p, widths, signed)
-    flat = _in_memory(x, result), _in_memory(result, result)
-    if is_one(step) and (code := map_levels_for(result, widths, signed=signed)):
-        map_levels_forward(code, flat, step.item(), p)
-        return result.to(x.dtype)
-    for unit, (w, out), (u, code) in pieces(_unit(step), *flat, scratch=2):
+    result = torch.empty_like(x)
+    for w, out in _stretches([_in_memory(x, result)], _in_memory(result, result)):
+        if is_one(step) and (code := map_levels_for(out, widths, signed=signed)):
+            map_levels_forward(code, (w, out), step.item(), p)
+        else:
+            _average(w, out, step, _levels(p, widths, signed))
+    return result
+
+
+def _average(x: Tensor, result: Tensor, step: Tensor, levels: list[_Level]) -> None:
+    for unit, (w, out), (u, code) in pieces(_unit(step), x, result, scratch=2):
         torch.div(w, unit.step, out=u)
         out.zero_()
         for level in levels:
             out.add_(_rounded(u, level, code).clamp_(level.low, level.high), alpha=level.share / level.ratio)
         out.mul_(unit.step)
-    return result.to(x.dtype)
 
 
 def _backward(
     grad: Tensor, x: Tensor, step: Tensor, p: list[float], widths: list[int], signed: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of x, of the step of the first width, and of every share in units of that step."""
-    result, levels = _computed(x), _levels(p, widths, signed)
-    flat = _in_memory(x, result), _in_memory(grad, result), _in_memory(result, result)
-    if is_one(step) and (code := map_levels_for(result, widths, signed=signed)):
-        toward_step, toward_shares = map_levels_backward(code, flat, step.item(), p)
-        return result.to(x.dtype), toward_step.reshape(step.shape), toward_shares
+    result, steps, shares = torch.empty_like(x), [], []
+    for w, upstream, out in _stretches([_in_memory(one, result) for one in (x, grad)], _in_memory(result, result)):
+        if is_one(step) and (code := map_levels_for(out, widths, signed=signed)):
+            found = map_levels_backward(code, (w, upstream, out), step.item(), p)
+        else:
+            found = _gradients((w, upstream, out), step, _levels(p, widths, signed))
+        steps.append(found[0].reshape(step.shape))
+        shares.append(found[1])
+    return result, torch.stack(steps).sum(0), torch.stack(shares).sum(0)
+
+
+def _gradients(flat: tuple[Tensor, Tensor, Tensor], step: Tensor, levels: list[_Level]) -> tuple[Tensor, Tensor]:
+    """Writes the gradient of x to the last of (x, upstream, x_grad)."""
     widest = max(levels, key=lambda level: level.high)
     steps, shares = [], []
     for unit, (w, upstream, out), (u, code, mean, rounded) in pieces(_unit(step), *flat, scratch=4):
@@ -137,7 +160,7 @@ def _backward(
         out.mul_(upstream)
         steps.append(moved.sum().item() if moved.dim() == 1 else moved.sum(1, keepdim=True))
         shares.append(torch.stack(found))
-    return result.to(x.dtype), gathered(steps, step), torch.stack(shares).sum(0)
+    return gathered(steps, step), torch.stack(shares).sum(0)
 
 
 def _largest(widths: list[int], signed: bool) -> int:
