@@ -9,7 +9,7 @@ form.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -34,14 +34,14 @@ def correct_biases_(coarse: nn.Module, fine: nn.Module, batches: Sequence[Inputs
     """
     paths = {module: path for path, module in fine.named_modules() if _axis(module) is not None}
     order = calls_of(fine, list(paths), (0, batches[0]))
+    wanted = _means(fine, order, batches)
     found: dict[str, float] = {}
     for done, (layer, count) in enumerate(order.items()):
         path = paths[layer]
         told(done, len(order), path)
         twin = coarse.get_submodule(path)
-        wanted, given = (_means(*pair, count, batches) for pair in ((fine, layer), (coarse, twin)))
-        lacking = wanted - given
-        size = float(wanted.square().mean().sqrt()) or 1.0
+        lacking = wanted[layer] - _means(coarse, {twin: count}, batches)[twin]
+        size = float(wanted[layer].square().mean().sqrt()) or 1.0
         found[path] = float(lacking.square().mean().sqrt()) / size
         cast(Any, twin).bias.add_(lacking.to(cast(Any, twin).bias))
     told(len(order), len(order), "")
@@ -55,26 +55,30 @@ def _axis(module: nn.Module) -> int | None:
     return -1 if isinstance(module, nn.Linear) else 1
 
 
-def _means(model: nn.Module, layer: nn.Module, count: int, batches: Sequence[Inputs]) -> Tensor:
-    """Mean of every channel of the layer's outputs, in float64 on the CPU."""
-    axis = cast(int, _axis(layer))
-    total, samples, left = torch.zeros((), dtype=torch.float64), 0, 0
+def _means(model: nn.Module, calls: Mapping[nn.Module, int], batches: Sequence[Inputs]) -> dict[nn.Module, Tensor]:
+    """Mean of every channel of these layers' outputs, in float64 on the CPU. calls: how often each runs on a batch; a
+    pass ends with the last."""
+    totals = dict.fromkeys(calls, torch.zeros((), dtype=torch.float64))
+    samples, left = dict.fromkeys(calls, 0), 0
 
-    def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-        nonlocal total, samples, left
-        rows = output.detach().movedim(axis, 0).flatten(1).cpu().double()
-        total, samples, left = total + rows.sum(1), samples + rows.shape[1], left - 1
+    def hook(layer: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal left
+        rows = output.detach().movedim(cast(int, _axis(layer)), 0).flatten(1).cpu().double()
+        totals[layer] = totals[layer] + rows.sum(1)
+        samples[layer] += rows.shape[1]
+        left -= 1
         if not left:
             raise Reached
 
-    handle = layer.register_forward_hook(hook)
+    handles = [layer.register_forward_hook(hook) for layer in calls]
     try:
         for number, inputs in enumerate(batches):
-            left = count
+            left = sum(calls.values())
             with contextlib.suppress(Reached):
                 call(model, inputs, number)
     finally:
-        handle.remove()
-    if not (samples and torch.isfinite(total).all()):
+        for handle in handles:
+            handle.remove()
+    if not all(samples.values()) or not all(torch.isfinite(total).all() for total in totals.values()):
         raise DataError("a layer gave NaN, infinity or nothing on the calibration batches")
-    return total / samples
+    return {layer: total / samples[layer] for layer, total in totals.items()}
