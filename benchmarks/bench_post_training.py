@@ -47,7 +47,8 @@ def quantized(model: nn.Module, batches: list[Any], bits: tuple[int, int], metho
     made, example = copy.deepcopy(model).eval(), batches[0]
     rules = {"quantize": sct.Quantize(bits[0], granularity="channel"), "maps": sct.Quantize(bits[1])}
     sct.prepare_(made, sct.plan(made, example, **rules))
-    sct.calibrate_(made, batches, method=method, correct_biases=corrected)
+    given = [(batch, None) for batch in batches]  # inputs and the labels that nobody needs
+    sct.calibrate_(made, given, method=method, correct_biases=corrected)
     sct.harden_(made)
     return made
 

@@ -14,8 +14,10 @@ from secateur.compression import at_once
 from secateur.compression.compress import compress
 from secateur.compression.options import Options
 from secateur.compression.result import Compression
-from secateur.errors import DataError, TargetError
+from secateur.errors import DataError, PlanError, TargetError
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
+from secateur.nn.planning import plan
 from secateur.train.task import Task
 
 
@@ -152,3 +154,46 @@ def test_training_refuses_validation_data_without_labels_at_once(tmp_path):
     task = dataclasses.replace(tiny_task(trained), val=_alone(tiny_task().val))
     with pytest.raises(DataError, match=r"a batch is a pair \(inputs, labels\), not a Tensor"):
         compress(task, Target(density=0.5), out=tmp_path)
+
+
+def quantizing(**rules):
+    task = tiny_task()
+    return plan(task.model, task.example, **rules)
+
+
+def test_a_plan_that_only_quantizes_is_calibrated(tmp_path):
+    rules = {"quantize": Quantize({4, 8}), "maps": Quantize({4, 8})}
+    target, options = Target(average_bits=8, largest_map_bytes=12), Options(one_shot=3)
+    result = compress(tiny_task(), target, out=tmp_path, plan=quantizing(**rules), options=options)
+    assert result.met
+    assert result.score_packed > 0.9
+    assert {row.bits for row in result.layers if row.bits} == {8}
+    assert max(row.bytes for row in result.maps if row.bits) <= 12
+    assert {row.bits for row in result.maps} == {8, 4, None}
+    page = json.loads((tmp_path / "report.json").read_text())
+    assert any("Quantizing at once, from 60 training inputs without labels" in note for note in page["notes"])
+    moved = [row for row in result.layers if row.name.endswith("bias")]
+    assert moved
+
+
+def test_weights_alone_need_no_data_but_maps_do(tmp_path):
+    weights = quantizing(quantize=Quantize(8))
+    result = compress(
+        tiny_task(), Target(average_bits=8), out=tmp_path / "a", plan=weights, options=Options(one_shot=0)
+    )
+    assert result.met
+    maps = quantizing(maps=Quantize(8))
+    with pytest.raises(TargetError, match="ranges of feature maps come from data"):
+        compress(tiny_task(), Target(largest_map_bytes=99), out=tmp_path / "b", plan=maps, options=Options(one_shot=0))
+
+
+def test_cutting_and_quantizing_at_once_is_refused(tmp_path):
+    for number, rules in enumerate(({"quantize": Quantize(8)}, {"maps": Quantize(8)})):
+        with pytest.raises(PlanError, match="cutting at once does not do"):
+            compress(
+                tiny_task(),
+                Target(density=0.5),
+                out=tmp_path / str(number),
+                plan=quantizing(prune=Prune(), **rules),
+                options=Options(one_shot=2),
+            )

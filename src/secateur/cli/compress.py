@@ -97,7 +97,9 @@ def run_compress(asked: Asked) -> None:
     task = load_task(asked.task)
     if rules:
         weights, maps = (rules.get(name) for name in given)
-        plan = plan_model(task.model, task.example, prune=Prune(), quantize=weights, maps=maps)
+        cuts = not asked.one_shot or asked.density is not None or asked.macs is not None
+        prune = Prune() if cuts else None  # cutting at once does not quantize; a plan that only quantizes it does
+        plan = plan_model(task.model, task.example, prune=prune, quantize=weights, maps=maps)
     with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
         warnings.showwarning = lambda message, *_: (

@@ -128,7 +128,8 @@ def _hardened_in_words(passed: Passed, result: Compression) -> str:
     found = passed.fitted.hardening
     if isinstance(found, OneShot):
         given = f"{found.samples:,} training inputs without labels" if found.samples else "the weights alone"
-        return f"Cutting at once, from {given}, {taken}; nothing was trained."
+        done = "Cutting" if found.allocation else "Quantizing"
+        return f"{done} at once, from {given}, {taken}; nothing was trained."
     return f"Hardening {taken}; all learned thresholds were multiplied by {result.factor:.3f}."
 
 
@@ -203,7 +204,7 @@ def _why(line: Line, passed: Passed, drop: float) -> list[str]:
         return []
     if isinstance(passed.fitted.hardening, OneShot):
         return [f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one "
-                "point: nothing was trained; self-pruning keeps more, and so does a larger density"]  # fmt: skip
+                "point: nothing was trained; training keeps more, and so does a looser target"]  # fmt: skip
     soft, hard = line.drop(passed.fitted.score_soft), line.drop(passed.fitted.score_hard)
     told = [
         f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one point: "

@@ -16,6 +16,7 @@ PHASES = {
     "finetune": "fine-tune",
     "measure": "measure layers",
     "repair": "repair layers",
+    "calibrate": "correct biases",
 }
 """Phase of a loop -> what a person reads."""
 

@@ -23,6 +23,7 @@ from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES, marginal_costs, ranks
 from secateur.nn.harden import Hardening, MaskOptions, harden_under, masks_by_score, soft_sites
 from secateur.nn.layer_inputs import Inputs
+from secateur.nn.map_sites import maps_of
 from secateur.nn.packing import Packing
 from secateur.nn.repair import Repaired, input_energies, repair_, viewed
 from secateur.nn.states import take_over
@@ -42,7 +43,8 @@ ATTEMPTS = 4
 
 @dataclass(frozen=True)
 class OneShotStep:
-    """Progress: so many of a phase's layers are done, and which comes next. phase is "measure" or "repair"."""
+    """Progress: so many of a phase's layers are done, and which comes next. phase is "measure", "repair" or
+    "calibrate"."""
 
     phase: str
     done: int
@@ -73,7 +75,8 @@ class OneShot(Hardening):
     """The result of `one_shot_`: a Hardening, and how it came about.
 
     factor is 1: every threshold was set where its layer is cut. moved counts weights that another score than |w| kept
-    or cut. allocation is one of ALLOCATIONS, samples how many inputs the batches held.
+    or cut. allocation is one of ALLOCATIONS, or "" where nothing was to be cut; samples how many inputs the batches
+    held.
     """
 
     allocation: str
@@ -117,7 +120,8 @@ def one_shot_(
     """
     sites = soft_sites(model)
     allocation = allocation or (DEFAULT_SCORE if batches is None else MEASURED)
-    _check(sites, target, allocation, change, data=batches is not None)
+    maps = [site.name for site in maps_of(model)]
+    _check((sites, maps), target, allocation, change, data=batches is not None)
     if batches is None:
         scores = [torch.from_numpy(SCORES[allocation](_numpy(site.original))) for site in sites]
         masks, _ = masks_by_score(model, sites, scores, target)
@@ -130,16 +134,20 @@ def one_shot_(
     return result
 
 
-def _check(sites: tuple[Transformed, ...], target: object, allocation: str, change: str, *, data: bool) -> None:
+def _check(
+    changed: tuple[tuple[Transformed, ...], list[str]], target: object, allocation: str, change: str, *, data: bool
+) -> None:
+    sites, maps = changed
     if not isinstance(target, Target):
         raise TargetError(
             f"nothing was trained that could decide: give a Target, as in Target(density=0.3), not {target!r}"
         )
     target.refuse_without_size()
-    if quantized := [site.name for site in sites if site.transform.quantize is not None]:
+    quantized = [site.name for site in sites if site.transform.quantize is not None] + maps
+    if quantized:
         raise PlanError(
-            f"{quantized[0]} is to be quantized, which cutting at once does not do: leave quantize out of the plan, or "
-            "harden_ the model, which fits ranges and widths to the weights as they are"
+            f"{quantized[0]} is to be quantized, which cutting at once does not do: leave quantize and maps out of the "
+            "plan, or prune out of it, then calibrate_ and harden_ the model"
         )
     if allocation not in ALLOCATIONS:
         raise PlanError(f"allocation={allocation!r}: expected one of {', '.join(ALLOCATIONS)}")
