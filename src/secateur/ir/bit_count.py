@@ -69,14 +69,14 @@ class BitCount:
 def count_bits(graph: Graph, tensors: Mapping[str, Stored], counted: Count) -> BitCount:
     """The figures of a verified graph, for one example; `counted` is its `count`."""
     origins = _origins(graph)
-    producers = graph.producers()
+    producers, readers, outputs = graph.producers(), graph.consumers(), frozenset(graph.outputs)
     macs = {layer.name: layer.effective_macs for layer in counted.layers}
     bits = {name: _bits(producers.get(name), tensors.get(name)) for name in graph.types}
     layers, maps = list[LayerBits](), dict[str, MapBytes]()
     for node in graph.nodes:
-        if node.op not in READERS or (node.op == "concat" and _is_quantized_behind(graph, node)):
+        if node.op not in READERS or (node.op == "concat" and _is_quantized_behind(readers, outputs, node)):
             continue
-        for name in (origins[name] for name in node.inputs if name not in graph.constants):
+        for name in (origins[name] for name in node.inputs if name in origins):
             shape = graph.types[name].bind(1)
             if graph.types[name].dtype == "float32":
                 maps.setdefault(name, MapBytes(name, shape, bits[name], -(-prod(shape) * bits[name] // 8)))
@@ -89,10 +89,10 @@ def count_bits(graph: Graph, tensors: Mapping[str, Stored], counted: Count) -> B
 
 
 def _origins(graph: Graph) -> dict[str, str]:
-    """For every value the one that it was before anything kept it."""
+    """For every value but constants the one that it was before anything kept it."""
     origins = {name: name for name in graph.inputs}
     for node in graph.nodes:
-        kept = node.op in KEEPERS and node.inputs[0] not in graph.constants
+        kept = node.op in KEEPERS and node.inputs[0] in origins
         origins[node.output] = origins[node.inputs[0]] if kept else node.output
     return origins
 
@@ -107,11 +107,11 @@ def _bits(producer: Node | None, tensor: Stored | None) -> int:
     return FLOAT_BITS
 
 
-def _is_quantized_behind(graph: Graph, node: Node) -> bool:
+def _is_quantized_behind(readers: Mapping[str, list[Node]], outputs: frozenset[str], node: Node) -> bool:
     """Whether all that reads a value, kept or not, quantizes it: then it is codes before it is stored."""
-    readers, waiting = graph.consumers(), [node.output]
+    waiting = [node.output]
     for name in waiting:
-        if name in graph.outputs:
+        if name in outputs:
             return False
         for reader in readers[name]:
             if reader.op in KEEPERS:

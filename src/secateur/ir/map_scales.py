@@ -13,11 +13,12 @@ from secateur.ir.graph import Graph
 
 def check_map_scales(graph: Graph, tensors: Mapping[str, Stored]) -> None:
     """ArtifactError unless the scale of every quantized map is stored, and one positive, finite float16 number."""
+    constants = frozenset(graph.constants)
     for node in graph.nodes:
         if node.op != "fake_quantize":
             continue
         for name in node.inputs[1:]:
-            if name not in graph.constants:
+            if name not in constants:
                 raise ArtifactError(f"the scale of {node.output!r} is computed, by {name!r}: store it as a constant")
             if tensors[name].shape != ():
                 raise ArtifactError(f"the scale {name!r} of a map is one number, not {tensors[name].shape}")

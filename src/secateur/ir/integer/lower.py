@@ -80,12 +80,13 @@ class Program:
 
 
 def lower(graph: Graph, tensors: Mapping[str, Stored]) -> Program:
-    """The program of a verified graph whose constants are these tensors, and whose scales of maps were checked."""
+    """The program of a verified graph whose constants are among these tensors; its maps' scales were checked."""
+    constants = {name: tensors[name] for name in graph.constants}
     held: dict[str, Integers] = {}
     steps: list[Step] = []
     readers, cost = graph.consumers(), 0
     for node in graph.nodes:
-        site = Site(node, graph, tensors, held, readers)
+        site = Site(node, graph, constants, held, readers)
         cost += _cost(site)
         step = _step(site, affordable=cost <= MOST_COST)
         steps.append(step)

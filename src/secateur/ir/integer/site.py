@@ -35,6 +35,7 @@ class Rule(NamedTuple):
 class Site:
     """A node among the values before it.
 
+    tensors  the graph's constants
     held     value -> what its integers stand for; values in float32 are not there
     readers  value -> the nodes that read it
     """
@@ -84,8 +85,7 @@ class Site:
 
     def stored(self, place: int) -> Stored | None:
         """The constant that an input is, None where it is computed."""
-        name = self.node.inputs[place]
-        return self.tensors.get(name) if name in self.graph.constants else None
+        return self.tensors.get(self.node.inputs[place])
 
 
 def scale_of(tensor: Stored) -> Fraction:
