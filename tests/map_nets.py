@@ -235,6 +235,58 @@ def twice_by_hand(m: Any, x: Tensor, q: Quantizer) -> Tensor:
     return first + q("a_1", m.a(q("add_1", y + x)))
 
 
+class UNet(nn.Module):
+    """Skips into concatenations, of values that other layers read too; a transposed convolution, upsampling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.middle = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(4, 6, 3, padding=1), nn.ReLU())
+        self.up = nn.ConvTranspose2d(6, 4, 2, 2)
+        self.last = nn.Conv2d(8, 4, 3, padding=1, padding_mode="reflect")
+        self.out = nn.Conv2d(10, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.down(x)
+        b = self.middle(a)
+        c = F.relu(self.last(torch.cat([a, self.up(b)], 1)))
+        return self.out(torch.cat([c, F.interpolate(b, scale_factor=2, mode="nearest")], 1))
+
+
+def unet_by_hand(m: Any, x: Tensor, q: Quantizer) -> Tensor:
+    a = q("down.2", m.down(q("x", x)))
+    b = q("middle.2", m.middle(a))
+    c = F.relu(m.last(q("cat", torch.cat([a, m.up(b)], 1))))
+    return m.out(q("cat_1", torch.cat([c, F.interpolate(b, scale_factor=2)], 1)))
+
+
+class VisionTransformer(nn.Module):
+    """A learned token beside those of an image, learned positions, one call of attention, a learned gain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 6, 4, 4)
+        self.token, self.places = nn.Parameter(torch.randn(1, 1, 6)), nn.Parameter(torch.randn(1, 5, 6))
+        self.norm, self.gain = nn.LayerNorm(6), nn.Parameter(torch.rand(6))
+        self.qkv, self.out, self.head = nn.Linear(6, 18), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
+        q, k, v = (part.unsqueeze(1) for part in self.qkv(self.norm(x)).chunk(3, -1))
+        x = x + self.gain * self.out(F.scaled_dot_product_attention(q, k, v).squeeze(1))
+        return self.head(x[:, 0])
+
+
+def vision_by_hand(m: Any, x: Tensor, q: Quantizer) -> Tensor:
+    x = m.patches(q("x", x)).flatten(2).transpose(1, 2)
+    x = q("cat", torch.cat([m.token.expand(len(x), -1, -1), x], 1))
+    x = q("add", x + q("places", m.places))
+    query, key, value = (part.unsqueeze(1) for part in q("qkv", m.qkv(q("norm", m.norm(x)))).chunk(3, -1))
+    y = q("scaled_dot_product_attention", F.scaled_dot_product_attention(query, key, value)).squeeze(1)
+    return m.head(q("add_1", x + q("mul", m.gain * m.out(y)))[:, 0])
+
+
 class Branching(nn.Module):
     """What depends on data: no graph."""
 
@@ -275,6 +327,10 @@ NETS = {
         lambda: torch.randint(9, (3, 7), generator=torch.Generator().manual_seed(1)),
         reader_by_hand,
         {"ids": "whole numbers", "lstm.inside": INSIDE, "head": OUTPUT},
+    ),
+    "unet": Net(UNet, _images, unet_by_hand, {"out": OUTPUT}),
+    "vision": Net(
+        VisionTransformer, _images, vision_by_hand, {"scaled_dot_product_attention.inside": INSIDE, "head": OUTPUT}
     ),
     "twice": Net(Twice, _vectors(3, 6), twice_by_hand, {"add_2": OUTPUT}),
 }

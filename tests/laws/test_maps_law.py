@@ -33,6 +33,7 @@ COMPUTES = {
 }
 """Operations of the graph that integers compute."""
 STAYS_FLOAT = {
+    "vision": {"attention": "softmax", "concat": "float32"},
     "transformer": {"linear": "float32", "attention": "softmax"},
     "twice": {"add": "no quantizer reads its sum"},
 }

@@ -74,6 +74,25 @@ def test_what_depends_on_data_or_chance_is_refused_with_its_place():
         calls_of(Chance(), 1)
 
 
+def test_loops_run_over_parts_whose_number_the_code_says():
+    class Parts(nn.Module):
+        def forward(self, x):
+            a, b = (part + 1 for part in x.chunk(2, 1))
+            for part in torch.split(x, [1, 3], dim=1):
+                a = a + part.sum(1, keepdim=True)
+            return a * b
+
+    x = torch.randn(2, 4)
+    assert torch.equal(calls_of(Parts(), 1).module(x), Parts()(x))
+
+    class Unknown(nn.Module):
+        def forward(self, x):
+            return sum(part.sum() for part in x.split(2, 1))
+
+    with pytest.raises(TraceError, match="iterated"):
+        calls_of(Unknown(), 1)
+
+
 def test_watching_sees_every_tensor():
     calls = calls_of(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), 1)
     seen = watched(calls.module, (X,), lambda value: tuple(value.shape))

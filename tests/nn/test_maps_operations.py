@@ -10,6 +10,7 @@ from torch import nn
 from secateur.nn.fx_graph import calls_of
 from secateur.nn.maps.operations import (
     CALLS,
+    FACTS,
     KEEPS_GRID,
     KEEPS_SIGN,
     MODULES,
@@ -20,7 +21,7 @@ from secateur.nn.maps.operations import (
     word_of,
 )
 
-WORDS = READS_CODES | KEEPS_GRID | NOT_NEGATIVE | {"multihead"}
+WORDS = READS_CODES | KEEPS_GRID | NOT_NEGATIVE | {"multihead", FACTS}
 
 
 class Of(nn.Module):
@@ -78,10 +79,11 @@ def test_every_word_of_the_tables_means_something():
             [nn.ReLU6(), nn.Sigmoid(), nn.Hardtanh(0, 4), lambda x: x.clamp(0, 3), lambda x: x.clamp(min=0.0)],
         ),
         ("positive", [lambda x: x.softmax(-1), lambda x: F.hardtanh(x, 0, 1), lambda x: abs(x) if False else x.abs()]),
+        (FACTS, [lambda x: x.shape, lambda x: x.size(0), lambda x: x.dim(), lambda x: x.device]),
         ("attention", [lambda x: F.scaled_dot_product_attention(x, x, x)]),
         ("", [nn.GELU(), nn.Hardtanh(), nn.Upsample(scale_factor=2, mode="bilinear"), nn.BatchNorm2d(1)]),
         ("", [lambda x: x.clamp(-1, 1), lambda x: x.clamp(max=1), lambda x: F.pad(x, (1, 1), value=2.0)]),
-        ("", [lambda x: F.interpolate(x, None, 2, "bilinear"), lambda x: x.shape, lambda x: x * x, nn.Softsign()]),
+        ("", [lambda x: F.interpolate(x, None, 2, "bilinear"), lambda x: x * x, nn.Softsign()]),
     ],
 )
 def test_words(expected, ways):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import random
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,11 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        """Loops run over the parts of a chunk or split whose number the code says."""
+        count = _parts(obj.node)
+        return iter([obj[part] for part in range(count)]) if count else super().iter(obj)
 
 
 class _Watcher(fx.Interpreter):
@@ -130,6 +135,15 @@ def _defaults(model: nn.Module, given: int) -> dict[str, Any]:
     """The arguments left at their defaults: fixed in the graph, so that `if mask is None` works."""
     parameters = list(inspect.signature(model.forward).parameters.values())[given:]
     return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def _parts(node: fx.Node) -> int:
+    """Into how many parts a call cuts a tensor, as far as the call itself tells; else 0."""
+    name = str(getattr(node.target, "__name__", node.target))
+    asked = node.args[1] if len(node.args) > 1 else node.kwargs.get("chunks", node.kwargs.get("split_size_or_sections"))
+    if name == "chunk" and isinstance(asked, int):
+        return asked
+    return len(asked) if name == "split" and isinstance(asked, tuple | list) else 0
 
 
 def _name_as_in_code(model: nn.Module, graph: fx.Graph) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from secateur.nn.fx_graph import Calls, watched
 from secateur.nn.maps.operations import (
+    FACTS,
     KEEPS_GRID,
     KEEPS_SIGN,
     NOT_NEGATIVE,
@@ -89,7 +90,7 @@ class Flow:
             for user in behind.pop().users:
                 if self.words[user] in KEEPS_GRID:
                     behind.append(user)
-                else:
+                elif self.words[user] != FACTS:
                     found.add(user)
         return found
 

@@ -22,6 +22,9 @@ NOT_NEGATIVE = frozenset({"relu", "positive"})
 KEEPS_SIGN = KEEPS_GRID | {"add", "concat", "average_pool", "mean", "product"}
 """What makes no negative value from maps that hold none."""
 
+FACTS = "facts"
+"""The word of what asks for a shape or the like, and so reads no value."""
+
 MODULES: tuple[tuple[Any, str], ...] = (
     (_ConvTransposeNd, "transposed"),
     (_ConvNd, "convolution"),
@@ -62,6 +65,7 @@ CALLS: dict[str, str] = {
     **dict.fromkeys(("getitem", "narrow", "select", "chunk", "split", "unbind", "index_select"), "slice"),
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"), "dropout"),
     **dict.fromkeys(("clone", "contiguous", "detach"), "identity"),
+    **dict.fromkeys(("size", "dim", "numel", "is_floating_point"), FACTS),
     "relu": "relu",
     **dict.fromkeys(("relu6", "sigmoid", "hardsigmoid", "softplus", "softmax", "abs", "exp"), "positive"),
 }
@@ -148,5 +152,5 @@ def _of_arguments(node: fx.Node) -> str | None:
         least = argument(node, 1, "min_val" if name == "hardtanh" else "min")
         return "positive" if isinstance(least, int | float) and least >= 0 else ""
     if name == "getattr":
-        return "reshape" if node.args[1] in ("T", "mT") else ""
+        return "reshape" if node.args[1] in ("T", "mT") else FACTS
     return None
