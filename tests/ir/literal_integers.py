@@ -68,8 +68,8 @@ def code_ends(node: Node) -> tuple[int, int]:
 
 
 def requantized(graph: Graph, node: Node, tensors: Mapping[str, Stored], x: Held, bound: int) -> Held:
-    """clip((integer M + 2^(s-1) + d) >> s), Python's >> rounding down; d half the bound of the integers, rounded up,
-    where M is not exact."""
+    """clip((integer M + 2^(s-1) + d) >> s), Python's >> rounding down; where M is not exact d is half, rounded up, of
+    the bound of the integers or of the smallest that is a step beyond all codes."""
     low, high = code_ends(node)
     scale, result = Fraction(float(tensors[node.inputs[1]].to_dense())), np.empty(x[0].shape, object)
     producer = graph.producers()
@@ -85,7 +85,8 @@ def requantized(graph: Graph, node: Node, tensors: Mapping[str, Stored], x: Held
         else:
             multiplier, shift = fixed_point(old / scale)
         exact = Fraction(multiplier, 2**shift) == old / scale
-        added = 2 ** (shift - 1) + (0 if exact else -(-bound // 2))
+        beyond = -(-(max(-low, high) + 1) * scale // old)
+        added = 2 ** (shift - 1) + (0 if exact else -(-min(bound, beyond) // 2))
         result[place] = min(max((number * multiplier + added) >> shift, low), high)
     return result, [scale]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_requantizing_is_the_formula_and_near_the_exact_quotient(
     assert isinstance(found, Requantize)
     codes = found(np.array(numbers, np.int32)).tolist()
     factor, shift = int(found.multiplier), int(found.shift)
-    d = 2**30 if factor and Fraction(factor, 2**shift) != old / new else 0
+    d = min(2**30, ceil(ceil((high + 1) * new / old) / 2)) if factor and Fraction(factor, 2**shift) != old / new else 0
     for number, code in zip(numbers, codes, strict=True):
         assert code == min(max(number * factor + 2 ** (shift - 1) + d >> shift, low), high)
         exact = number * old / new
@@ -111,6 +111,16 @@ def test_every_channel_has_its_own_multiplier():
     assert isinstance(found, Requantize)
     y = found(np.full((2, 3, 2), 30, np.int32))
     np.testing.assert_array_equal(y[0, :, 0], [8, 10, 8])  # 7.5 goes up
+
+
+def test_what_sums_can_reach_moves_no_codes_that_are_joined_with_them():
+    """Codes at two thirds of a step beside accumulators of up to 2^31: half of those would be a quarter of a step."""
+    values = Integers((Fraction(2, 3), Fraction(1, 2**24 + 1)), -INT32_MAX, INT32_MAX, 0, np.array([0, 1]))
+    found = requantize(values, Fraction(1), (0, 255), 2)
+    assert isinstance(found, Requantize)
+    codes = np.arange(256)
+    expected = [half_up(Fraction(2, 3) * int(code)) for code in codes]
+    np.testing.assert_array_equal(found(np.stack([codes, codes * 2**24]))[0], expected)
 
 
 @pytest.mark.parametrize(("number", "expected"), [("1/2", 1), ("-1/2", 0), ("-3/2", -1), ("7/3", 2), ("-5/3", -2)])

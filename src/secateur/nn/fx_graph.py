@@ -4,6 +4,7 @@ like, and how far two results are apart. Tracer: torch.fx."""
 from __future__ import annotations
 
 import inspect
+import operator
 import random
 import traceback
 from collections.abc import Callable, Iterator
@@ -49,7 +50,9 @@ class _Tracer(fx.Tracer):
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         """Loops run over the parts of a chunk or split whose number the code says."""
         count = _parts(obj.node)
-        return iter([obj[part] for part in range(count)]) if count else super().iter(obj)
+        if not count:
+            return super().iter(obj)
+        return iter([self.create_proxy("call_function", operator.getitem, (obj, part), {}) for part in range(count)])
 
 
 class _Watcher(fx.Interpreter):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 
 import numpy as np
 from jaxtyping import Int64, Integer
@@ -26,8 +26,9 @@ class Requantize:
     """clip((integer * multiplier + addend) >> shift, low, high); multiplier, addend and shift one a scale, broadcast.
 
     The addend is 2^(shift-1) + d. d is zero where the multiplier is exact; elsewhere it is the most that its rounding
-    can take from a product: half of the largest |integer|. So a value that is exactly a half goes up, as it does where
-    multipliers are exact. Halves are no accident: of scales with few digits one code in a thousand lies there.
+    can take from a product: half of the largest |integer| that is not clipped anyway. So a value that is exactly a half
+    goes up, as it does where multipliers are exact. Halves are no accident: of scales with few digits one code in a
+    thousand lies there.
     """
 
     multiplier: Int64[np.ndarray, "*m"]
@@ -50,7 +51,8 @@ def requantize(values: Integers, scale: Fraction, codes: tuple[int, int], ndim: 
     if len(found) < len(pairs):
         return "its scale is too far above that of the codes"
     multipliers, shifts = (values.each(lambda old, part=part: found[old][part], ndim) for part in (0, 1))
-    addends = values.each(lambda old: addend(old / scale, *found[old], values.bound), ndim)
+    reach = {old: _reaching(values.bound, old / scale, codes) for old in found}
+    addends = values.each(lambda old: addend(old / scale, *found[old], reach[old]), ndim)
     return Requantize(multipliers, addends, shifts, *codes)
 
 
@@ -58,6 +60,12 @@ def addend(ratio: Fraction, factor: int, shift: int, bound: int) -> int:
     """2^(shift-1) + d for a multiplier of integers up to `bound`."""
     exact = Fraction(factor, 1 << shift) == ratio or not factor  # of zeros all results are zero
     return (1 << (shift - 1)) + (0 if exact else lost(bound))
+
+
+def _reaching(bound: int, ratio: Fraction, codes: tuple[int, int]) -> int:
+    """The largest |integer| up to `bound` that is not clipped anyway: of joined parts, codes beside sums, each has a
+    bound of its own, and what the multiplier of one takes from the other's integers is nothing to make up for."""
+    return min(bound, ceil((max(map(abs, codes)) + 1) / ratio))
 
 
 def lost(bound: int) -> int:
