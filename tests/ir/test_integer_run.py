@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,17 @@ from literal_integers import run_literally
 from random_networks import Net
 
 from secateur.errors import DataError
+from secateur.ir.artifact import Artifact
 from secateur.ir.effort import effort_of
+from secateur.ir.execute import interpret
 from secateur.ir.integer import pointwise, products, requantize, run
 from secateur.ir.integer.integers import Integers, half_up
 from secateur.ir.integer.lower import Program, lower
 from secateur.ir.integer.requantize import Requantize
 from secateur.ir.integer.run import run_integers
 from secateur.ir.interpret import run_graph
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def integers_of(program: Program, constants: dict[str, np.ndarray], x: np.ndarray, monkeypatch: Any) -> dict[str, Any]:
@@ -207,3 +212,14 @@ def test_no_operation_takes_more_memory_than_is_counted(kind: str):
         tracemalloc.stop()
     assert peak <= says + 300_000
     assert says <= 12 * peak  # and a limit that is meant is not far off
+
+
+def test_a_file_computes_the_same_bits_for_good():
+    """Integers, and one float32 division before and multiplication behind them: the same on every machine."""
+    golden = bytes.fromhex((GOLDEN / "maps-v1.secat.hex").read_text(encoding="ascii"))
+    artifact = Artifact.from_bytes(golden)
+    assert artifact.to_bytes() == golden
+    x = (np.arange(108).reshape(1, 3, 6, 6) % 19 / 8 - 1).astype(np.float32)
+    flat, head = interpret(artifact, x)
+    assert flat.tobytes().hex() == "560d0540e66e74bdd0a924c0"
+    assert head.tobytes().hex() == "511551be6be0eebe639c19bf4d12a33e1eccba3e"
