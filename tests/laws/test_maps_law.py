@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from map_nets import NETS, settled
 from secateur.ir.artifact import Artifact
@@ -91,3 +92,30 @@ def test_planting_a_missing_quantizer_is_seen():
         artifact = pack(model, x)
     floats = [row.op for row in integer_layers(artifact) if row.arithmetic == "float" and row.op in COMPUTES]
     assert "add" in floats
+
+
+class Branch(nn.Module):
+    """A sum of a convolution without a norm and what it reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        return self.c(torch.relu(self.b(x) + x))
+
+
+def test_accumulators_and_codes_are_not_added_with_multipliers_of_few_digits():
+    """In integers the multiplier of the accumulators would have seven bits, and most codes would be others."""
+    torch.manual_seed(0)
+    model, x = Branch(), torch.randn(8, 3, 8, 8)
+    prepare_(model, plan(model, x, quantize=Quantize(8), maps=Quantize(8)).replace("b", maps=None))
+    model.train()(x)
+    harden_(model, Target(average_bits=8), example=x)
+    artifact = pack(model.eval(), x)
+    (row,) = [row for row in integer_layers(artifact) if row.op == "add"]
+    assert row.arithmetic == "float"
+    assert "too few digits" in row.reason
+    found = [interpret(artifact, x.numpy(), arithmetic=arithmetic) for arithmetic in ("float", "integer")]
+    assert np.isclose(*found, atol=1e-5).mean() > 0.99

@@ -44,7 +44,7 @@ class Check:
 
 def tolerance_of(artifact: Artifact) -> float:
     """Largest relative difference of a sound file: TOLERANCE, or one step of its coarsest map, relative to that map's
-    range. A sum at the edge between two codes may go to either, in another order of its terms or in integers."""
+    range. A sum at the edge between two codes may go to either, in another order of its terms."""
     steps = [1 / codes(one.bits, signed=one.signed)[1] for one in stored_maps(artifact).maps.values()]
     return max([TOLERANCE, *steps])
 

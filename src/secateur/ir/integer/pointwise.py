@@ -17,6 +17,11 @@ SMALL = ("relu", "relu6", "clip", "max_pool", "adaptive_max_pool", "reshape", "p
 """What may stand between a sum and the quantizer whose scale it is made for."""
 
 
+FINE = 9
+"""The multipliers of a sum may together be wrong by this many halvings of a step: accumulators beside codes, whose
+multiplier has some seven bits where that of the codes has 31, can be wrong by a whole one."""
+
+
 def lower_sum(site: Site) -> Lowered | str:
     """add, sub: a M_a + b M_b + d, multipliers at the scale s / 2^shift of the quantizer that reads the sum, so that
     requantizing it is one addition and one shift, and nothing is rounded before. d makes up for what the rounding of
@@ -36,6 +41,8 @@ def lower_sum(site: Site) -> Lowered | str:
     first, second = (half_up(ratio * 2**shift) for ratio in ratios)
     exact = [ratio * 2**shift == factor for ratio, factor in zip(ratios, (first, second), strict=True)]
     d = sum(0 if whole else lost(x.bound) for x, whole in zip((a, b), exact, strict=True))
+    if d > 2 ** (shift - FINE):
+        return "its inputs have scales so far apart that one multiplier has too few digits: quantize both"
     second = -second if site.node.op == "sub" else second
     ends = [sorted((x.low * factor, x.high * factor)) for x, factor in ((a, first), (b, second))]
     low, high = ends[0][0] + ends[1][0] + d, ends[0][1] + ends[1][1] + d
