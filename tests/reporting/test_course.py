@@ -56,6 +56,33 @@ def test_a_wish_unknown_to_the_page_is_shown_as_it_is_called():
     assert "cost: joules" in found.header
 
 
+def learned_widths():
+    taken = [{}, {"2": 0.5, "4": 0.5}, {"2": 0.1, "4": 0.9}, {}]
+    epochs = [
+        Epoch("prune" if n < 3 else "finetune", 0.5, 0.5, 1.0, bits={"fc1.weight": 3.0, "relu": 4.0},
+              shares={"fc1.weight": shares} if shares else {},
+              rounding={"fc1.weight": 0.1 / n, "relu": 0.02} if shares else {})
+        for n, shares in enumerate(taken)
+    ]  # fmt: skip
+    return Training("accuracy", tuple(epochs))
+
+
+def test_what_rounding_costs_is_drawn_while_widths_are_learned():
+    pictures = {picture.heading: picture for picture in course(learned_widths()).wide}
+    chart = pictures["Loss by rounding, by tensor and feature map"].chart
+    assert "fc1.weight: from 0.1 to 0.05" in chart
+    assert "relu: from 0.02 to 0.02" in chart
+    assert chart.index("fc1.weight") < chart.index("relu"), "those first that cost most"
+    assert "Loss by rounding" not in "".join(p.heading for p in course(sample_report().training).wide)
+
+
+def test_the_probabilities_of_widths_are_drawn_by_tensor():
+    pictures = {picture.heading: picture.chart for picture in tensor_charts(learned_widths(), "fc1.weight")}
+    assert "2 bits: from 50 % to 10 %" in pictures["Probability of widths"]
+    assert "4 bits: from 50 % to 90 %" in pictures["Probability of widths"]
+    assert "Probability of widths" not in {p.heading for p in tensor_charts(learned_widths(), "relu")}
+
+
 def test_phases_are_bands():
     bands = [(band.label, band.first, band.last) for band in bands_of(sample_report().training)]
     assert bands == [("dense", 1, 1), ("prune", 2, 4), ("finetune", 5, 5)]

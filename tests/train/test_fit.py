@@ -100,6 +100,12 @@ def test_the_term_of_quantization_is_recorded_where_widths_learn():
     found = [record.terms["quantization"] for record in fitted.history if record.phase == "prune"]
     assert found[0] == 0
     assert found[-1] > 0
+    last = [record for record in fitted.history if record.phase == "prune"][-1]
+    assert set(last.shares) == set(last.rounding) == {"0.weight", "4.weight", "6.weight"}
+    for shares in last.shares.values():
+        assert set(shares) == {"2", "3", "4"}
+        assert sum(shares.values()) == pytest.approx(1)
+    assert (fitted.history[-1].shares, fitted.history[-1].rounding) == ({}, {})
 
 
 def test_distilling_needs_a_teacher_and_uses_it():

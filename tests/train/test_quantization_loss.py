@@ -187,6 +187,9 @@ def test_of_maps_equals_its_definition():
     found = loss.state_dict()["errors"][f"map {maps[0].name}"]
     assert found == pytest.approx(expected, rel=1e-4)
     assert found[0] > found[1] > found[2] > 0
+    parts = loss.by_name()
+    assert set(parts) == {site.name for site in maps}
+    assert sum(parts.values()) == pytest.approx(float(loss().detach()))
 
 
 def test_of_maps_pulls_towards_wider_widths():

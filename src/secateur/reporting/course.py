@@ -73,7 +73,7 @@ def writer(training: Training) -> Writer:
 
 
 def tensor_charts(training: Training, name: str) -> list[Picture]:
-    """Density, threshold and width of one tensor over the epochs."""
+    """Density, threshold, width and the probabilities of its widths, of one tensor over the epochs."""
     epochs, bands = training.epochs, bands_of(training)
     densities = [Line("density", [epoch.densities.get(name, math.nan) for epoch in epochs], 3)]
     thresholds = [Line("threshold", [epoch.thresholds.get(name, math.nan) for epoch in epochs], 2)]
@@ -82,12 +82,21 @@ def tensor_charts(training: Training, name: str) -> list[Picture]:
         ("Density", densities, Axis("weights left", percent, log=True, most=1.0)),
         ("Threshold", thresholds, Axis("units of the weight", short)),
         ("Bits", bits, Axis("expected width", short)),
+        ("Probability of widths", _shares(epochs, name), Axis("of so many bits", percent, most=1.0)),
     ]
     pictures = [
         Picture(what, "", line_chart(f"{what} of {name}", lines, axis, bands, SMALL, bare=True))
         for what, lines, axis in drawn
     ]
     return [picture for picture in pictures if picture.chart]
+
+
+def _shares(epochs: Sequence[Epoch], name: str) -> list[Line]:
+    """The probability of every width of one tensor, the likeliest at the end first where there are many."""
+    taken = [epoch.shares.get(name, {}) for epoch in epochs]
+    last = next((shares for shares in reversed(taken) if shares), {})
+    shown = sorted(sorted(last, key=lambda width: -last[width])[:COLOURS], key=int)
+    return [Line(f"{width} bits", [s.get(width, math.nan) for s in taken], i) for i, width in enumerate(shown)]
 
 
 def _small(heading: str, note: str, lines: Sequence[Line], axis: Axis, bands: Sequence[Band]) -> Picture:
@@ -144,7 +153,7 @@ def _by_tensor(training: Training, bands: Sequence[Band]) -> list[Picture]:
     learned = Axis("threshold, units of the weight", short, log=True)
     drawn = [("Density by tensor", densities, left), ("Thresholds by tensor", thresholds, learned)] if names else []
     pictures = [Picture(heading, note, line_chart(heading, lines, axis, bands)) for heading, lines, axis in drawn]
-    return [*pictures, *_widths(training, bands)]
+    return [*pictures, *_widths(training, bands), *_rounding(training, bands)]
 
 
 def _widths(training: Training, bands: Sequence[Band]) -> list[Picture]:
@@ -161,6 +170,22 @@ def _widths(training: Training, bands: Sequence[Band]) -> list[Picture]:
         note += f" The {len(shown)} of {len(names)} that changed most."
     heading = "Bits by tensor and feature map"
     return [Picture(heading, note, line_chart(heading, lines, Axis("bits", short), bands))] if shown else []
+
+
+def _rounding(training: Training, bands: Sequence[Band]) -> list[Picture]:
+    """What rounding is expected to cost, tensor by tensor and map by map, those first that cost most."""
+    epochs = training.epochs
+    cost = {name: [e.rounding.get(name, math.nan) for e in epochs] for name in _names(e.rounding for e in epochs)}
+    most = {name: max(filter(math.isfinite, values), default=0.0) for name, values in cost.items()}
+    shown = sorted(cost, key=lambda name: -most[name])[:COLOURS]
+    labels = enumerate(zip(told_apart(shown), shown, strict=True))
+    lines = [Line(label, cost[name], index) for index, (label, name) in labels]
+    note = "How much loss rounding to their widths is expected to add while these are learned, to second order."
+    if len(cost) > len(shown):
+        note += f" The {len(shown)} of {len(cost)} that cost most."
+    heading = "Loss by rounding, by tensor and feature map"
+    axis = Axis("added to the loss", short, log=True)
+    return [Picture(heading, note, line_chart(heading, lines, axis, bands))] if shown else []
 
 
 def _shown_tensors(training: Training) -> tuple[list[str], str]:

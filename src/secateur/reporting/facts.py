@@ -13,8 +13,8 @@ from secateur.reporting.measurement import Change
 
 
 class EpochRecord(Protocol):
-    """What a training loop notes after an epoch; `fit`'s Record is one. It may also have `multipliers`, `costs` and
-    `terms`, as an Epoch has them, and `bits` and `map_bits`, which an Epoch has together."""
+    """What a training loop notes after an epoch; `fit`'s Record is one. It may also have `multipliers`, `costs`,
+    `terms`, `shares` and `rounding`, as an Epoch has them, and `bits` and `map_bits`, which an Epoch has together."""
 
     @property
     def phase(self) -> str: ...
@@ -37,7 +37,10 @@ class Epoch:
     multipliers         by wish of the target: how hard the budget presses
     costs               by wish: the expected cost, and the moving reference it should be at by now, in the wish's unit
     bits                by quantized tensor or feature map, the expected width of its codes
-    terms               what the loss is the sum of, each a mean over the epoch: task, budget, distillation
+    shares              by the same, the probability of every width ("4") while widths are learned
+    rounding            by the same, how much loss rounding is expected to add, while widths are learned
+    terms               what the loss is the sum of, each a mean over the epoch: task, budget, quantization,
+                        distillation
     """
 
     phase: str
@@ -50,9 +53,11 @@ class Epoch:
     costs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     terms: Mapping[str, float] = field(default_factory=dict)
     bits: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    rounding: Mapping[str, float] = field(default_factory=dict)
 
 
-OPTIONAL = ("multipliers", "costs", "terms")
+OPTIONAL = ("multipliers", "costs", "terms", "shares", "rounding")
 """What a record of an epoch may lack."""
 
 

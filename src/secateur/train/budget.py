@@ -125,6 +125,10 @@ class Budget:
         are now, in units of the loss (`train.quantization_loss`)."""
         return self._quantization()
 
+    def rounding(self) -> dict[str, float]:
+        """The same by tensor and feature map: which of them rounding hurts most."""
+        return self._quantization.by_name()
+
     def step(self, batch: int = BATCH) -> None:
         """Multipliers ascend, gates sharpen, and quantizing goes on to its next phase (`train.phases`). Call it once
         after every `optimizer.step()`, while weights still have their gradients.

@@ -7,7 +7,7 @@ the pruning phase, a constant rate on the thresholds, one constraint over the wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 from secateur.errors import TrainingError
 from secateur.ir.target import Target
 from secateur.nn.harden import Hardening, harden_
+from secateur.nn.learned_width import LearnedWidth
 from secateur.nn.map_sites import maps_of
 from secateur.nn.transform import transforms_of
 from secateur.train.budget import Budget
@@ -138,7 +139,7 @@ def train_step(
 
 @torch.no_grad()
 def _record(run: LoopState, budget: Budget | None) -> Record:
-    sites = transforms_of(run.task.model)
+    sites, maps = transforms_of(run.task.model), maps_of(run.task.model)
     pruned = [site for site in sites if site.transform.prunes]
     quantized = [(site.name, site.transform.quantize) for site in sites]
     costs = {name: float(cost) for name, cost in budget.costs().items()} if budget else {}
@@ -154,5 +155,17 @@ def _record(run: LoopState, budget: Budget | None) -> Record:
         costs={name: (cost, references[name]) for name, cost in costs.items()},
         terms=dict(run.terms),
         bits={name: float(stage.expected_bits()) for name, stage in quantized if stage is not None},
-        map_bits={site.name: float(site.quantizer.expected_bits()) for site in maps_of(run.task.model)},
+        map_bits={site.name: float(site.quantizer.expected_bits()) for site in maps},
+        shares=_shares([*quantized, *((site.name, site.quantizer) for site in maps)]),
+        rounding=budget.rounding() if budget else {},
     )
+
+
+def _shares(quantized: Sequence[tuple[str, LearnedWidth | None]]) -> dict[str, dict[str, float]]:
+    """Where widths learn, the probability of every one."""
+    learning = ((name, stage) for name, stage in quantized if stage is not None and stage.learning is not None)
+    return {
+        name: dict(zip(map(str, stage.widths), stage.shares().tolist(), strict=True))
+        for name, stage in learning
+        if stage.theta is not None
+    }

@@ -34,6 +34,8 @@ EVERY = 10
 """Steps between two looks at the gradients: a look costs about as much as a step's quantization at every width."""
 KEPT = 0.95
 """What a moving average keeps of its past at every look."""
+MAP = "map "
+"""Before the name of a feature map, which could also be that of a tensor."""
 
 
 class QuantizationLoss:
@@ -52,6 +54,15 @@ class QuantizationLoss:
             if (errors := self._errors.get(name)) is not None:
                 total = total + (stage.shares() @ errors.to(stage.log_range.device)).to(total.device)
         return total
+
+    @torch.no_grad()
+    def by_name(self) -> dict[str, float]:
+        """The part of Q that every tensor and feature map has, by its name in the plan."""
+        found = {}
+        for name, stage in (self._weights() | self._values()).items():
+            if (errors := self._errors.get(name)) is not None:
+                found[name.removeprefix(MAP)] = float(stage.shares().cpu() @ errors)
+        return found
 
     @torch.no_grad()
     def look(self, batch: int) -> None:
@@ -83,7 +94,7 @@ class QuantizationLoss:
         return {name: stage for name, stage in stages if stage is not None and _learns(stage)}
 
     def _values(self) -> dict[str, MapQuantize]:
-        return {f"map {site.name}": site.quantizer for site in self._maps if _learns(site.quantizer)}
+        return {MAP + site.name: site.quantizer for site in self._maps if _learns(site.quantizer)}
 
     def _watch(self, values: Mapping[str, MapQuantize]) -> None:
         """Before a step whose gradients are looked at."""

@@ -21,6 +21,8 @@ class Record:
     multipliers  by wish, of the budget
     costs        by wish, its expected cost and the reference the budget asks for by now
     bits         by quantized tensor, expected width of its codes; map_bits: by quantized feature map
+    shares       by quantized tensor or feature map, the probability of every width ("4") while widths learn
+    rounding     by the same, how much of the task's loss rounding is expected to add, while widths learn
     terms        by term of the loss ("task", "budget", "quantization", "distillation"), its mean over the epoch
     """
 
@@ -35,6 +37,8 @@ class Record:
     terms: dict[str, float] = field(default_factory=dict)
     bits: dict[str, float] = field(default_factory=dict)
     map_bits: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    rounding: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
