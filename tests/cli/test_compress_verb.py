@@ -73,6 +73,16 @@ def test_quantizing_feature_maps(secateur, task_name, tmp_path):
     assert "--map-bits 'x'" in refused.err
 
 
+def test_quantizing_at_once_needs_no_limit(secateur, task_name, tmp_path):
+    ran = secateur("compress", task_name, "--one-shot", "--bits", "4", "--map-bits", "8", "-o", tmp_path / "run")
+    assert ran.status == 0, ran.err
+    assert "quantized at once, nothing was trained" in ran.out
+    graph = Artifact.load(tmp_path / "run" / "model.secat").graph
+    assert {node.attributes["bits"] for node in graph.nodes if node.op == "fake_quantize"} == {8}
+    without = secateur("compress", task_name, "--one-shot", "-o", tmp_path / "two")
+    assert (without.status, "needs at least one of density" in without.err) == (2, True)
+
+
 @pytest.mark.parametrize("batches", ["0", "2"])
 def test_cutting_at_once(secateur, task_name, tmp_path, batches):
     words = ("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", "--one-shot", "--batches", batches)

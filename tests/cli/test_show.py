@@ -6,6 +6,7 @@ import numpy as np
 
 from secateur.ir.artifact import Artifact
 from secateur.ir.formats import from_dense
+from secateur.ir.map_names import key_of, scale_key
 
 
 def test_table_and_totals(secateur, packed, artifact):
@@ -97,6 +98,16 @@ def test_maps_and_what_runs_in_integers(secateur, quantized_maps, packed):
     assert f"bit operations: {graph['bit_operations']:,} (" in ran.out
     assert f", {graph['largest_map_bytes']:,} bytes" in ran.out
     assert [row["arithmetic"] for row in graph["arithmetic"]] == ["quantize", *["integer"] * (count - 1)]
+    assert {row["map"] for row in graph["maps"]} == {None}
+    own = {"s0": scale_key("x"), "s1": scale_key(key_of("fc.relu"))}
+    nodes = [dataclasses.replace(n, inputs=tuple(own.get(i, i) for i in n.inputs)) for n in artifact.graph.nodes]
+    types = {own.get(name, name): one for name, one in artifact.graph.types.items()}
+    tensors = {own.get(name, name): one for name, one in artifact.tensors.items()}
+    renamed = dataclasses.replace(artifact.graph, nodes=tuple(nodes), types=types, constants=tuple(tensors))
+    dataclasses.replace(artifact, graph=renamed, tensors=tensors).save(path)
+    named = secateur("show", path, "--json").json["graph"]
+    assert {row["name"]: row["map"] for row in named["maps"]}.items() >= {"q0": "x", "q1": "fc.relu"}.items()
+    assert f"largest map: {named['largest_map']['map']} " in secateur("show", path).out
     plain = secateur("show", packed, "--json").json["graph"]
     assert plain["arithmetic"] == []
     assert plain["bit_operations"] == 32 * 32 * plain["effective_macs"]

@@ -62,6 +62,12 @@ def test_values_that_are_no_numbers_differ_without_bound():
     assert difference(infinite, infinite).tensors == ()
 
 
+def test_a_single_number_is_measured_too():
+    first, second = (Artifact(None, {"scale": Dense(np.array(scale, np.float32))}) for scale in (0.5, 0.75))
+    (change,) = difference(first, second).tensors
+    assert (change.name, change.largest) == ("scale", 0.25)
+
+
 def test_another_form_of_the_same_values_is_a_change_of_zero():
     after = changed("fc.weight", tiny().tensors["fc.weight"].to_dense())
     (change,) = difference(tiny(), after).tensors

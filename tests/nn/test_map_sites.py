@@ -3,10 +3,11 @@
 import torch
 from torch import nn
 
+from secateur.ir.map_names import MAPS, key_of
 from secateur.ir.plan_rows import MapPlan
 from secateur.ir.rules import Quantize
 from secateur.nn.map_quantize import FrozenMap, MapQuantize
-from secateur.nn.map_sites import MAPS, key_of, maps_of
+from secateur.nn.map_sites import maps_of
 
 
 def quantizer(name):

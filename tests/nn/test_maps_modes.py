@@ -4,9 +4,9 @@ import random
 
 import pytest
 import torch
-from map_nets import Branching, Vgg
 from torch import nn
 
+from map_nets import Branching, Vgg
 from secateur.errors import PlanError
 from secateur.nn.maps.modes import both_modes, mode_kept
 

@@ -1,9 +1,9 @@
 """nn.maps.names: what a person would call a map, by the graph alone, no name twice."""
 
 import torch
-from map_nets import NETS, settled
 from torch import nn
 
+from map_nets import NETS, settled
 from secateur.nn.fx_graph import calls_of
 from secateur.nn.maps.modes import both_modes
 from secateur.nn.maps.names import names_of

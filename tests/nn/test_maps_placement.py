@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from map_nets import NETS, settled
 from torch import nn
 
+from map_nets import NETS, settled
 from secateur.ir.plan import Plan
 from secateur.ir.rules import Prune, Quantize
 from secateur.nn.planning import plan

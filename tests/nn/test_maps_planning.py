@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from map_nets import Branching, Vgg
 from torch import nn
 
+from map_nets import Branching, Vgg
 from secateur.errors import DataError, PlanError
 from secateur.ir.rules import Quantize
 from secateur.nn.maps.planning import plan_maps

@@ -13,8 +13,9 @@ from map_nets import NETS, Vgg, settled
 from secateur.errors import ArtifactError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
+from secateur.ir.map_names import name_of, scale_key
 from secateur.ir.rules import Quantize
-from secateur.nn.map_sites import maps_of, name_of, scale_key
+from secateur.nn.map_sites import maps_of
 from secateur.nn.maps.insertion import frozen_maps
 from secateur.nn.maps.stored import StoredMap, stored_maps
 from secateur.nn.pack import pack

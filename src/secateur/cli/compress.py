@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,7 +56,9 @@ class Asked:
     match: Annotated[str | None, typer.Option(help="What to distill: logits (the default) or outputs.")] = None
     average: Annotated[float, typer.Option(help="Decay of a moving average of the weights, 0.999; 0: none.")] = 0.0
     precision: Annotated[str, typer.Option(help="Of forward passes in training: float32 or bfloat16.")] = "float32"
-    one_shot: Annotated[bool, typer.Option("--one-shot", help="Cut at once instead of training.")] = False
+    one_shot: Annotated[
+        bool, typer.Option("--one-shot", help="Cut, or with --bits quantize, at once instead of training.")
+    ] = False
     batches: Annotated[int | None, typer.Option(min=0, help="Of training inputs that --one-shot sees, 8; 0: none.")] = (
         None
     )
@@ -69,20 +71,11 @@ class Asked:
 
 def run_compress(asked: Asked) -> None:
     """See Asked."""
-    target = Target(
-        asked.density,
-        asked.macs,
-        asked.packed_bytes,
-        asked.max_drop,
-        asked.values,
-        asked.average_bits,
-        asked.bit_operations,
-        asked.largest_map_bytes,
-    )
-    output_folder(asked.output)
-    plan = _plan(asked.plan)
     given = {"--bits": asked.bits, "--map-bits": asked.map_bits}
     rules = {name: Quantize(widths_from(text, name)) for name, text in given.items() if text is not None}
+    target = _target(asked, rules.get("--bits"))
+    output_folder(asked.output)
+    plan = _plan(asked.plan)
     if plan is not None and rules:
         raise PlanError(f"{', '.join(rules)} says nothing beside --plan, which has widths of its own: give one of them")
     import torch
@@ -107,6 +100,14 @@ def run_compress(asked: Asked) -> None:
         )
         result = compress_task(task, target, out=asked.output, plan=plan, options=options, progress=progress)
     _tell(result, asked)
+
+
+def _target(asked: Asked, weights: Quantize | None) -> Target:
+    """What must hold. Quantizing at once under no limit, the widths of --bits are what is asked for."""
+    limits = {field.name: getattr(asked, field.name) for field in fields(Target)}
+    if asked.one_shot and weights is not None and not any(limits[name] for name in limits if name != "values"):
+        limits["average_bits"] = max(weights.bits)
+    return Target(**limits)
 
 
 def _is_news(message: Warning | str) -> bool:
@@ -170,7 +171,7 @@ def _tell(result: Compression, asked: Asked) -> None:
         f"bit operations for one example: {32 * 32 * before:,} dense, {result.bit_operations:,} now"
         if result.maps
         else "",
-        "cut at once, nothing was trained"
+        f"{'quantized' if any(row.bits for row in result.layers) else 'cut'} at once, nothing was trained"
         if asked.one_shot
         else f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}, "
         f"forward passes in {schedule.precision}",

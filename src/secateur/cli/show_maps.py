@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from secateur.ir.artifact import Artifact
-from secateur.ir.bit_count import count_bits
+from secateur.ir.bit_count import MapBytes, count_bits
 from secateur.ir.count import Count
 from secateur.ir.execute import has_maps, integer_layers
+from secateur.ir.map_names import keys_in, name_of
 from secateur.ir.ops.sizes import show as show_shape
 
 
@@ -18,14 +19,21 @@ def maps_data(artifact: Artifact, counted: Count) -> dict[str, Any]:
     assert artifact.graph is not None
     bits = count_bits(artifact.graph, artifact.tensors, counted)
     rows = integer_layers(artifact) if has_maps(artifact.graph) else ()
+    named = {output: name_of(key) for output, key in keys_in(artifact.graph).items()}
+    largest = bits.largest_map
     return {
         "bit_operations": bits.bit_operations,
-        "largest_map_bytes": bits.largest_map.bytes if bits.largest_map else 0,
-        "largest_map": dataclasses.asdict(bits.largest_map) if bits.largest_map else None,
+        "largest_map_bytes": largest.bytes if largest else 0,
+        "largest_map": _map(largest, named) if largest else None,
         "layers": [dataclasses.asdict(row) for row in bits.layers],
-        "maps": [dataclasses.asdict(row) for row in bits.maps],
+        "maps": [_map(row, named) for row in bits.maps],
         "arithmetic": [dataclasses.asdict(row) for row in rows],
     }
+
+
+def _map(row: MapBytes, named: Mapping[str, str]) -> dict[str, Any]:
+    """A map's row, and the name it has in the plan: None where it is not quantized, or nobody said."""
+    return {**dataclasses.asdict(row), "map": named.get(row.name)}
 
 
 def maps_lines(graph: Mapping[str, Any]) -> list[str]:
@@ -34,8 +42,8 @@ def maps_lines(graph: Mapping[str, Any]) -> list[str]:
         f"bit operations: {graph['bit_operations']:,} (MACs on non-zero weights x bits of both; float32 counts 32)"
     ]
     if largest := graph["largest_map"]:
-        shape = show_shape(largest["shape"])
-        lines.append(f"largest map: {largest['name']} {shape}, {largest['bits']} bits, {largest['bytes']:,} bytes")
+        what = f"{largest['map'] or largest['name']} {show_shape(largest['shape'])}"
+        lines.append(f"largest map: {what}, {largest['bits']} bits, {largest['bytes']:,} bytes")
     if rows := graph["arithmetic"]:
         whole = sum(row["arithmetic"] == "integer" for row in rows)
         lines.append(f"arithmetic: {whole} of {len(rows)} operations in integers; the others:")

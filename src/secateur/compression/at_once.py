@@ -20,7 +20,8 @@ from secateur.train.one_shot import OneShot, OneShotStep, one_shot_
 from secateur.train.record import Fitted
 from secateur.train.replay import start_epoch
 
-AT_ONCE = "cut at once"
+AT_ONCE, QUANTIZED = "cut at once", "quantized at once"
+"""What weights are called in histograms."""
 
 
 def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
@@ -47,7 +48,7 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
         result = one_shot_(model, aim, batches=seen, watch=watch)
     else:
         result = _quantized(line, model, aim, seen, watch)
-    line.keep_histograms("state", model, result, AT_ONCE)
+    line.keep_histograms("state", model, result, AT_ONCE if line.plan.pruned else QUANTIZED)
     return line.passed("state", model, Fitted((), result, line.score_dense, line.score(model)), target)
 
 

@@ -116,8 +116,7 @@ def _largest_difference(old: np.ndarray, new: np.ndarray) -> float:
     with np.errstate(invalid="ignore"):
         distance = np.abs(old.astype(np.float64) - new.astype(np.float64))
     alike = (old == new) | (np.isnan(old) & np.isnan(new)) if old.dtype.kind == "f" else old == new
-    distance[alike] = 0.0
-    return float(np.where(np.isnan(distance), np.inf, distance).max())
+    return float(np.where(alike, 0.0, np.where(np.isnan(distance), np.inf, distance)).max())
 
 
 def _fact_changes(before: Artifact, after: Artifact) -> Iterator[FactChange]:

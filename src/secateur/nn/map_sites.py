@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from secateur.errors import PlanError
+from secateur.ir.map_names import MAPS
 from secateur.ir.plan_rows import MapPlan
 from secateur.nn.map_quantize import MapQuantize
 from secateur.nn.transform import Transformed, transforms_of
-
-MAPS = "secateur_maps"
-"""The module of the root that holds the quantizers: a ModuleDict by `key_of` a map's name."""
 
 
 @dataclass(frozen=True)
@@ -22,21 +20,6 @@ class MapSite:
     name: str
     row: MapPlan
     quantizer: MapQuantize
-
-
-def key_of(name: str) -> str:
-    """The key of a map's quantizer: a module's name may hold no dot."""
-    return name.replace(".", ":")
-
-
-def name_of(key: str) -> str:
-    """The name of a map by the key of its quantizer."""
-    return key.replace(":", ".")
-
-
-def scale_key(key: str) -> str:
-    """The state-dict key of a frozen map's scale, and so the name of a constant in an artifact's graph."""
-    return f"{MAPS}.{key}.scale"
 
 
 def maps_of(model: nn.Module) -> tuple[MapSite, ...]:

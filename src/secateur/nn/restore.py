@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from secateur.errors import ArtifactError, PlanError
 from secateur.ir.artifact import Artifact
+from secateur.ir.map_names import name_of, scale_key
 from secateur.ir.naming import is_made, module_of
 from secateur.ir.records import Fold, restore_units
 from secateur.ir.rules import near
 from secateur.nn.map_quantize import FrozenMap
-from secateur.nn.map_sites import name_of, scale_key
 from secateur.nn.maps.insertion import Insertion, quantizers_of
 from secateur.nn.maps.stored import stored_maps
 from secateur.nn.pack import COUNTER, checksum

@@ -14,10 +14,10 @@ from torch import fx, nn
 from torch.fx.graph import CodeGen
 
 from secateur.errors import PlanError
+from secateur.ir.map_names import MAPS, key_of
 from secateur.ir.rules import near
 from secateur.nn.fx_graph import Calls
 from secateur.nn.map_quantize import FrozenMap, MapQuantize
-from secateur.nn.map_sites import MAPS, key_of
 from secateur.nn.maps.modes import both_modes
 from secateur.nn.maps.names import names_of
 

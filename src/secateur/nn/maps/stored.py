@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from secateur.errors import ArtifactError
 from secateur.ir.artifact import Artifact
 from secateur.ir.grid import WIDTHS
+from secateur.ir.map_names import MAPS, keys_in, scale_key
 from secateur.ir.strict_json import JSON
 from secateur.nn.map_quantize import FrozenMap
-from secateur.nn.map_sites import MAPS, scale_key
 
 FACT = "maps"
 """Key of the header's facts under which an artifact of weights alone tells its maps."""
@@ -26,7 +26,7 @@ class StoredMap:
 
 @dataclass(frozen=True)
 class StoredMaps:
-    """By keys as in `map_sites.key_of`; `inputs`: how many the model is called with."""
+    """By keys as in `ir.map_names.key_of`; `inputs`: how many the model is called with."""
 
     maps: Mapping[str, StoredMap]
     inputs: int
@@ -43,14 +43,11 @@ def stored_maps(artifact: Artifact) -> StoredMaps:
     graph = artifact.graph
     if graph is None:
         return _told(artifact)
-    first, last = scale_key("\n").split("\n")
-    found: dict[str, StoredMap] = {}
-    for node in graph.nodes:
-        if node.op == "fake_quantize" and node.inputs[1].startswith(first) and node.inputs[1].endswith(last):
-            key = node.inputs[1].removeprefix(first).removesuffix(last)
-            bits, signed = node.attributes["bits"], node.attributes["signed"]
-            assert isinstance(bits, int)  # the graph is verified
-            found[key] = StoredMap(bits, bool(signed))
+    nodes, found = graph.producers(), dict[str, StoredMap]()
+    for output, key in keys_in(graph).items():
+        bits, signed = nodes[output].attributes["bits"], nodes[output].attributes["signed"]
+        assert isinstance(bits, int)  # the graph is verified
+        found[key] = StoredMap(bits, bool(signed))
     return StoredMaps(found, len(graph.inputs))
 
 

@@ -1,0 +1,32 @@
+"""Names of quantized feature maps: in a plan, in a model's state dict, and of the constants that hold their scales."""
+
+from __future__ import annotations
+
+from secateur.ir.graph import Graph
+
+MAPS = "secateur_maps"
+"""The module of a model's root that holds the quantizers: a ModuleDict by `key_of` a map's name."""
+_FIRST, _LAST = f"{MAPS}.", ".scale"
+
+
+def key_of(name: str) -> str:
+    """The key of a map's quantizer: a module's name may hold no dot."""
+    return name.replace(".", ":")
+
+
+def name_of(key: str) -> str:
+    """The name of a map by the key of its quantizer."""
+    return key.replace(":", ".")
+
+
+def scale_key(key: str) -> str:
+    """The state-dict key of a frozen map's scale, and so the name of a constant in an artifact's graph."""
+    return f"{_FIRST}{key}{_LAST}"
+
+
+def keys_in(graph: Graph) -> dict[str, str]:
+    """Output of a quantizing operation -> key of the map that it quantizes, where its scale is named by one."""
+    nodes = [node for node in graph.nodes if node.op == "fake_quantize"]
+    scales = {node.output: node.inputs[1] for node in nodes}
+    named = {output: scale for output, scale in scales.items() if scale.startswith(_FIRST) and scale.endswith(_LAST)}
+    return {output: scale.removeprefix(_FIRST).removesuffix(_LAST) for output, scale in named.items()}
