@@ -42,6 +42,19 @@ def test_json_puts_one_tensor_on_a_line():
     assert sum('"name"' in line for line in PLAN.to_json().splitlines()) == len(ROWS)
 
 
+def test_maps_and_tensors_are_told_apart():
+    with pytest.raises(PlanError, match=r"'x' is a feature map, no tensor: plan.map\('x'\)"):
+        WITH_MAPS["x"]
+    with pytest.raises(PlanError, match=r"is a feature map, no tensor: replace\('layer1.0.relu', maps=...\)"):
+        WITH_MAPS.replace("layer1.0.relu", quantize=None)
+
+
+@pytest.mark.parametrize("given", [{"prune": 0.5}, {"quantize": 8}, {"maps": Prune()}])
+def test_what_is_no_rule_is_refused(given):
+    with pytest.raises(PlanError, match=f"{next(iter(given))}=.* is no rule: give"):
+        WITH_MAPS.replace("head", **given)
+
+
 def test_prints_a_table_with_every_tensor_and_reason():
     text = str(PLAN)
     for row in ROWS:

@@ -55,6 +55,11 @@ def test_bit_operations_hold_by_narrower_weights_and_maps(limit):
         assert {row.bits for row in (*found.tensors, *found.maps)} == {8}, "nothing is narrowed without need"
 
 
+def test_bit_operations_of_nothing_are_no_target():
+    with pytest.raises(TargetError, match="this plan changes none whose multiply-accumulates are known"):
+        harden_(watched(mapped()), Target(bit_operations=1))
+
+
 def test_where_widths_cannot_weights_go():
     model = watched(mapped(maps=Quantize(8), prune=Prune()))
     found = harden_(model, Target(bit_operations=200_000))

@@ -8,6 +8,7 @@ from torch import nn
 
 from map_nets import Branching, Vgg
 from secateur.errors import PlanError
+from secateur.ir.map_names import MAPS
 from secateur.nn.maps.modes import both_modes, mode_kept
 
 
@@ -37,6 +38,13 @@ def test_data_chance_and_replaced_forwards_are_refused():
     patched.forward = lambda x: x
     with pytest.raises(PlanError, match="replaced on the object itself"):
         both_modes(patched, 1)
+
+
+def test_a_model_whose_maps_are_quantized_already_is_refused():
+    model = Vgg()
+    model.add_module(MAPS, nn.ModuleDict())
+    with pytest.raises(PlanError, match="quantized already: strip_ it first"):
+        both_modes(model, 1)
 
 
 def test_layers_of_a_users_own_stay_modules():

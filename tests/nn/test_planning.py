@@ -34,6 +34,12 @@ def test_example_of_any_batch_gives_the_same_plan():
     assert plan(small_net(), EXAMPLE[:1], prune=Prune()) == plan(small_net(), EXAMPLE, prune=Prune())
 
 
+@pytest.mark.parametrize("given", [{"prune": 0.5}, {"quantize": 8}, {"maps": 8}])
+def test_what_is_no_rule_is_refused(given):
+    with pytest.raises(PlanError, match=f"{next(iter(given))}=.* is no rule: give"):
+        plan(small_net(), EXAMPLE, **given)
+
+
 def test_planning_leaves_the_model_alone():
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(), small_net().eval())
     model.train()

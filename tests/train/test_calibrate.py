@@ -158,7 +158,13 @@ def test_what_it_cannot_take_is_refused_and_changes_nothing():
     for given, words in (([], "no calibration batch"), (bad, "NaN"), ([torch.zeros(2, 3)], "fails on"), ([{}], "dict")):
         with pytest.raises(DataError, match=words):
             calibrate_(model, given)
-    for options, words in (({"method": "mes"}, "did you mean 'mse'"), ({"method": 0.0}, "percentage")):
+    refused = (
+        ({"method": "mes"}, "did you mean 'mse'"),
+        ({"method": 0.0}, "percentage"),
+        ({"method": None}, "percentage"),
+        ({"dense": nn.Linear(64, 2)}, "not the same"),
+    )
+    for options, words in refused:
         with pytest.raises(PlanError, match=words):
             calibrate_(model, batches(), **options)
     with pytest.raises(PlanError, match="quantizes nothing"):

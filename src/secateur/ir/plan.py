@@ -11,7 +11,7 @@ from typing import Any
 
 from secateur.errors import PlanError
 from secateur.ir.plan_json import map_from_dict, row_to_dict, tensor_from_dict
-from secateur.ir.plan_rows import UNCHANGED, MapPlan, TensorPlan, Unchanged, with_map_rule, with_rules
+from secateur.ir.plan_rows import UNCHANGED, MapPlan, TensorPlan, Unchanged, check_rules, with_map_rule, with_rules
 from secateur.ir.rules import Prune, Quantize, near
 from secateur.ir.text_table import aligned
 
@@ -37,6 +37,8 @@ class Plan:
         for row in self.tensors:
             if name == row.name or name in row.tied:
                 return row
+        if any(name == row.name for row in self.maps):
+            raise PlanError(f"{name!r} is a feature map, no tensor: plan.map({name!r}) is its row")
         raise PlanError(f"no tensor {name!r} in this plan{near(name, self.names())}")
 
     def names(self) -> tuple[str, ...]:
@@ -70,6 +72,9 @@ class Plan:
         if there are none."""
         found = tuple(row.name for row in self.tensors if any(_fits(name, pattern) for name in (row.name, *row.tied)))
         if not found:
+            if any(_fits(row.name, pattern) for row in self.maps):
+                instead = f"replace({pattern!r}, maps=...) gives it a rule"
+                raise PlanError(f"{pattern!r} is a feature map, no tensor: {instead}")
             raise PlanError(f"nothing in this plan is called {pattern!r}{near(pattern, _known(self.names()))}")
         return found
 
@@ -93,6 +98,7 @@ class Plan:
         """A new plan in which every tensor the pattern names has these rules of `prune` and `quantize`, and every
         feature map it names the rule `maps` (None: none of that kind; left out: the one it had). What can have no rule
         because of what it is raises PlanError with the reason."""
+        check_rules(prune=prune, quantize=quantize, maps=maps)
         of_tensors = not (isinstance(prune, Unchanged) and isinstance(quantize, Unchanged))
         if not of_tensors and isinstance(maps, Unchanged):
             raise PlanError(

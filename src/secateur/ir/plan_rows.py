@@ -103,6 +103,15 @@ def with_map_rule(row: MapPlan, quantize: Quantize | None) -> MapPlan:
     return dataclasses.replace(row, quantize=quantize, reason="")
 
 
+def check_rules(**rules: object) -> None:
+    """PlanError where what is given as `prune`, `quantize` or `maps` is no rule of that kind."""
+    for name, rule in rules.items():
+        kind = Prune if name == "prune" else Quantize
+        if rule is not None and not isinstance(rule, kind | Unchanged):
+            example = "Prune()" if kind is Prune else "Quantize(bits=8)"
+            raise PlanError(f"{name}={rule!r} is no rule: give {name}={example}, or None for none")
+
+
 def check_map_rule(rule: Quantize) -> None:
     """PlanError for a rule that only weights can have."""
     if rule.granularity != "tensor":

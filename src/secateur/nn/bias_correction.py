@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from secateur.errors import DataError
+from secateur.errors import DataError, PlanError
 from secateur.nn.layer_inputs import Inputs, Reached, call, calls_of
 
 Told = Callable[[int, int, str], None]
@@ -29,10 +29,17 @@ def correct_biases_(coarse: nn.Module, fine: nn.Module, batches: Sequence[Inputs
     quantization, both in evaluation mode and without gradients.
 
     Layers are linear ones, convolutions, and batch norms, as far as they have a bias. Gives, by path, how far the means
-    were apart before, root mean square over the channels relative to that of the means of `fine`. DataError where a
-    model fails on a batch.
+    were apart before, root mean square over the channels relative to that of the means of `fine`. PlanError where
+    the layers are not the same; DataError where a model fails on a batch.
     """
     paths = {module: path for path, module in fine.named_modules() if _axis(module) is not None}
+    known = dict(coarse.named_modules())
+    for layer, path in paths.items():
+        bias = getattr(known.get(path), "bias", None)
+        if bias is None or bias.shape != cast(Tensor, layer.bias).shape:
+            raise PlanError(
+                f"the layers of the two models are not the same: {path} has no bias of its size in this one"
+            )
     order = calls_of(fine, list(paths), (0, batches[0]))
     wanted = _means(fine, order, batches)
     found: dict[str, float] = {}

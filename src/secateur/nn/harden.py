@@ -246,6 +246,11 @@ class _Wish:
     def keep(self, learned: int) -> int:
         """The number of weights that stay. learned: how many stay by their own thresholds."""
         density, total = self._target.density, len(self._choice.flat)
+        if self._target.bit_operations is not None and not self._widths.are_operations_known:
+            raise TargetError(
+                "bit operations are counted of the tensors that a plan changes, and this plan changes none whose "
+                "multiply-accumulates are known: plan with quantize= or prune= as well"
+            )
         if density is not None:
             if not self._choice.sites:
                 raise TargetError("a density is of the weights in pruned tensors, and this plan prunes none")

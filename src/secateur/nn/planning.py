@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from secateur.errors import PlanError
 from secateur.ir.plan import Plan
-from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan
+from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan, check_rules
 from secateur.ir.rules import Prune, Quantize
 from secateur.nn.maps.planning import plan_maps
 from secateur.nn.sites import Site, find_sites, measure_reuse
@@ -31,11 +31,12 @@ def plan(
     prune    the rule for every tensor that can be pruned: the weights of the module types in docs/layers.md
     quantize the rule for every tensor that can be quantized, which are the same; first and last layers too, unless
              `Plan.replace` or `skip` says otherwise
-    maps     the rule for every feature map that integer arithmetic reads (docs/quantization.md); the model's outputs
+    maps     the rule for every feature map that integer arithmetic reads (docs/maps.md); the model's outputs
              stay float. PlanError for a model that torch.fx cannot trace
     skip     module paths, names of tensors or maps, or shell patterns that are kept; one that names nothing is a
              PlanError
     """
+    check_rules(prune=prune, quantize=quantize, maps=maps)
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
         raise PlanError(f"{lazy[0]} has no shape yet (a lazy module): run the model once before planning")

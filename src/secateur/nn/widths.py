@@ -87,6 +87,11 @@ class Widths:
         self._take(name, steps[name])
         return True
 
+    @property
+    def are_operations_known(self) -> bool:
+        """Whether any tensor has a known number of multiply-accumulates."""
+        return any(row.reuse for row in self._rows.values())
+
     def operations(self, masks: Masks) -> int:
         """Bit operations for one example."""
         return self._operations(masks, self.bits, self.maps.bits)

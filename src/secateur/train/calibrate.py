@@ -108,8 +108,11 @@ def _percent(method: str | float) -> float | None:
                 f"method={method!r}: expected {' or '.join(METHODS)} or a percentage{near(method, METHODS)}"
             )
         return METHODS[method]
-    if not 0 < method <= 100:
-        raise PlanError(f"method={method!r}: a percentage of a map's magnitudes is above 0 and at most 100")
+    if isinstance(method, bool) or not isinstance(method, int | float) or not 0 < method <= 100:
+        raise PlanError(
+            f"method={method!r}: expected {' or '.join(METHODS)}, or a percentage of a map's magnitudes above 0 and at "
+            "most 100"
+        )
     return method
 
 

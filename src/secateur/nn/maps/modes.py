@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from secateur.errors import PlanError
+from secateur.ir.map_names import MAPS
 from secateur.nn.fx_graph import TRACING_ERRORS, Calls, calls_of, place_of
 from secateur.nn.sites import PRUNABLE
 
@@ -26,6 +27,8 @@ class Modes:
 
 def both_modes(model: nn.Module, given: int) -> Modes:
     """A model that is called with `given` inputs, traced twice and left as it was. PlanError where it cannot be."""
+    if isinstance(model._modules.get(MAPS), nn.Module):
+        raise PlanError("feature maps of this model are quantized already: strip_ it first, or take a fresh copy")
     if "forward" in vars(model):
         raise PlanError(
             f"the forward of this {type(model).__name__} was replaced on the object itself, which tracing does not "
