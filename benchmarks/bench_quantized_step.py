@@ -28,8 +28,9 @@ from torch.nn.utils import parametrize
 import secateur as sct
 from bench_step import BATCH, NETWORKS, RUN_STEPS, WAYS, Training, peak_bytes
 from record import record
+from secateur.ir.map_names import MAPS, key_of
 from secateur.maths.map_grid import map_average
-from secateur.nn.map_sites import MAPS, key_of, maps_of
+from secateur.nn.map_sites import maps_of
 from secateur.nn.transform import transforms_of
 from secateur.train.phases import LEARN
 

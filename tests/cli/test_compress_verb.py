@@ -77,6 +77,7 @@ def test_quantizing_at_once_needs_no_limit(secateur, task_name, tmp_path):
     ran = secateur("compress", task_name, "--one-shot", "--bits", "4", "--map-bits", "8", "-o", tmp_path / "run")
     assert ran.status == 0, ran.err
     assert "quantized at once, nothing was trained" in ran.out
+    assert "density" not in ran.out.split("score on validation")[1], "nothing was pruned"
     graph = Artifact.load(tmp_path / "run" / "model.secat").graph
     assert {node.attributes["bits"] for node in graph.nodes if node.op == "fake_quantize"} == {8}
     without = secateur("compress", task_name, "--one-shot", "-o", tmp_path / "two")

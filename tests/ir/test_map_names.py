@@ -1,7 +1,7 @@
 """ir.map_names: a map's name comes back from its key, and from the constant that holds its scale."""
 
 from secateur.ir.graph import Graph, Node, ValueType
-from secateur.ir.map_names import key_of, keys_in, name_of, scale_key
+from secateur.ir.map_names import is_scale, key_of, keys_in, name_of, scale_key
 
 
 def test_names_come_back_and_keys_hold_no_dot():
@@ -14,5 +14,6 @@ def test_quantizing_operations_are_told_by_the_names_of_their_scales():
     own, strange = scale_key(key_of("layer1.0.relu")), "somebody.scale"
     attributes = {"bits": 4, "signed": True}
     nodes = (Node("fake_quantize", ("x", own), "q", attributes), Node("fake_quantize", ("q", strange), "r", attributes))
+    assert (is_scale(own), is_scale(strange)) == (True, False)
     types = dict.fromkeys(("x", "q", "r"), ValueType((-1, 3))) | dict.fromkeys((own, strange), ValueType(()))
     assert keys_in(Graph(("x",), ("r",), (own, strange), nodes, types)) == {"q": "layer1:0:relu"}

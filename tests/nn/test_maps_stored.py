@@ -47,6 +47,7 @@ def test_maps_of_a_graph_come_back_under_their_names(name):
     artifact = Artifact.from_bytes(pack(model, x).to_bytes())
     maps = stored_maps(artifact)
     assert maps.inputs == 1
+    assert artifact.meta["parameters"] == pack(settled(net), x).meta["parameters"], "scales of maps are none"
     assert {name_of(key) for key in maps.maps} == {site.name for site in maps_of(model)}
     for site in maps_of(model):
         key = next(key for key in maps.maps if name_of(key) == site.name)

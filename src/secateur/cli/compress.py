@@ -20,6 +20,7 @@ from secateur.ir.plan import Plan
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.storage import output_folder
 from secateur.ir.target import Target
+from secateur.reporting.layers import PRUNED, LayerRow
 from secateur.reporting.progress import progress_on
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _tell(result: Compression, asked: Asked) -> None:
         str(result),
         "",
         f"score on validation: {_scores(result)}",
-        f"density {result.density:.4g} of the weights in pruned tensors",
+        f"density {result.density:.4g} of the weights in pruned tensors" if any(map(_is_pruned, result.layers)) else "",
         f"bytes: {result.bytes_before:,} as float32, {result.file_bytes:,} in the file ({times:.1f} times fewer)",
         f"multiply-accumulates for one example: {before:,} dense, {after:,} on non-zero weights" if before else "",
         f"bit operations for one example: {32 * 32 * before:,} dense, {result.bit_operations:,} now"
@@ -185,6 +186,10 @@ def _tell(result: Compression, asked: Asked) -> None:
         note(f"MISSED: {line}")
     if result.missed and asked.on_miss == "error":
         raise typer.Exit(CHECK_FAILED)
+
+
+def _is_pruned(row: LayerRow) -> bool:
+    return row.fate == PRUNED
 
 
 def _scores(result: Compression) -> str:

@@ -24,9 +24,14 @@ def scale_key(key: str) -> str:
     return f"{_FIRST}{key}{_LAST}"
 
 
+def is_scale(name: str) -> bool:
+    """Whether a constant is the scale of a map, by its name."""
+    return name.startswith(_FIRST) and name.endswith(_LAST)
+
+
 def keys_in(graph: Graph) -> dict[str, str]:
     """Output of a quantizing operation -> key of the map that it quantizes, where its scale is named by one."""
-    nodes = [node for node in graph.nodes if node.op == "fake_quantize"]
-    scales = {node.output: node.inputs[1] for node in nodes}
-    named = {output: scale for output, scale in scales.items() if scale.startswith(_FIRST) and scale.endswith(_LAST)}
-    return {output: scale.removeprefix(_FIRST).removesuffix(_LAST) for output, scale in named.items()}
+    scales = {node.output: node.inputs[1] for node in graph.nodes if node.op == "fake_quantize"}
+    return {
+        output: scale.removeprefix(_FIRST).removesuffix(_LAST) for output, scale in scales.items() if is_scale(scale)
+    }

@@ -43,7 +43,8 @@ class MapWidths:
         has none."""
         if not self.sites:
             raise TargetError(
-                "largest_map_bytes is of quantized feature maps, and this plan quantizes none: plan with maps="
+                "largest_map_bytes is of quantized feature maps, and this plan quantizes none: plan with maps= "
+                "(--map-bits)"
             )
         for name, site in self.sites.items():
             widths = [bits for bits in site.quantizer.widths if bits <= self.bits[name]]

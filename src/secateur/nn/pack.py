@@ -21,6 +21,7 @@ from secateur.ir.fold import fold_batch_norm
 from secateur.ir.graph import Graph
 from secateur.ir.grid import Grid
 from secateur.ir.grids import Grids, fold_grids, in_order, without_units
+from secateur.ir.map_names import is_scale
 from secateur.ir.naming import is_made, refusal
 from secateur.ir.push_biases import push_biases
 from secateur.ir.records import Fold
@@ -206,7 +207,8 @@ def _with_usual_names(graph: Graph) -> Graph:
 
 
 def _parameters(tensors: Mapping[str, np.ndarray]) -> int:
-    return sum(array.size for name, array in tensors.items() if array.dtype == np.float32 and not is_made(name))
+    counted = (array for name, array in tensors.items() if not is_made(name) and not is_scale(name))
+    return sum(array.size for array in counted if array.dtype == np.float32)
 
 
 def _dead_units(removal: Removal) -> dict[str, JSON]:

@@ -97,7 +97,10 @@ class Budget:
         if target.average_bits is not None and not any(site.transform.quantize for site in self._sites):
             raise TargetError("average_bits is of the weights in quantized tensors, and this plan quantizes none")
         if target.largest_map_bytes is not None and not self._maps:
-            raise TargetError("largest_map_bytes is of quantized feature maps, and this plan quantizes none")
+            raise TargetError(
+                "largest_map_bytes is of quantized feature maps, and this plan quantizes none: plan with maps= "
+                "(--map-bits)"
+            )
         for name in ("macs", "bit_operations"):
             if name in target.wishes() and not any(site.transform.row.reuse for site in self._sites):
                 raise TargetError(
