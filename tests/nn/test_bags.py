@@ -77,6 +77,16 @@ def test_bags_by_offsets_go_the_line_as_weights_alone():
     torch.testing.assert_close(restore_(ByOffsets(mode="sum"), artifact)(*inputs), model(*inputs))
 
 
+def test_a_limit_on_bytes_is_measured_on_the_file_of_bags_by_offsets():
+    model, inputs = ByOffsets(mode="sum"), (torch.tensor([1, 4, 4, 0, 5]), torch.tensor([0, 2]))
+    prepare_(model, plan(model, inputs, prune=Prune()))
+    target = Target(packed_bytes=420, values="float16")
+    harden_(model, target, example=inputs)
+    with pytest.warns(SecateurWarning, match="offsets"):
+        size = len(pack(model.eval(), inputs, values="float16").to_bytes())
+    assert size <= 420
+
+
 def test_offsets_of_one_batch_with_the_ids_are_refused_too():
     with pytest.warns(SecateurWarning, match="offsets"):
         assert pack(ByOffsets(), (torch.tensor([1, 4]), torch.tensor([0, 1]))).graph is None

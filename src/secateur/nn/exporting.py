@@ -45,6 +45,11 @@ class Exported:
     note: str
 
 
+def inputs_in(example: Example) -> int:
+    """How many inputs an example has, also one that `as_inputs` refuses."""
+    return 1 if isinstance(example, Tensor) else len(example)
+
+
 def as_inputs(example: Example) -> tuple[Tensor, ...]:
     """The example as a tuple of CPU tensors, float32, int64 or bool, the same batch size in dimension 0 of each.
 

@@ -30,7 +30,7 @@ from secateur.ir.sort_units import Sorted, sort_units
 from secateur.ir.strict_json import JSON
 from secateur.ir.target import VALUE_BITS
 from secateur.ir.verify import verify
-from secateur.nn.exporting import INSTEAD, Example, as_inputs
+from secateur.nn.exporting import INSTEAD, Example, inputs_in
 from secateur.nn.lowering.builder import as_array
 from secateur.nn.map_sites import maps_of
 from secateur.nn.maps.insertion import freeze_, frozen_maps
@@ -89,9 +89,8 @@ def pack(
             SecateurWarning,
             stacklevel=2,
         )
-        return weights_only(
-            state, reason, Rounding(values, grids), fact_of(frozen_maps(plain), len(as_inputs(example)))
-        )
+        facts = fact_of(frozen_maps(plain), inputs_in(example))
+        return weights_only(state, reason, Rounding(values, grids), facts)
     return with_graph(state, traced, Rounding(values, grids), sort=sort, rescale=rescale)
 
 

@@ -13,7 +13,7 @@ from secateur.errors import GraphError
 from secateur.ir.artifact import Artifact
 from secateur.ir.rounding import Rounding
 from secateur.ir.target import Target
-from secateur.nn.exporting import INSTEAD, Example, as_inputs
+from secateur.nn.exporting import INSTEAD, Example, inputs_in
 from secateur.nn.map_sites import maps_of
 from secateur.nn.maps.insertion import freeze_, frozen_maps
 from secateur.nn.maps.stored import fact_of
@@ -39,7 +39,7 @@ class Packing:
         plain = bake_(dense).cpu().eval()
         freeze_(plain)
         self._values, self._state = values, plain_state(plain)
-        self._facts = fact_of(frozen_maps(plain), len(as_inputs(example)))
+        self._facts = fact_of(frozen_maps(plain), inputs_in(example))
         self._traced, self._reason = None, ""
         try:
             self._traced = trace(plain, example)
