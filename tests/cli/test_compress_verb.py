@@ -80,6 +80,8 @@ def test_quantizing_at_once_needs_no_limit(secateur, task_name, tmp_path):
     assert "density" not in ran.out.split("score on validation")[1], "nothing was pruned"
     graph = Artifact.load(tmp_path / "run" / "model.secat").graph
     assert {node.attributes["bits"] for node in graph.nodes if node.op == "fake_quantize"} == {8}
+    held = secateur("compress", task_name, "--one-shot", "--bits", "8", "--max-drop", "0.5", "-o", tmp_path / "held")
+    assert held.status == 0, held.err
     without = secateur("compress", task_name, "--one-shot", "-o", tmp_path / "two")
     assert (without.status, "needs at least one of density" in without.err) == (2, True)
 

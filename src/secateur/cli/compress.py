@@ -106,7 +106,8 @@ def run_compress(asked: Asked) -> None:
 def _target(asked: Asked, weights: Quantize | None) -> Target:
     """What must hold. Quantizing at once under no limit, the widths of --bits are what is asked for."""
     limits = {field.name: getattr(asked, field.name) for field in fields(Target)}
-    if asked.one_shot and weights is not None and not any(limits[name] for name in limits if name != "values"):
+    wished = [name for name, limit in limits.items() if limit is not None and name not in ("values", "max_drop")]
+    if asked.one_shot and weights is not None and not wished:
         limits["average_bits"] = max(weights.bits)
     return Target(**limits)
 

@@ -126,9 +126,5 @@ def _emit_row(
             _add(one, chosen(mask, term, f.splat(0.0, lanes)))
 
 
-def _trailing_ones(number: int) -> int:
-    return (~number & number + 1).bit_length() - 1
-
-
 def _add(one: Variable, terms: Value) -> None:
     one.set(one.get() + widened(terms))

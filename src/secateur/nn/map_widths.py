@@ -57,11 +57,6 @@ class MapWidths:
                 )
             self.bits[name] = max(fitting)
 
-    @property
-    def largest_bytes(self) -> int:
-        """Bytes of the largest map for one example."""
-        return max((self._bytes(name, bits) for name, bits in self.bits.items()), default=0)
-
     @torch.no_grad()
     def step(self, name: str) -> NarrowerMap | None:
         """The next narrower width of a map; None where there is none."""
