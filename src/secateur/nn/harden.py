@@ -101,7 +101,7 @@ def harden_(
     when they do not allow it. Without a target every weight above its own learned threshold stays.
 
     Widths are the most probable ones. Where they exceed average_bits, or where no number of weights meets packed_bytes,
-    tensors get narrower, the cheapest first (`nn.widths`). A range that was never trained is fitted to the weights.
+    tensors get narrower, the cheapest first (`nn.widths`). A range that was never switched on is fitted to the weights.
     Feature maps get narrower until each holds largest_map_bytes, tensors and maps until they hold bit_operations. A map
     that was never switched on gets the range that was seen in training or by `calibrate_`.
 
