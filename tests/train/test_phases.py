@@ -34,6 +34,26 @@ def test_phases_of_what_is_pruned():
     assert all(float(stage.tau) == pytest.approx(COLDEST) for stage in stages(model))
 
 
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_ranges_stay_within_the_weights_that_survive(granularity):
+    model = prepared(quantize=Quantize((2, 4), granularity=granularity))
+    sites = transforms_of(model)
+    advance_(sites, BEGIN)
+    for stage in stages(model):
+        stage.log_range.data += 5
+    advance_(sites, LEARN)
+    for site, stage in zip(sites, stages(model), strict=True):
+        rows = site.transform.survivors(site.original).abs().flatten(1)
+        largest = rows.amax(1) if granularity == "channel" else rows.max().reshape(1)
+        assert stage.x_max().detach().flatten().tolist() == pytest.approx(largest.tolist())
+    within = [stage.log_range.detach() - 1 for stage in stages(model)]
+    for stage, log_range in zip(stages(model), within, strict=True):
+        stage.log_range.data.copy_(log_range)
+    advance_(sites, LEARN)
+    for stage, log_range in zip(stages(model), within, strict=True):
+        assert stage.log_range.detach().equal(log_range), "a range inside is left as it is"
+
+
 def test_what_is_only_quantized_is_on_from_the_start():
     model = quantized(Quantize((2, 4)))
     assert all(stage.is_on and stage.learning is None for stage in stages(model))

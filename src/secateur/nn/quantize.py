@@ -89,6 +89,13 @@ class WidthQuantize(LearnedWidth):
         self.log_range.copy_(torch.where(ends > 0, ends.log(), self.log_range))
 
     @torch.no_grad()
+    def limit_(self, x: Tensor) -> None:
+        """The range ends at the largest of x at most, of each channel its own. Narrow widths make every weight that is
+        kept at least one step large, so a range without a limit becomes a gain: it grows, then so do the widths."""
+        largest = self._rows(x).amax(1).reshape(self.log_range.shape)
+        self.log_range.copy_(torch.where(largest > 0, torch.minimum(self.log_range, largest.log()), self.log_range))
+
+    @torch.no_grad()
     def fitted(self, x: Tensor, bits: int) -> Tensor:
         """The log_range, of FITTED, with the least squared error of this width on the non-zeros of x."""
         largest = self._rows(x).amax(1).reshape(self.log_range.shape)

@@ -23,7 +23,8 @@ COLDEST = 0.1
 def advance_(sites: Iterable[Transformed], fraction: float, maps: Iterable[MapSite] = ()) -> None:
     """Bring every soft stage "quantize" and every soft map to where it should be at this fraction of the run, 0 to 1.
 
-    What is not pruned is quantized from the start, and its widths too learn from LEARN on.
+    What is not pruned is quantized from the start, and its widths too learn from LEARN on. The ranges of weights stay
+    within what survives.
     """
     tau = WARMEST * (COLDEST / WARMEST) ** ((fraction - LEARN) / (1 - LEARN))
     for site in sites:
@@ -32,6 +33,8 @@ def advance_(sites: Iterable[Transformed], fraction: float, maps: Iterable[MapSi
             continue
         if not stage.is_on and fraction >= BEGIN:
             stage.start(site.transform.survivors(site.original))
+        if stage.is_on:
+            stage.limit_(site.transform.survivors(site.original))
         if stage.is_on and fraction >= LEARN:
             stage.learn(tau)
     for quantizer in (site.quantizer for site in maps if not site.quantizer.is_hard):
