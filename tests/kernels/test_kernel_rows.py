@@ -5,8 +5,7 @@ import pytest
 
 from kernel_cases import GUARD, HERE, guarded
 from secateur.kernels.build import CodeUnit, built
-from secateur.kernels.code import Module
-from secateur.kernels.rows import GROUP, RowKernel, emit_rows
+from secateur.kernels.rows import GROUP, RowKernel, rows_module
 from secateur.kernels.target import TARGETS
 
 SHAPES = [(0, 5), (3, 0), (1, 1), (2, 3), (70, 9)]
@@ -26,9 +25,7 @@ def blend(target, a, b, constants):
     """y and z between guards, and the sums."""
 
     def emit():
-        module = Module()
-        emit_rows(module, TARGETS[target], KERNEL)
-        return module.text()
+        return rows_module([KERNEL], TARGETS[target])
 
     code = built(CodeUnit("rows test", ("blend",), target, emit), TARGETS[target])
     (yb, y), (zb, z) = guarded(a.shape, 77.0), guarded(a.shape, 77.0)

@@ -150,28 +150,27 @@ def test_budget_adds_it_and_resumes_it():
     assert float(budget().detach()) == pytest.approx(float((constraints + budget.quantization_loss()).detach()))
 
 
-def seen_maps():
-    """A model with quantized maps that learn, after a look at whose gradients another follows; the looks; the batch."""
+def watching_maps():
+    """A model with quantized maps that learn and watch the next batch; its maps, the looks, a batch."""
     model = watched(mapped(Quantize({2, 4, 8})))
     maps = maps_of(model)
     advance_((), LEARN, maps)
     loss = QuantizationLoss((), maps)
     for _ in range(EVERY):
         loss.look(32)
-    x = batches(1)[0]
+    return model, maps, loss, batches(1)[0]
+
+
+def seen_maps():
+    """Maps that have watched a batch whose gradients are not looked at yet; the looks; the batch."""
+    model, maps, loss, x = watching_maps()
     model(x).square().mean().backward()
     return maps, loss, x
 
 
 def test_of_maps_equals_its_definition():
     """The input's quantizer, whose values and gradients are those of the batch itself."""
-    model = watched(mapped(Quantize({2, 4, 8})))
-    maps = maps_of(model)
-    advance_((), LEARN, maps)
-    loss = QuantizationLoss((), maps)
-    for _ in range(EVERY):
-        loss.look(32)
-    x = batches(1)[0]
+    model, maps, loss, x = watching_maps()
     kept = []
     first = maps[0].quantizer
     handle = first.register_forward_hook(lambda _m, _x, y: (y.retain_grad(), kept.append(y))[1])

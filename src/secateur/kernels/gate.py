@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from secateur.kernels.build import CodeUnit, built
-from secateur.kernels.code import Module, Value
+from secateur.kernels.code import Value
 from secateur.kernels.lanes import absolute, at_most, chosen, compared, lanes_of, power_of_two, with_sign_of
-from secateur.kernels.rows import Numbers, RowJob, RowKernel, emit_rows
+from secateur.kernels.rows import Numbers, RowJob, RowKernel, rows_module
 from secateur.kernels.target import Target
 from secateur.maths.threshold import EDGE_CLIP, SMALLEST_ALPHA, TINY_GATE
 
@@ -62,10 +62,7 @@ def gate_unit(form: str, target: Target) -> CodeUnit:
 
 def gate_module(form: str, target: Target) -> str:
     """The passes as functions of one module."""
-    module = Module()
-    for kernel in _passes(form):
-        emit_rows(module, target, kernel)
-    return module.text()
+    return rows_module(_passes(form), target)
 
 
 def constants(alpha: Numbers, k: Numbers, count_grad: float = 0.0) -> Constants:

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.kernels.build import CodeUnit, built
-from secateur.kernels.code import Module, Value
+from secateur.kernels.code import Value
 from secateur.kernels.lanes import absolute, at_least, at_most, chosen, compared, lanes_of, nearest, with_sign_of
-from secateur.kernels.rows import Numbers, RowJob, RowKernel, emit_rows
+from secateur.kernels.rows import Numbers, RowJob, RowKernel, rows_module
 from secateur.kernels.target import Target
 from secateur.maths.grid import largest_code
 
@@ -34,10 +34,7 @@ def levels_unit(widths: Widths, target: Target) -> CodeUnit:
 
 def levels_module(widths: Widths, target: Target) -> str:
     """The passes as functions of one module."""
-    module = Module()
-    for kernel in _passes(widths):
-        emit_rows(module, target, kernel)
-    return module.text()
+    return rows_module(_passes(widths), target)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.kernels.build import CodeUnit, built
-from secateur.kernels.code import Module, Value
+from secateur.kernels.code import Value
 from secateur.kernels.lanes import at_least, at_most, chosen, compared, floor, lanes_of
-from secateur.kernels.rows import RowJob, RowKernel, emit_rows
+from secateur.kernels.rows import RowJob, RowKernel, rows_module
 from secateur.kernels.target import Target
 from secateur.maths.map_grid import codes
 
@@ -50,10 +50,7 @@ def map_unit(widths: MapWidths, target: Target) -> CodeUnit:
 
 def map_module(widths: MapWidths, target: Target) -> str:
     """The passes as functions of one module."""
-    module = Module()
-    for kernel in _passes(widths):
-        emit_rows(module, target, kernel)
-    return module.text()
+    return rows_module(_passes(widths), target)
 
 
 @dataclass(frozen=True)

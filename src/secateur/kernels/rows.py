@@ -7,7 +7,7 @@ stays near 2 roundings of float32 however long the row is, and the order depends
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,15 @@ class RowJob:
         return list(found.T)
 
 
-def emit_rows(module: Module, target: Target, kernel: RowKernel) -> None:
+def rows_module(kernels: Iterable[RowKernel], target: Target) -> str:
+    """The kernels as functions of one module."""
+    module = Module()
+    for kernel in kernels:
+        _emit_rows(module, target, kernel)
+    return module.text()
+
+
+def _emit_rows(module: Module, target: Target, kernel: RowKernel) -> None:
     """The kernel as a function of the module."""
     names = dict.fromkeys((*kernel.inputs, *kernel.outputs, "constants", "sums"), PTR)
     f = module.function(kernel.name, {**names, "rows": I64, "columns": I64})

@@ -4,7 +4,7 @@ thresholds."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -158,34 +158,38 @@ def _by_tensor(training: Training, bands: Sequence[Band]) -> list[Picture]:
 
 def _widths(training: Training, bands: Sequence[Band]) -> list[Picture]:
     """Expected bits of every quantized tensor and feature map, those first that change most."""
-    epochs = training.epochs
-    names = _names(epoch.bits for epoch in epochs)
-    taken = {name: [epoch.bits.get(name, math.nan) for epoch in epochs] for name in names}
-    spread = {name: max(values) - min(values) for name, values in taken.items()}
-    shown = sorted(names, key=lambda name: -spread[name])[:COLOURS]
-    labels = enumerate(zip(told_apart(shown), shown, strict=True))
-    lines = [Line(label, taken[name], index) for index, (label, name) in labels]
     note = "Expected while the widths are learned, fixed from hardening on."
-    if len(names) > len(shown):
-        note += f" The {len(shown)} of {len(names)} that changed most."
-    heading = "Bits by tensor and feature map"
-    return [Picture(heading, note, line_chart(heading, lines, Axis("bits", short), bands))] if shown else []
+    bits = [epoch.bits for epoch in training.epochs]
+    drawn = _largest(bits, lambda taken: max(taken) - min(taken), (note, "changed most"))
+    return _picture("Bits by tensor and feature map", drawn, Axis("bits", short), bands)
 
 
 def _rounding(training: Training, bands: Sequence[Band]) -> list[Picture]:
     """What rounding is expected to cost, tensor by tensor and map by map, those first that cost most."""
-    epochs = training.epochs
-    cost = {name: [e.rounding.get(name, math.nan) for e in epochs] for name in _names(e.rounding for e in epochs)}
-    most = {name: max(filter(math.isfinite, values), default=0.0) for name, values in cost.items()}
-    shown = sorted(cost, key=lambda name: -most[name])[:COLOURS]
-    labels = enumerate(zip(told_apart(shown), shown, strict=True))
-    lines = [Line(label, cost[name], index) for index, (label, name) in labels]
     note = "How much loss rounding to their widths is expected to add while these are learned, to second order."
-    if len(cost) > len(shown):
-        note += f" The {len(shown)} of {len(cost)} that cost most."
+    costs = [epoch.rounding for epoch in training.epochs]
+    drawn = _largest(costs, lambda taken: max(filter(math.isfinite, taken), default=0.0), (note, "cost most"))
     heading = "Loss by rounding, by tensor and feature map"
-    axis = Axis("added to the loss", short, log=True)
-    return [Picture(heading, note, line_chart(heading, lines, axis, bands))] if shown else []
+    return _picture(heading, drawn, Axis("added to the loss", short, log=True), bands)
+
+
+def _largest(
+    epochs: Sequence[Mapping[str, float]], size: Callable[[list[float]], float], words: tuple[str, str]
+) -> tuple[list[Line], str]:
+    """The lines a chart can hold of what every epoch has by name, the largest first; and its note, words[0], with what
+    these are the most of, words[1], where they are not all."""
+    note, most = words
+    taken = {name: [epoch.get(name, math.nan) for epoch in epochs] for name in _names(epochs)}
+    shown = sorted(taken, key=lambda name: -size(taken[name]))[:COLOURS]
+    if len(taken) > len(shown):
+        note += f" The {len(shown)} of {len(taken)} that {most}."
+    labels = enumerate(zip(told_apart(shown), shown, strict=True))
+    return [Line(label, taken[name], index) for index, (label, name) in labels], note
+
+
+def _picture(heading: str, drawn: tuple[list[Line], str], axis: Axis, bands: Sequence[Band]) -> list[Picture]:
+    lines, note = drawn
+    return [Picture(heading, note, line_chart(heading, lines, axis, bands))] if lines else []
 
 
 def _shown_tensors(training: Training) -> tuple[list[str], str]:
