@@ -12,6 +12,7 @@ from secateur.errors import KernelError
 from secateur.kernels import build
 from secateur.kernels.accuracy import ACCURACY
 from secateur.kernels.conv import Conv2dKernel, ConvOptions, compile_ahead
+from secateur.kernels.direct import CLAIM, CLAIMS, DIRECT
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.runnable import Setting
 from secateur.kernels.shape import ConvShape
@@ -77,6 +78,17 @@ def test_the_residual_may_be_the_output():
         out = layer.residual.copy()
         layer.kernel(algorithm)(layer.x, out, out=out)
         assert error(out, layer.expected()) < 1e-5
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_thread_takes_many_tasks_at_once_even_across_images(threads):
+    layer = make_layer(ConvShape(7, 90, 61, 3, 5, (3, 3), padding=(1, 1, 1, 1)))
+    kernel = layer.kernel("direct", threads=threads)
+    tasks = dict(zip(DIRECT.names, kernel._runnable.layer, strict=True))
+    claim = tasks["all_tasks"] // (threads * CLAIMS)
+    assert claim > CLAIM
+    assert tasks["image_tasks"] % claim
+    assert error(result(layer, kernel), layer.expected()) < ACCURACY["strict"]
 
 
 def test_several_python_threads_share_a_kernel():

@@ -245,9 +245,9 @@ class Function:
         kind = value.type
         return self.emit(kind, f'call {kind} asm sideeffect "", "={register},0,~{{memory}}"({kind} {value.text})')
 
-    def add_atomic(self, address: Value, number: int) -> Value:
+    def add_atomic(self, address: Value, number: Value | int) -> Value:
         """Add to an i64 shared between threads; the value before."""
-        return self.emit(I64, f"atomicrmw add ptr {address.text}, i64 {number} seq_cst, align 8")
+        return self.emit(I64, f"atomicrmw add ptr {address.text}, i64 {written(number)} seq_cst, align 8")
 
     def exchange(self, address: Value, number: int) -> Value:
         """Write a number shared between threads; the value before."""

@@ -38,7 +38,10 @@ TILE = {"a": PTR, "b": PTR, "walk": PTR, "c": PTR, "residual": PTR, "bias": PTR,
 STRIP_BYTES = 128 << 10
 """Input that a group of tasks reads before the next panel of weights: what stays in cache beside the weights."""
 CLAIM = 8
-"""Tasks that a thread takes at once."""
+"""Tasks that a thread takes at once, at least."""
+CLAIMS = 64
+"""So many times, about, every thread takes tasks: few enough that the counter's cache line stays out of the way, many
+enough that no thread waits long for the last."""
 
 
 @dataclass(frozen=True)
@@ -181,18 +184,29 @@ def emit_tasks(module: Module, tiles: int) -> None:
     """direct_convolution(...): takes tasks off the list and calls tile_<number> for each; there are so many tiles."""
     f = module.function("direct_convolution", JOB)
     layer = DIRECT.read(f, f["layer"])
-    tasks = DIRECT.read_pointer(f, f["layer"], "tasks")
-    pointers = {name: CALL.read_pointer(f, f["call"], name) for name in ("source", "target", "residual")}
+    claim = f.most(layer["all_tasks"] // (f["members"] * CLAIMS), CLAIM)
     first = f.variable(I64, 0)
     with f.repeat_until() as until:
-        first.set(f.add_atomic(CALL.place(f["call"], "next_block"), CLAIM))
-        with f.loop(first.get(), f.least(first.get() + CLAIM, layer["all_tasks"])) as item:
-            image, number = item // layer["image_tasks"], item % layer["image_tasks"]
-            task = tasks + number * TASK.size_bytes
-            given = _task_arguments(f, task, (layer, image, pointers))
-            emit_choice(f, TASK.read(f, task)["tile"], {n: (f"tile_{n}", given) for n in range(tiles)})
-        until(first.get() + CLAIM >= layer["all_tasks"])
+        first.set(f.add_atomic(CALL.place(f["call"], "next_block"), claim))
+        stop = f.least(first.get() + claim, layer["all_tasks"])
+        _emit_claim(f, (first.get(), stop), layer, tiles)
+        until(stop >= layer["all_tasks"])
     f.give()
+
+
+def _emit_claim(f: Function, claim: tuple[Value, Value], layer: dict[str, Value], tiles: int) -> None:
+    """The tasks of a claim, one after another. A division a claim, none a task."""
+    tasks = DIRECT.read_pointer(f, f["layer"], "tasks")
+    pointers = {name: CALL.read_pointer(f, f["call"], name) for name in ("source", "target", "residual")}
+    image, number = f.variable(I64, claim[0] // layer["image_tasks"]), f.variable(I64, claim[0] % layer["image_tasks"])
+    with f.loop(*claim):
+        task = tasks + number.get() * TASK.size_bytes
+        given = _task_arguments(f, task, (layer, image.get(), pointers))
+        emit_choice(f, TASK.read(f, task)["tile"], {n: (f"tile_{n}", given) for n in range(tiles)})
+        number.set(number.get() + 1)
+        with f.when(number.get().equals(layer["image_tasks"])):
+            number.set(0)
+            image.set(image.get() + 1)
 
 
 def _task_arguments(f: Function, place: Value, given: _Given) -> list[Value]:
