@@ -100,14 +100,14 @@ class Conv2dKernel:
 
         No array may overlap `out` but `residual`.
         """
-        _check_array("x", x, self.shape.input_shape)
+        check_array("x", x, self.shape.input_shape)
         if (residual is None) == self.epilogue.residual:
             raise KernelError("a residual is needed exactly where the epilogue adds one")
         if residual is not None:
-            _check_array("residual", residual, self.shape.output_shape)
+            check_array("residual", residual, self.shape.output_shape)
         if out is None:
             out = aligned(self.shape.output_shape)
-        _check_array("out", out, self.shape.output_shape)
+        check_array("out", out, self.shape.output_shape)
         if not out.flags.writeable or np.may_share_memory(out, x):
             raise KernelError("out must be writable and apart from x")
         self.run(x.ctypes.data, out.ctypes.data, 0 if residual is None else residual.ctypes.data)
@@ -158,12 +158,12 @@ def _choice(setting: Setting, options: ConvOptions) -> Choice:
 
 
 def _check_weights(shape: ConvShape, weight: np.ndarray, bias: np.ndarray | None) -> None:
-    _check_array("weight", weight, shape.weight_shape)
+    check_array("weight", weight, shape.weight_shape)
     if bias is not None:
-        _check_array("bias", bias, (shape.out_channels,))
+        check_array("bias", bias, (shape.out_channels,))
 
 
-def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+def check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
         raise KernelError(f"{name} must be a float32 array of shape {shape}; got {_described(array)}")
     if not array.flags.c_contiguous:
