@@ -5,6 +5,7 @@ import json
 from secateur.bridge.acceleration import Acceleration, LayerReport
 
 FAST = LayerReport("conv1", "1x3x8x8, 4x3x3x3", "F(4x4,3x3)", ("batch norm", "relu"), 200.0, 80.0, 1e-6, 2e-6)
+SPARSE = LayerReport("conv2", "1x4x8x8, 4x4x3x3", "sparse", (), 300.0, 50.0, zeros="93%")
 LEFT = LayerReport("up", "", reason="kernels compute Conv1d and Conv2d, not ConvTranspose2d")
 
 
@@ -12,12 +13,20 @@ def test_as_a_table():
     text = str(Acceleration("default", 1.5e-5, 2, (FAST, LEFT), 500.0, 250.0, 3e-7, ("a note",)))
     lines = text.splitlines()
     assert lines[0] == "1 of 2 convolutions replaced, accuracy 'default' (error of a layer at most 1.5e-05), 2 threads"
-    assert lines[1].split()[:3] == ["layer", "shape", "algorithm"]
+    assert lines[1].split()[:2] == ["layer", "shape"]
     for word in ("F(4x4,3x3)", "batch norm, relu", "200", "80", "2.50", "1.0e-06"):
         assert word in lines[3]
     assert lines[4].endswith(LEFT.reason)
     assert "2.00 x" in lines[5]
     assert lines[-1] == "a note"
+
+
+def test_zeros_are_told():
+    lines = str(Acceleration("default", 1.5e-5, 1, (FAST, SPARSE))).splitlines()
+    assert lines[1].split()[:4] == ["layer", "shape", "zeros", "algorithm"]
+    assert lines[3].split()[3:5] == ["-", "F(4x4,3x3)"]
+    assert lines[4].split()[3:5] == ["93%", "sparse"]
+    assert "6.00" in lines[4]
 
 
 def test_without_layers_or_times():

@@ -1,6 +1,7 @@
 """bridge.deciding: one layer, replaced or left for a reason that is said."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.deciding import decided
 from secateur.bridge.timing import Comparison
 from secateur.bridge.trial import Site, Trial
+from secateur.kernels import sparse_choice
+from secateur.kernels.choice import forget_choices
 
 X = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -46,6 +49,33 @@ def test_both_sides_of_the_measurement_compute_the_same(monkeypatch, kind, resid
     other = torch.randn(1, 8, 8, 8) if residual else None
     decided(Site("c", conv(), kind, 0.2), X, other, Trial(measure=True))
     assert seen[0] < CLOSE
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_zeros_are_used_where_that_is_faster(monkeypatch, sparse):
+    def timed(_, runs):
+        return [replace(one, microseconds=1.0 if bool(one.cut) == sparse else 2.0) for one, _ in runs]
+
+    monkeypatch.setattr(sparse_choice, "timed", timed)
+    forget_choices()
+    layer = conv()
+    layer.weight.data[:, 1:] = 0
+    row, made = decided(Site("c", layer, "relu"), X, None, Trial(measure=False))
+    forget_choices()
+    assert (row.algorithm == "sparse") == sparse
+    assert row.zeros.startswith("75%")
+    assert ("sparse 2 us" in row.zeros) != sparse
+    assert apart(made(X), exact(layer, X).relu()) < CLOSE
+
+
+def test_like_layers_with_other_zeros_are_measured_again(monkeypatch):
+    compared = []
+    monkeypatch.setattr(deciding, "compare", lambda *_, **__: compared.append(0) or Comparison(10.0, 5.0, True))
+    trial, layers = Trial(), [conv() for _ in range(3)]
+    layers[2].weight.data[:, 1:] = 0
+    for layer in layers:
+        decided(Site("c", layer), X, None, trial)
+    assert len(compared) == 2
 
 
 def test_an_error_on_the_layers_own_data_refuses(monkeypatch):

@@ -133,3 +133,17 @@ def test_a_processor_without_kernels(monkeypatch):
     assert layer.explain() == "(1, 4, 6, 6): left to PyTorch: this processor is not known"
     in_place(layer)
     assert apart(layer(X), exact(layer, X)) < 1e-6
+
+
+def test_zeros_that_come_move_and_go():
+    """A weight is pruned, trained on its mask, and regrows: each time the kernel is right, and the zeros count."""
+    layer, seen = conv(), []
+    mask = torch.rand(layer.weight.shape, generator=torch.Generator().manual_seed(1)) < 0.2
+    with torch.no_grad():
+        for factor in (torch.ones(()), mask, 2 * mask, mask.roll(1, 0)):
+            layer.weight.copy_(torch.randn(layer.weight.shape) * factor)
+            assert apart(layer(X), exact(layer, X)) < CLOSE
+            (found,) = KERNELS._by_weight[id(layer.weight)][1].values()
+            seen.append(found.kernel.choice.zeros)
+    assert seen[0] == 0
+    assert all(zeros >= 0.7 for zeros in seen[1:])

@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 
 from secateur.ir.text_table import text_table
 
-HEADER = ("layer", "shape", "algorithm", "with", "PyTorch us", "here us", "gain", "error", "why left to PyTorch")
-RIGHT = HEADER[4:8]
+HEADER = (
+    *("layer", "shape", "zeros", "algorithm", "with", "PyTorch us", "here us", "gain", "error"),
+    "why left to PyTorch",
+)
+RIGHT = HEADER[5:9]
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class LayerReport:
     class_error the same on normal input and weights, which the class of accuracy bounds
     measured    when the algorithm was chosen; `secateur.forget_choices` drops choices
     reason      why it is left to PyTorch
+    zeros       the part of the weights that is zero, and why it is of no use where the sparse kernel is not
     """
 
     name: str
@@ -35,6 +39,7 @@ class LayerReport:
     class_error: float | None = None
     measured: str = ""
     reason: str = ""
+    zeros: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,4 +91,14 @@ def _cells(layer: LayerReport) -> tuple[str, ...]:
     times = ("-" if time is None else f"{time:.0f}" for time in (layer.before_us, layer.after_us))
     error = "-" if layer.error is None else f"{layer.error:.1e}"
     fused = ", ".join(layer.fused) or "-"
-    return (layer.name, layer.shape, layer.algorithm or "-", fused, *times, gain, error, layer.reason)
+    return (
+        layer.name,
+        layer.shape,
+        layer.zeros or "-",
+        layer.algorithm or "-",
+        fused,
+        *times,
+        gain,
+        error,
+        layer.reason,
+    )

@@ -15,6 +15,8 @@ from secateur.bridge.timing import Comparison, compare
 from secateur.bridge.trial import Call, Site, Trial
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
+from secateur.kernels.choice import Choice
+from secateur.kernels.sparse_choice import told_zeros
 
 LAYER_SECONDS = 0.25
 CHECKED_MACS = 1 << 30
@@ -37,24 +39,29 @@ def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> tup
         return replace(report, reason=str(error)), None
     if kept.kernel is None:
         return replace(report, reason=kept.reason), None
-    chosen = kept.kernel.choice.chosen
+    choice, chosen = kept.kernel.choice, kept.kernel.choice.chosen
     error = _error(made, x, residual)
-    report = replace(report, error=error, class_error=chosen.error, measured=kept.kernel.choice.measured)
+    report = replace(report, error=error, class_error=chosen.error, measured=choice.measured)
+    report = replace(report, zeros=told_zeros(made.weight.numpy(), choice))
     limit = OWN_DATA_MARGIN * accuracy_limit(trial.asked.accuracy)
     if not error <= limit:
         return replace(report, reason=f"{chosen.algorithm} has an error above {limit:.1e} on its own data"), None
     if trial.measure:
-        measured = _compared(site, made, x, residual, trial)
+        measured = _compared(site, (made, choice), x, residual, trial)
         report = replace(report, before_us=measured.before_us, after_us=measured.after_us)
         if not measured.faster:
             return replace(report, reason=f"{chosen.algorithm} is not faster by more than noise"), None
     return replace(report, algorithm=chosen.algorithm), made
 
 
-def _compared(site: Site, made: AcceleratedConv, x: Tensor, residual: Tensor | None, trial: Trial) -> Comparison:
-    """Times of torch and of the kernel, measured once for layers that differ in the values of weights alone."""
+def _compared(
+    site: Site, what: tuple[AcceleratedConv, Choice], x: Tensor, residual: Tensor | None, trial: Trial
+) -> Comparison:
+    """Times of torch and of the kernel, measured once for layers that differ in the values of weights alone (but not in
+    how many are zero, where that was looked at)."""
+    made, choice = what
     tensors = [None if t is None else (t.shape, t.stride()) for t in (x, residual, site.conv.weight, site.conv.bias)]
-    alike = (made.layer, made.mode, *made.around, *tensors)
+    alike = (made.layer, made.mode, choice.zeros, *made.around, *tensors)
     if alike not in trial.compared:
         torchs = _by_torch(site, x, residual)
         trial.compared[alike] = compare(torchs, lambda: made(x, residual), seconds=LAYER_SECONDS)

@@ -54,6 +54,7 @@ def against_torch(kernel: Conv2dKernel, layer: ConvLayer, weight: Tensor, pack: 
         kernel.shape,
         kernel.options,
         kernel.choice.chosen.algorithm,
+        kernel.choice.zeros,
     )
     key = KEPT_CHOICES + "gradient-" + hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
     kept = read_object(key)

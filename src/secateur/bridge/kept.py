@@ -94,6 +94,8 @@ class Kernels:
         elif old is not None and old.kernel is not None:
             packed = old.kernel.with_weights(*_arrays(layer, weight, bias))
             made = replace(old, kernel=packed, stamp=stamp, storages=storages)
+            if layer.transposed and packed.choice != old.kernel.choice:
+                made = _new(key, weight, bias, (stamp, storages))  # whether it is faster than torch is another question
         elif _like(layer, found) >= SHAPES:
             return Kept(None, (), f"this weight has kernels for {SHAPES} other shapes of input", stamp, storages)
         else:

@@ -150,6 +150,15 @@ def _sample(shape: ConvShape) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _drawn(shape: ConvShape, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Input N(0, 1), He weights."""
     draw = np.random.default_rng(seed)
-    x = draw.standard_normal(shape.input_shape, np.float32)
+    x = _normal(shape, draw)
     spread = np.float32(sqrt(2 / prod(shape.weight_shape[1:])))
     return x, spread * draw.standard_normal(shape.weight_shape, np.float32)
+
+
+def _normal(shape: ConvShape, draw: np.random.Generator) -> np.ndarray:
+    return draw.standard_normal(shape.input_shape, np.float32)
+
+
+def normal_input(shape: ConvShape, seed: int) -> np.ndarray:
+    """Input N(0, 1) alone, for weights that are given."""
+    return _normal(shape, np.random.default_rng(seed))

@@ -36,6 +36,8 @@ from secateur.kernels.runnable import (
     fast_units,
     padded_bias,
 )
+from secateur.kernels.shape import is_square
+from secateur.kernels.sparse_cut import SparseCut
 
 FAST_CANDIDATES = 3
 """Tilings that are measured."""
@@ -43,6 +45,8 @@ GUESS_MARGIN = 2.0
 """The guess of an error is this far off at most; what is guessed beyond the limit by more is not tried."""
 KEPT_CHOICES = "choice-"
 """Names of files with what was measured begin so."""
+CHOICE_NAMES = ("accuracy", "limit", "how", "measured", "zeros")
+"""Of a Choice, what is neither chosen nor candidate."""
 ROUNDS, ROUNDS_SECONDS = 7, 0.2
 """Candidates take turns; each counts by its fastest run: on a busy machine that picked ways at most 3 % off the best
 with one thread, medians of as many runs, or of their ratios, up to 40 %."""
@@ -52,9 +56,10 @@ with one thread, medians of as many runs, or of their ratios, up to 40 %."""
 class Candidate:
     """One way to compute a layer, and what was measured of it.
 
-    algorithm      "direct", or a fast one by name
-    tiling         that one; None for direct
-    blocking       how the layer is cut up; None for direct
+    algorithm      "direct", "sparse", or a fast one by name
+    tiling         that one; None for the others
+    blocking       how a fast one cuts the layer up; None for the others
+    cut            how the sparse one does; None for the others
     microseconds   the fastest of a few runs on random data; None where the cost model alone decided
     error          max|y - y64| / max|y64|; None where it was not measured
     """
@@ -64,11 +69,13 @@ class Candidate:
     blocking: Blocking | None
     microseconds: float | None
     error: float | None
+    cut: SparseCut | None = None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen among what, and when; `limit` is the error the class of accuracy allows."""
+    """What was chosen among what, and when; `limit` is the error the class of accuracy allows, `zeros` the part of the
+    weights that are zero, to `sparse_choice.STEP`, where these were enough for the sparse way to be measured."""
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
@@ -76,6 +83,7 @@ class Choice:
     limit: float
     how: str
     measured: str = ""
+    zeros: float = 0.0
 
     def to_json(self) -> str:
         """For the file it is kept in."""
@@ -86,29 +94,32 @@ class Choice:
         """The other way."""
         found = json.loads(text)
         given = [_candidate(one) for one in (found["chosen"], *found["candidates"])]
-        return Choice(given[0], tuple(given[1:]), *(found[name] for name in ("accuracy", "limit", "how", "measured")))
+        return Choice(given[0], tuple(given[1:]), *(found[name] for name in CHOICE_NAMES))
 
     def explain(self) -> str:
         """What a person wants to know, a line a candidate."""
         how = f"{self.how} of {self.measured}" if self.measured else self.how
-        lines = [f"{self.chosen.algorithm}, chosen by {how}; accuracy {self.accuracy} allows {self.limit:.1e}"]
+        zeros = f" for weights with {self.zeros:.0%} zeros" if self.zeros else ""
+        lines = [f"{self.chosen.algorithm}, chosen by {how}{zeros}; accuracy {self.accuracy} allows {self.limit:.1e}"]
         for one in self.candidates:
             time = "-" if one.microseconds is None else f"{one.microseconds:.0f} us"
             error = "-" if one.error is None else f"{one.error:.1e}"
             blocks = "" if one.blocking is None else f" in blocks of {one.blocking.block_tiles} tiles"
             shared = ", shared by the threads" if one.blocking and one.blocking.shared else ""
-            lines.append(f"  {one.algorithm}{blocks}{shared}: {time}, error {error}")
+            patches = "" if one.cut is None else " in patches of {}x{}".format(*one.cut.patch)
+            lines.append(f"  {one.algorithm}{blocks}{shared}{patches}: {time}, error {error}")
         return "\n".join(lines)
 
 
 def _candidate(found: dict) -> Candidate:
-    tiling, blocking = found["tiling"], found["blocking"]
+    tiling, blocking, cut = found["tiling"], found["blocking"], found["cut"]
     return Candidate(
         found["algorithm"],
         None if tiling is None else Tiling(*(tuple(tiling[name]) for name in ("outputs", "taps", "beside"))),
         None if blocking is None else Blocking(**blocking),
         found["microseconds"],
         found["error"],
+        None if cut is None else SparseCut(tuple(cut["patch"]), tuple(cut["tile"]), cut["channels"]),
     )
 
 
@@ -122,7 +133,9 @@ def forced(setting: Setting, name: str, accuracy: str) -> Choice:
         return Choice(DIRECT, (DIRECT,), accuracy, limit, "the caller")
     named = {tiling.name: tiling for tiling in tilings(setting)}
     if name not in named:
-        raise KernelError(f"algorithm {name!r} is none of this layer's: direct, {', '.join(named) or 'nothing else'}")
+        raise KernelError(
+            f"algorithm {name!r} is none of this layer's: direct, sparse, {', '.join(named) or 'nothing else'}"
+        )
     algorithm = named[name]
     blocking = best_blocking(setting.shape, algorithm, setting.target, setting.threads)
     one = Candidate(name, algorithm, blocking, None, measured_error(setting, algorithm))
@@ -145,12 +158,12 @@ def choose(setting: Setting, accuracy: str) -> Choice:
         return kept
     found = [Candidate("direct", None, None, None, measured_error(setting, None)), *_fast_candidates(setting, limit)]
     found += [one for one in _stricter_winners(setting, limit) if one not in found]
-    timed = _timed(setting, found)
-    best = min(timed, key=_time)
+    done = _timed(setting, found)
+    best = min(done, key=time_of)
     if best.tiling is not None:
-        timed += _timed(setting, _other_blockings(setting, best))
-    best = min(timed, key=_time)
-    choice = Choice(best, tuple(sorted(timed, key=_time)), accuracy, limit, "measurement", now())
+        done += _timed(setting, _other_blockings(setting, best))
+    best = min(done, key=time_of)
+    choice = Choice(best, tuple(sorted(done, key=time_of)), accuracy, limit, "measurement", now())
     write_object(_key(setting, accuracy), choice.to_json().encode())
     return choice
 
@@ -203,7 +216,8 @@ def forget_choices() -> int:
     return drop_objects(KEPT_CHOICES)
 
 
-def _time(candidate: Candidate) -> float:
+def time_of(candidate: Candidate) -> float:
+    """Microseconds; infinite where none were measured."""
     return float("inf") if candidate.microseconds is None else candidate.microseconds
 
 
@@ -228,18 +242,12 @@ def _fast_candidates(setting: Setting, limit: float) -> list[Candidate]:
     return found
 
 
-def _square(setting: Setting) -> bool:
-    """Whether rows and columns of the layer are alike, so that a tiling and its transpose cost the same."""
-    shape = setting.shape
-    return shape.height == shape.width and shape.taps[0] == shape.taps[1] and shape.padding[:2] == shape.padding[2:]
-
-
 def ranked(setting: Setting, limit: float) -> list[tuple[float, Tiling, Blocking]]:
     """Tilings with an estimate of their cost, the least first, without those whose error is far beyond the limit; on
     square layers only one of a tiling and its transpose, which takes as long."""
     shape, found = setting.shape, []
     for algorithm in tilings(setting):
-        mirrored = _square(setting) and algorithm.sides > algorithm.sides[::-1]
+        mirrored = is_square(setting.shape) and algorithm.sides > algorithm.sides[::-1]
         if not mirrored and expected_error(algorithm, shape.in_channels) <= GUESS_MARGIN * limit:
             blocking = best_blocking(shape, algorithm, setting.target, setting.threads)
             found.append((cycles(shape, algorithm, setting.target, blocking, setting.threads), algorithm, blocking))
@@ -258,10 +266,15 @@ def _other_blockings(setting: Setting, best: Candidate) -> list[Candidate]:
 
 def _timed(setting: Setting, candidates: list[Candidate]) -> list[Candidate]:
     """The candidates with the time of each, measured in turns."""
+    return timed(setting, [(one, with_any_weights(setting, one)) for one in candidates])
+
+
+def timed(setting: Setting, candidates: list[tuple[Candidate, Runnable]]) -> list[Candidate]:
+    """The same for candidates that are ready to run."""
     shape = setting.shape
     x, y, residual = aligned(shape.input_shape), aligned(shape.output_shape), aligned(shape.output_shape)
     x[:] = np.random.default_rng(0).standard_normal(x.shape[1:], np.float32)
-    runs = [_runner(_with_any_weights(setting, one), x, y, residual) for one in candidates]
+    runs = [_runner(made, x, y, residual) for _, made in candidates]
     fastest = [float("inf")] * len(runs)
     for run in runs:
         run()
@@ -273,17 +286,14 @@ def _timed(setting: Setting, candidates: list[Candidate]) -> list[Candidate]:
             fastest[number] = min(fastest[number], perf_counter() - before)
         if turn and perf_counter() - start > ROUNDS_SECONDS:
             break
-    return [
-        Candidate(one.algorithm, one.tiling, one.blocking, 1e6 * seconds, one.error)
-        for one, seconds in zip(candidates, fastest, strict=True)
-    ]
+    return [replace(one, microseconds=1e6 * seconds) for (one, _), seconds in zip(candidates, fastest, strict=True)]
 
 
 def _runner(made: Runnable, x: np.ndarray, y: np.ndarray, residual: np.ndarray) -> Callable[[], None]:
     return lambda: made.run(x.ctypes.data, y.ctypes.data, residual.ctypes.data)
 
 
-def _with_any_weights(setting: Setting, one: Candidate) -> Runnable:
+def with_any_weights(setting: Setting, one: Candidate) -> Runnable:
     """A candidate with weights of the right size only: their values do not matter for its time."""
     shape, target = setting.shape, setting.target
     bias = padded_bias(None, shape, target)

@@ -24,6 +24,8 @@ from secateur.kernels.runnable import (
     padded_bias,
 )
 from secateur.kernels.shape import ConvShape
+from secateur.kernels.sparse_choice import SPARSE_NAME, enough_zeros, forced_sparse, with_sparse
+from secateur.kernels.sparse_runnable import sparse_runnable, sparse_weights
 from secateur.kernels.target import Target, host_target
 
 PLAIN = Epilogue()
@@ -35,7 +37,7 @@ class ConvOptions:
 
     accuracy    "strict", "default" or "fast": bounds of max|y - y64| / max|y64| (see accuracy.ACCURACY)
     threads     at most so many, the caller's own included
-    algorithm   "direct", or a fast one by name such as "F(4x4,3x3)"; None: the fastest, by measurement
+    algorithm   "direct", "sparse", or a fast one by name such as "F(4x4,3x3)"; None: the fastest, by measurement
     target      "avx512", "avx2" or "neon"; None: the best this machine has
     """
 
@@ -52,8 +54,9 @@ class Conv2dKernel:
     """y = activation(conv(x, weight) + bias + residual), float32, channels_last in and out.
 
     weight is (out_channels, in_channels / groups, kernel height, kernel width), bias (out_channels,); they are
-    transformed and packed once, here. A kernel may be called from several threads at once. KernelError for a shape, an
-    option or an array that does not fit.
+    transformed and packed once, here. Where enough weights are zero, a sum over the others alone is measured too; it
+    never sees what is multiplied by zero, be it NaN or infinite. A kernel may be called from several threads at once.
+    KernelError for a shape, an option or an array that does not fit.
     """
 
     def __init__(
@@ -68,20 +71,29 @@ class Conv2dKernel:
         self._setting = _setting(shape, epilogue, options)
         self.shape, self.epilogue, self.options = shape, epilogue, options
         _check_weights(shape, weight, bias)
-        self.choice = _choice(self._setting, options)
+        self.choice = _choice(self._setting, options, weight)
         self._pack(weight, bias)
 
     def with_weights(self, weight: np.ndarray, bias: np.ndarray | None = None) -> Conv2dKernel:
-        """The same choice and code for other weights of the same shape: packed anew, nothing is measured."""
+        """The same choice and code for other weights of the same shape: packed anew, nothing is measured.
+
+        But where the part of the weights that are zero has changed so that another way may be faster: then it is chosen
+        anew.
+        """
         _check_weights(self.shape, weight, bias)
         made = copy.copy(self)
+        if self.options.algorithm is None and enough_zeros(weight) != self.choice.zeros:
+            made.choice = _choice(self._setting, self.options, weight)
         made._pack(weight, bias)
         return made
 
     def _pack(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         setting, shape, chosen = self._setting, self.shape, self.choice.chosen
         shifts = padded_bias(bias, shape, setting.target)
-        if chosen.tiling is None or chosen.blocking is None:
+        if chosen.cut is not None:
+            packed = sparse_weights(weight, setting, chosen.cut)
+            self._runnable = sparse_runnable(setting, chosen.cut, packed, shifts)
+        elif chosen.tiling is None or chosen.blocking is None:
             packed = direct_weights(weight, shape, setting.target)
             self._runnable = direct_runnable(setting, packed, shifts)
         else:
@@ -151,10 +163,13 @@ def _measured_as(setting: Setting) -> Setting:
     return replace(setting, epilogue=replace(setting.epilogue, slope=PLAIN.slope))
 
 
-def _choice(setting: Setting, options: ConvOptions) -> Choice:
+def _choice(setting: Setting, options: ConvOptions, weight: np.ndarray) -> Choice:
+    if options.algorithm == SPARSE_NAME:
+        return forced_sparse(setting, weight, options.accuracy)
     if options.algorithm is not None:
         return forced(setting, options.algorithm, options.accuracy)
-    return choose(_measured_as(setting), options.accuracy)
+    dense = choose(_measured_as(setting), options.accuracy)
+    return with_sparse(_measured_as(setting), weight, dense) if enough_zeros(weight) else dense
 
 
 def _check_weights(shape: ConvShape, weight: np.ndarray, bias: np.ndarray | None) -> None:

@@ -85,6 +85,12 @@ class ConvShape:
         return pixels * self.out_channels * (self.in_channels // self.groups) * self.taps[0] * self.taps[1]
 
 
+def is_square(shape: ConvShape) -> bool:
+    """Whether rows and columns of a layer are alike, so that a way to cut it up and its transpose cost the same."""
+    alike = shape.height == shape.width and shape.taps[0] == shape.taps[1] and shape.padding[:2] == shape.padding[2:]
+    return alike and shape.stride[0] == shape.stride[1] and shape.dilation[0] == shape.dilation[1]
+
+
 def convolve(
     shape: ConvShape, x: Float[np.ndarray, "n h w c"], weight: Float[np.ndarray, "k c_group r s"]
 ) -> Float[np.ndarray, "n ho wo k"]:
