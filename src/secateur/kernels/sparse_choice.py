@@ -61,7 +61,7 @@ def with_sparse(setting: Setting, weight: Float32[np.ndarray, "k c r s"], dense:
 
 def forced_sparse(setting: Setting, weight: Float32[np.ndarray, "k c r s"], accuracy: str) -> Choice:
     """The sparse kernel as a caller wants it, whatever it costs."""
-    found = cuts(setting.shape, setting.target, np.count_nonzero(weight), 1)
+    found = cuts(setting.shape, setting.target, int(np.count_nonzero(weight)), 1)
     if not found:
         raise KernelError(f"algorithm {SPARSE_NAME!r} needs more than 2 GiB for a layer of {setting.shape}")
     one = Candidate(SPARSE_NAME, None, None, None, sparse_error(setting, weight, found[0]), found[0])
@@ -72,7 +72,7 @@ def _measured(setting: Setting, weight: np.ndarray, dense: Choice) -> Choice:
     """The dense way and the best cuts in turns; the error is measured where the sparse one wins."""
     bias = padded_bias(None, setting.shape, setting.target)
     runs = [(dense.chosen, with_any_weights(setting, dense.chosen))]
-    for cut in cuts(setting.shape, setting.target, np.count_nonzero(weight), CUTS):
+    for cut in cuts(setting.shape, setting.target, int(np.count_nonzero(weight)), CUTS):
         made = sparse_runnable(setting, cut, sparse_weights(weight, setting, cut), bias)
         runs.append((Candidate(SPARSE_NAME, None, None, None, None, cut), made))
     found = sorted(timed(setting, runs), key=time_of)
