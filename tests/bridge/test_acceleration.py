@@ -12,7 +12,7 @@ LEFT = LayerReport("up", "", reason="kernels compute Conv1d and Conv2d, not Conv
 def test_as_a_table():
     text = str(Acceleration("default", 1.5e-5, 2, (FAST, LEFT), 500.0, 250.0, 3e-7, ("a note",)))
     lines = text.splitlines()
-    assert lines[0] == "1 of 2 convolutions replaced, accuracy 'default' (error of a layer at most 1.5e-05), 2 threads"
+    assert lines[0] == "1 of 2 layers replaced, accuracy 'default' (error of a layer at most 1.5e-05), 2 threads"
     assert lines[1].split()[:2] == ["layer", "shape"]
     for word in ("F(4x4,3x3)", "batch norm, relu", "200", "80", "2.50", "1.0e-06"):
         assert word in lines[3]
@@ -31,7 +31,7 @@ def test_zeros_are_told():
 
 def test_without_layers_or_times():
     text = str(Acceleration("fast", 1e-4, 1, ()))
-    assert text.startswith("0 of 0 convolutions")
+    assert text.startswith("0 of 0 layers")
     assert "whole model" not in text
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bridge_cases import apart, settled
-from secateur.bridge.folding import folded, plain, without_training
+from secateur.bridge.folding import folded, plain, plain_linear, without_training
 
 CASES = [
     (nn.Conv2d(3, 5, 3, stride=2, padding=1, padding_mode="reflect"), nn.BatchNorm2d(5), (2, 3, 8, 8)),
@@ -44,6 +44,14 @@ def test_plain_keeps_what_a_layer_computes():
     conv = nn.Conv2d(4, 6, (1, 3), stride=(2, 1), padding="valid", dilation=2, groups=2)
     x = torch.randn(1, 4, 9, 9)
     assert torch.equal(plain(conv, conv.weight, conv.bias)(x), conv(x))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_plain_keeps_what_a_linear_layer_computes(bias):
+    layer, x = nn.Linear(4, 6, bias=bias), torch.randn(3, 4)
+    made = plain_linear(layer)
+    assert torch.equal(made(x), layer(x))
+    assert not made.weight.requires_grad
 
 
 def test_without_training_is_a_copy():

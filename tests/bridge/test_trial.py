@@ -3,11 +3,12 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from secateur.bridge import trial
 from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
 from secateur.bridge.fast_conv2d import FastConv2d
-from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, refusal
+from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, refusal
 from secateur.kernels.conv import compile_ahead
 
 FLOAT = torch.float32
@@ -20,6 +21,16 @@ def conv():
 class OwnWay(nn.Conv2d):
     def forward(self, x):
         return super().forward(x) + 1
+
+
+class OwnLinear(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+def pruned(layer):
+    layer.weight.data[:, 1:] = 0
+    return layer
 
 
 def watched():
@@ -36,7 +47,12 @@ def watched():
         (watched(), "hooks"),
         (conv().double(), "float64"),
         (conv().to("meta"), "meta"),
-        (nn.Linear(2, 2), "only Conv1d and Conv2d"),
+        (nn.Conv3d(2, 2, 1), "only Conv1d and Conv2d"),
+        (nn.Linear(8, 8), "0% zeros; linear layers have kernels from 70% on"),
+        (NonDynamicallyQuantizableLinear(8, 8), "zeros"),
+        (OwnLinear(8, 8), "OwnLinear computes in its own way"),
+        (pruned(nn.Linear(8, 8)).double(), "float64"),
+        (pruned(nn.Linear(8, 8)), ""),
         (conv(), ""),
     ],
 )
@@ -60,6 +76,24 @@ def test_what_is_compiled_is_what_a_layer_asks_for(monkeypatch, mode):
         made.plan_for(x)
         kernel = made.kept(x, made(x)).kernel
         assert request == (kernel.shape, kernel.epilogue, kernel.options)
+
+
+def test_linear_layers_have_a_row_where_half_is_zeros():
+    half = nn.Linear(8, 8)
+    half.weight.data[4:] = 0
+    assert is_layer(half)
+    assert not is_layer(nn.Linear(8, 8))
+    assert not is_layer(nn.Linear(8, 8, device="meta"))
+    assert is_layer(conv())
+    assert not is_layer(nn.Conv3d(2, 2, 1))
+
+
+def test_a_linear_layer_is_compiled_as_one_row_of_tokens(monkeypatch):
+    asked = []
+    monkeypatch.setattr(trial, "compile_ahead", lambda requests, **_: asked.extend(requests))
+    compile_for([Call(Site("a", pruned(nn.Linear(8, 5)), "relu"), (2, 7, 8), FLOAT)], Trial())
+    (request,) = asked
+    assert (request[0].input_shape, request[0].output_shape) == ((1, 1, 14, 8), (1, 1, 14, 5))
 
 
 def test_layers_no_kernel_fits_are_left_for_later():

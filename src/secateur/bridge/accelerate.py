@@ -1,4 +1,4 @@
-"""accelerate: a torch model whose convolutions run on generated kernels wherever these were measured to be faster."""
+"""accelerate: a torch model whose layers run on generated kernels wherever these were measured to be faster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from secateur.bridge.folding import without_training
 from secateur.bridge.graph_sites import replace_in_graph
 from secateur.bridge.timing import compare
 from secateur.bridge.tracing import traced
-from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, unwatched
+from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, unwatched
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
 from secateur.nn.fx_graph import difference
@@ -54,7 +54,8 @@ def accelerate(
     measure: bool = True,
     watch: Callable[[Progress], None] = unwatched,
 ) -> Accelerated:
-    """A copy of a model whose convolutions run on generated kernels where these are faster; the model stays as it is.
+    """A copy of a model whose convolutions, and linear layers with at least 70 % zeros, run on generated kernels where
+    these are faster; the model stays as it is.
 
     example    what the model is called with: a tensor or a tuple of arguments. Kernels are for the shapes it leads to;
                with inputs of other shapes the results are the same and torch computes those layers
@@ -76,7 +77,7 @@ def accelerate(
     inputs = (example,) if isinstance(example, Tensor) else tuple(example)
     trial = Trial(Asked(accuracy, threads or 0), measure, watch)
     with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
-        lone = isinstance(model, nn.Conv1d | nn.Conv2d)  # tracing looks into the outermost module
+        lone = isinstance(model, nn.Conv1d | nn.Conv2d | nn.Linear)  # tracing looks into the outermost module
         plain = without_training(nn.Sequential(model) if lone else model)
         try:
             expected = plain(*inputs)
@@ -100,8 +101,8 @@ def _replaced(
 
 
 def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
-    """Replace convolutions one by one, each decided with the input of its first call."""
-    convs = {name: conv for name, conv in body.named_modules() if isinstance(conv, nn.Conv1d | nn.Conv2d)}
+    """Replace layers one by one, each decided with the input of its first call."""
+    convs = {name: conv for name, conv in body.named_modules() if is_layer(conv)}
     first: dict[str, Tensor] = {}
     handles = [conv.register_forward_pre_hook(_keeper(name, first)) for name, conv in convs.items()]
     try:

@@ -15,6 +15,8 @@ from secateur.bridge.kept import KERNELS, Kept, Request, request
 from secateur.bridge.layer import ConvLayer, plane, zeros_around
 
 Conv = nn.Conv1d | nn.Conv2d
+Layer = Conv | nn.Linear
+"""What can be replaced."""
 
 
 @dataclass(frozen=True)

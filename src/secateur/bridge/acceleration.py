@@ -48,7 +48,7 @@ class Acceleration:
 
     accuracy, limit       class, and the error it allows a layer
     threads               that it was measured with
-    layers                a row for every convolution
+    layers                a row for every convolution, and every linear layer of which half is zeros
     before_us, after_us   the whole model, as given and accelerated, in turns; None where not measured
     difference            max|y - before| / max|before| over the outputs on the example
     notes                 what else a user should know
@@ -73,7 +73,7 @@ class Acceleration:
         return json.dumps(asdict(self) | {"replaced": self.replaced}, indent=1)
 
     def __str__(self) -> str:
-        head = f"{self.replaced} of {len(self.layers)} convolutions replaced, accuracy {self.accuracy!r}"
+        head = f"{self.replaced} of {len(self.layers)} layers replaced, accuracy {self.accuracy!r}"
         lines = [f"{head} (error of a layer at most {self.limit:.1e}), {self.threads} threads"]
         if self.layers:
             lines.append(text_table(HEADER, map(_cells, self.layers), right=RIGHT))

@@ -12,7 +12,7 @@ from secateur.bridge import by_torch
 from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.acceleration import LayerReport
 from secateur.bridge.timing import Comparison, compare
-from secateur.bridge.trial import Call, Site, Trial
+from secateur.bridge.trial import Call, Site, Trial, made_for
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
 from secateur.kernels.choice import Choice
@@ -20,7 +20,8 @@ from secateur.kernels.sparse_choice import told_zeros
 
 LAYER_SECONDS = 0.25
 CHECKED_MACS = 1 << 30
-"""The error of a layer is measured on as many rows of its first image as take so many multiplications."""
+"""The error of a layer is measured on as many rows of its first image as take so many multiplications; of an image one
+pixel high (a linear layer's tokens), on as many columns."""
 OWN_DATA_MARGIN = 4.0
 """A class bounds the error on normal data; on a layer's own weights and the example it may be so many times larger."""
 
@@ -31,7 +32,7 @@ def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> tup
     reason = Call(site, tuple(x.shape), x.dtype).refusal()
     if reason:
         return replace(report, reason=reason), None
-    made = AcceleratedConv(site.conv, trial.asked, activation=site.activation, slope=site.slope)
+    made = made_for(site, site.conv, trial.asked)
     made.plan_for(x)
     try:
         kept = made.kept(x, residual)
@@ -93,9 +94,16 @@ def _error(made: AcceleratedConv, x: Tensor, residual: Tensor | None) -> float:
     wide, weight, layer = made.prepared(x), made.weight, made.plan
     found = made.plane(made(x, None if residual is None else torch.zeros_like(residual)))[:1]
     rows = max(1, min(found.shape[2], CHECKED_MACS // max(1, found.shape[3] * weight.numel())))
-    first, last = layer.padding[0], (rows - 1) * layer.stride[0] + layer.dilation[0] * (weight.shape[2] - 1) + 1
-    part = nn.functional.pad(wide[:1].double(), (*layer.padding[2:], first, layer.padding[1]))[:, :, :last]
+    columns = found.shape[3] if found.shape[2] > 1 else max(1, min(found.shape[3], CHECKED_MACS // weight.numel()))
+    last = [
+        (count - 1) * stride + dilation * (taps - 1) + 1
+        for count, stride, dilation, taps in zip(
+            (rows, columns), layer.stride, layer.dilation, weight.shape[2:], strict=True
+        )
+    ]
+    top, bottom, left, right = layer.padding
+    part = nn.functional.pad(wide[:1], (left, right, top, bottom))[:, :, : last[0], : last[1]].double()
     bias = None if made.bias is None else made.bias.double()
     y = torch.conv2d(part, weight.double(), bias, layer.stride, 0, layer.dilation, layer.groups)
-    worst, scale = (found[:, :, :rows].double() - by_torch.activated(y, layer)).abs().max(), y.abs().max()
+    worst, scale = (found[:, :, :rows, :columns].double() - by_torch.activated(y, layer)).abs().max(), y.abs().max()
     return float(worst / scale if scale > 0 else worst)

@@ -8,6 +8,15 @@ import torch
 from torch import Tensor, nn
 
 
+def plain_linear(linear: nn.Linear) -> nn.Linear:
+    """A linear layer of torch's own with the same parameters, evaluated once, and no gradients."""
+    made = nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta")
+    made.weight = nn.Parameter(linear.weight.detach(), requires_grad=False)
+    if linear.bias is not None:
+        made.bias = nn.Parameter(linear.bias.detach(), requires_grad=False)
+    return made.eval()
+
+
 def plain(conv: nn.Conv1d | nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv1d | nn.Conv2d:
     """A convolution of torch's own like `conv`, with these parameters and no gradients."""
     kind = nn.Conv1d if isinstance(conv, nn.Conv1d) else nn.Conv2d

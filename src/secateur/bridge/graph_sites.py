@@ -1,4 +1,4 @@
-"""Replace the convolutions of a traced model: fold norms, take what follows into the same call, decide, rewrite."""
+"""Replace the layers of a traced model: fold norms, take what follows into the same call, decide, rewrite."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor, fx, nn
 from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.acceleration import LayerReport
 from secateur.bridge.deciding import decided
-from secateur.bridge.folding import folded, plain
+from secateur.bridge.folding import folded, plain, plain_linear
 from secateur.bridge.recognising import Chain, chains, foldable_norms
 from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, look
-from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, refusal
+from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, refusal
 from secateur.nn.fx_graph import watched
 
 FUNCTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d)
@@ -24,7 +24,7 @@ Decision = tuple[LayerReport, AcceleratedConv | None]
 
 
 def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
-    """Change the graph in place; a row for every convolution."""
+    """Change the graph in place; a row for every convolution and sparse linear layer."""
     norms = _fold(module)
     let_any_layout_pass(module)
     seen = watched(module, inputs, look)
@@ -48,7 +48,7 @@ def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Tri
 
 def _convs(module: fx.GraphModule) -> list[fx.Node]:
     calls = [node for node in module.graph.nodes if node.op == "call_module"]
-    return [n for n in calls if isinstance(module.get_submodule(str(n.target)), nn.Conv1d | nn.Conv2d) and n.args]
+    return [n for n in calls if is_layer(module.get_submodule(str(n.target))) and n.args]
 
 
 def _fold(module: fx.GraphModule) -> set[fx.Node]:
@@ -77,7 +77,7 @@ def _taken(module: fx.GraphModule, seen: dict[fx.Node, Seen]) -> list[Chain]:
 
     def macs(conv: fx.Node) -> int:
         layer = module.get_submodule(str(conv.target))
-        assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+        assert is_layer(layer)
         return layer.weight[0].numel() * (prod(seen[conv].shape) if conv in seen else 0)
 
     found: list[Chain] = []
@@ -103,9 +103,9 @@ def _site(module: fx.GraphModule, chain: Chain, norms: set[fx.Node]) -> Site:
     """With a convolution of torch's own, whose weight is evaluated once."""
     name = str(chain.conv.target)
     conv = module.get_submodule(name)
-    assert isinstance(conv, nn.Conv1d | nn.Conv2d)
+    assert is_layer(conv)
     if not refusal(conv):
-        conv = plain(conv, conv.weight, conv.bias)
+        conv = plain_linear(conv) if isinstance(conv, nn.Linear) else plain(conv, conv.weight, conv.bias)
     fused = (*(["batch norm"] if chain.conv in norms else []), *chain.fused)
     return Site(name, conv, chain.kind, chain.slope, fused)
 

@@ -6,15 +6,21 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import prod
+from typing import TypeGuard
 
 import torch
 
-from secateur.bridge.accelerated_conv import AcceleratedConv, Asked, Conv
+from secateur.bridge.accelerated_conv import AcceleratedConv, Asked, Layer
+from secateur.bridge.accelerated_linear import AcceleratedLinear
 from secateur.bridge.folding import plain
 from secateur.bridge.recognising import USUAL_SLOPE, hooked
 from secateur.bridge.timing import Comparison
 from secateur.errors import KernelError
 from secateur.kernels.conv import compile_ahead
+from secateur.kernels.sparse_choice import LEAST_ZEROS, zeros_of
+
+MANY_ZEROS = 0.5
+"""Of linear layers that are worth a row."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Site:
-    """A convolution as it is called in a model, and what can be done in the same call."""
+    """A convolution or linear layer as it is called in a model, and what can be done in the same call."""
 
     name: str
-    conv: Conv
+    conv: Layer
     activation: str = "none"
     slope: float = USUAL_SLOPE
     fused: tuple[str, ...] = ()
@@ -69,13 +75,52 @@ class Call:
         return reason or ("" if prod(self.shape) else "its input is empty")
 
 
+def is_layer(module: torch.nn.Module) -> TypeGuard[Layer]:
+    """Whether a module gets a row of the report: convolutions, and linear layers with many zeros, as only those have
+    kernels that torch does not have."""
+    if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d):
+        return True
+    return isinstance(module, torch.nn.Linear) and _zeros(module.weight) >= MANY_ZEROS
+
+
+def _zeros(weight: torch.Tensor) -> float:
+    """The part of a weight that is zero; 0.0 where it cannot be looked at."""
+    return 0.0 if weight.device.type == "meta" else zeros_of(weight.detach().float().cpu().numpy())
+
+
+def made_for(site: Site, conv: Layer, asked: Asked) -> AcceleratedConv:
+    """What replaces a site whose layer is `conv`."""
+    if isinstance(conv, torch.nn.Linear):
+        return AcceleratedLinear(conv, asked, activation=site.activation, slope=site.slope)
+    return AcceleratedConv(conv, asked, activation=site.activation, slope=site.slope)
+
+
 def refusal(conv: torch.nn.Module) -> str:
-    """Why a convolution is left to torch whatever its input; empty where nothing speaks against it."""
+    """Why a layer is left to torch whatever its input; empty where nothing speaks against it."""
+    if isinstance(conv, torch.nn.Linear):
+        own = type(conv).forward is not torch.nn.Linear.forward
+        return f"{type(conv).__name__} computes in its own way" if own else _refused(conv) or _dense(conv)
     kind = torch.nn.Conv1d if isinstance(conv, torch.nn.Conv1d) else torch.nn.Conv2d
     if not isinstance(conv, kind):
         return "only Conv1d and Conv2d have kernels"
     if type(conv).forward is not kind.forward or type(conv)._conv_forward is not kind._conv_forward:
         return f"{type(conv).__name__} computes in its own way"
+    return _refused(conv)
+
+
+def _without_data(conv: Layer) -> Layer:
+    if isinstance(conv, torch.nn.Linear):
+        bias = conv.bias is not None
+        return torch.nn.Linear(conv.in_features, conv.out_features, bias=bias, device="meta")
+    return plain(conv, conv.weight.to("meta"), None if conv.bias is None else conv.bias.to("meta"))
+
+
+def _dense(linear: torch.nn.Linear) -> str:
+    zeros = _zeros(linear.weight)
+    return "" if zeros >= LEAST_ZEROS else f"{zeros:.0%} zeros; linear layers have kernels from {LEAST_ZEROS:.0%} on"
+
+
+def _refused(conv: Layer) -> str:
     if hooked(conv):
         return "it has hooks"
     if conv.weight.dtype != torch.float32:
@@ -89,9 +134,7 @@ def compile_for(calls: Iterable[Call], trial: Trial) -> None:
     for call in calls:
         if call.refusal():
             continue
-        site, conv = call.site, call.site.conv
-        without_data = plain(conv, conv.weight.to("meta"), None if conv.bias is None else conv.bias.to("meta"))
-        light = AcceleratedConv(without_data, trial.asked, activation=site.activation, slope=site.slope)
+        light = made_for(call.site, _without_data(call.site.conv), trial.asked)
         try:
             requests.append(light.request(torch.empty(call.shape, device="meta"), residual=call.residual))
         except KernelError:

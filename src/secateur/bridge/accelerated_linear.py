@@ -1,0 +1,49 @@
+"""One replaced linear layer of an accelerated model: a convolution with one tap over a row of tokens."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secateur.bridge import by_torch
+from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
+from secateur.bridge.conv_op import conv2d, transformed
+
+
+class AcceleratedLinear(AcceleratedConv):
+    """activation(linear(x) + residual) for a layer with its own copy of the weights, without gradients for them.
+
+    Takes what nn.Linear takes: x (..., inputs). A kernel computes as many tokens as `plan_for` was told; torch other
+    numbers and dtypes, and under autocast all, in its dtype.
+    """
+
+    def __init__(self, linear: nn.Linear, asked: Asked, *, activation: str = "none", slope: float = 0.01) -> None:
+        super().__init__(as_conv(linear), asked, activation=activation, slope=slope)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x (..., inputs) and a residual of the output's shape."""
+        tokens = x.shape[:-1].numel()
+        if torch.is_autocast_enabled(x.device.type) or transformed() or (1, 1, tokens) not in self.plan.sizes:
+            return self._by_torch(x, residual)
+        other = None if residual is None else self.plane(residual).to(self.weight.dtype)
+        y = conv2d(self.prepared(x), self.weight, self.bias, other, self.layer)
+        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.weight.shape[0])
+
+    def _by_torch(self, x: Tensor, residual: Tensor | None) -> Tensor:
+        autocast = torch.is_autocast_enabled(x.device.type)
+        y = F.linear(x if autocast else x.to(self.weight.dtype), self.weight[:, :, 0, 0], self.bias)
+        return by_torch.activated(y if residual is None else y + residual, self.plan)
+
+    def plane(self, x: Tensor) -> Tensor:
+        """One row of tokens whose numbers are channels."""
+        return x.reshape(1, 1, x.shape[:-1].numel(), x.shape[-1]).permute(0, 3, 1, 2)
+
+
+def as_conv(linear: nn.Linear) -> nn.Conv2d:
+    """The convolution with one tap that has the layer's parameters."""
+    made = nn.Conv2d(linear.in_features, linear.out_features, 1, bias=False, device="meta")
+    weight, bias = linear.weight.detach(), linear.bias
+    made.weight = nn.Parameter(weight[:, :, None, None], requires_grad=False)
+    made.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+    return made
