@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from methods import METHODS
+from methods import METHODS, QUANTIZING
 from mnist_data import load_mnist
 from networks import NETWORKS
 from pruning_result import finished, measure
@@ -102,7 +102,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--network", choices=NETWORKS, default="lenet300")
     parser.add_argument("--density", type=float, default=0.02, help="fraction of all weights that stays")
     parser.add_argument("--shift", type=int, choices=(0, 1), default=0, help="1: random shifts by at most one pixel")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=[name for name in METHODS if name not in QUANTIZING]
+    )
     parser.add_argument("--seeds", default="0-4", help="first-last")
     parser.add_argument("--epochs", default="20+10", help="pruning+finetuning")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
@@ -116,6 +118,9 @@ def _arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if not options.summary and options.data is None:
         parser.error("--data is missing: the folder that holds train-images-idx3-ubyte")
+    given = {pair.partition("=")[0] for pair in options.set}
+    if set(options.methods) & set(QUANTIZING) and not {"packed_bytes", "bits"} <= given:
+        parser.error('methods that quantize need a limit and widths: --set packed_bytes=2830 "bits=[2,3,4]"')
     return options
 
 

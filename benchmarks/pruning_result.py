@@ -30,7 +30,7 @@ def finished(name: str) -> list[dict[str, Any]]:
 def measure(run: Run, model: nn.Module, data: Images, folder: Path, *, search: bool) -> dict[str, Any]:
     """Train and report; sizes in three units that are never mixed. folder keeps checkpoints and the finished file.
 
-    search  validation only, no file
+    search  validation only; of a quantized network the file too, as it is what is judged
     """
     folder.mkdir(parents=True, exist_ok=True)
     seen = train(run, model, data, folder)
@@ -46,10 +46,13 @@ def measure(run: Run, model: nn.Module, data: Images, folder: Path, *, search: b
         "densities": {name: round(float(w.count_nonzero()) / w.numel(), 5) for name, w in weights.items()},
         "seconds": round(seen["seconds"]),
     }
-    if search:
-        return result
     file = folder / f"{run.name}.secat"
-    kept = quantized_sizes(model, data, file) if "bits" in run.options else sizes(model, data.train.images[:1], file)
+    if "bits" in run.options:
+        kept = quantized_sizes(model, data, file, seen["beside_file"])
+    elif not search:
+        kept = sizes(model, data.train.images[:1], file)
+    if search:
+        return {**result, **(kept if "bits" in run.options else {})}
     tested = {"test_error": round(error(model, data.test), 2), "sparsity_x": round(size / nonzeros, 1)}
     if "maps" in run.options:
         kept |= in_integers(model, data.test, sct.Artifact.load(file))
@@ -74,13 +77,14 @@ def in_integers(model: nn.Module, split: Split, artifact: sct.Artifact) -> dict[
     }
 
 
-def quantized_sizes(model: nn.Module, data: Images, path: Path) -> dict[str, Any]:
+def quantized_sizes(model: nn.Module, data: Images, path: Path, beside_file: int | None) -> dict[str, Any]:
     """Of the file of a quantized network, which lies at `path`. The model gets what the file holds, rounded biases too,
-    so that what is judged afterwards is the file."""
+    so that what is judged afterwards is the file; not so where a decoder needs more beside it."""
     artifact = sct.Artifact.load(path)
-    sct.restore_(model, artifact)
+    if beside_file is None:
+        sct.restore_(model, artifact)
     return {
-        "file_bytes": path.stat().st_size,
+        "file_bytes": path.stat().st_size + (beside_file or 0),
         "validation_of_file": round(error(model, data.validation), 2),
         "parameters_left": artifact.meta["parameters"][1],
         "bits": {name: t.grid.bits for name, t in artifact.tensors.items() if isinstance(t, Quantized)},

@@ -86,6 +86,7 @@ def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, A
         save_whole(checkpoint, {"epoch": epoch + 1, "seen": seen, **_state(model, method, batches, optimizer)})
     if artifact := method.packed(data.train.images[:1]):
         artifact.save(folder / f"{run.name}.secat")
+        seen["beside_file"] = method.beside_file
     method.strip()
     torch.save({"model": model.state_dict(), "seen": seen}, trained)
     checkpoint.unlink()

@@ -43,6 +43,8 @@ class GradualMagnitude:
     compares |w|, "std" compares |w| / std of the layer at the start, where self-pruning's thresholds start from.
     """
 
+    beside_file: int | None = None
+
     def __init__(
         self,
         model: nn.Module,
@@ -143,6 +145,8 @@ class DynamicThreshold:
     self-pruning's budget follows, which spares the rival that search. The final cut to the exact density takes the
     smallest |w| - t.
     """
+
+    beside_file: int | None = None
 
     def __init__(
         self,

@@ -247,6 +247,30 @@ def test_the_reference_of_widths_waits_until_they_learn():
     assert budget.references()["average_bits"] == pytest.approx(3)
 
 
+@pytest.mark.parametrize("quantize_at", [0.0, 0.95])
+def test_the_reference_of_widths_arrives_wherever_they_begin(quantize_at):
+    model = prepared(quantize=Quantize((2, 4)))
+    budget = Budget(model, Target(average_bits=2.5, density=0.5), steps=1000, quantize_at=quantize_at)
+    found = []
+    for taken in (0, 900, 960, 1000):
+        budget.taken = taken
+        found.append(budget.references()["average_bits"])
+    assert found[0] == pytest.approx(3)
+    assert found[1] == pytest.approx(3 if quantize_at else 2.5)
+    assert found[2] == pytest.approx(3 if quantize_at else 2.5, abs=0.1)
+    assert found[3] == pytest.approx(2.5)
+
+
+def test_a_budget_that_only_prunes_switches_nothing_on():
+    model = prepared(quantize=Quantize((2, 4)))
+    budget = Budget(model, Target(packed_bytes=400, values="int8"), steps=4, quantize_at=1.0)
+    run(model, budget, adam(model), 4)
+    assert not any(site.transform.quantize.is_on for site in transforms_of(model))
+    for wrong in (-0.1, 1.01, float("nan")):
+        with pytest.raises(TargetError, match="fraction of the steps"):
+            Budget(model, Target(density=0.1), steps=4, quantize_at=wrong)
+
+
 def test_an_optimizer_without_the_widths_is_detected():
     model = quantized(Quantize((2, 8)))
     ranges = [p for name, p in model.named_parameters() if not name.endswith("theta")]

@@ -6,7 +6,7 @@ from prepared import prepared, quantized
 from secateur.ir.rules import Quantize
 from secateur.nn.harden import harden_
 from secateur.nn.transform import transforms_of
-from secateur.train.phases import BEGIN, COLDEST, LEARN, advance_
+from secateur.train.phases import BEGIN, COLDEST, LEARN, advance_, learning_from
 
 
 def stages(model):
@@ -66,3 +66,31 @@ def test_hard_stages_stay_as_they_are():
     harden_(model)
     advance_(transforms_of(model), 1.0)
     assert all(stage.is_hard and stage.tau is None for stage in stages(model))
+
+
+@pytest.mark.parametrize("quantize_at", [0.0, 0.7])
+def test_quantizing_begins_where_it_is_told_to(quantize_at):
+    model = prepared(quantize=Quantize((2, 4)))
+    sites, learn = transforms_of(model), learning_from(quantize_at)
+    assert quantize_at < learn < 1
+    if quantize_at:
+        advance_(sites, quantize_at - 0.01, quantize_at=quantize_at)
+        assert not any(stage.is_on for stage in stages(model))
+    advance_(sites, learn - 0.01, quantize_at=quantize_at)
+    assert all(stage.is_on and stage.learning is None for stage in stages(model))
+    advance_(sites, learn, quantize_at=quantize_at)
+    assert all(stage.learning is not None and float(stage.tau) == pytest.approx(1) for stage in stages(model))
+    advance_(sites, 1.0, quantize_at=quantize_at)
+    assert all(float(stage.tau) == pytest.approx(COLDEST) for stage in stages(model))
+
+
+def test_pruning_alone_leaves_quantizing_to_hardening():
+    model = prepared(quantize=Quantize((2, 4)))
+    advance_(transforms_of(model), 1.0, quantize_at=1.0)
+    assert not any(stage.is_on for stage in stages(model))
+    harden_(model)
+    assert all(stage.is_hard for stage in stages(model))
+
+
+def test_half_is_where_widths_learn_as_a_rule():
+    assert learning_from(BEGIN) == LEARN == 0.5

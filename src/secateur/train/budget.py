@@ -18,14 +18,16 @@ from secateur.ir.target import Target
 from secateur.nn.map_sites import prepared_sites
 from secateur.nn.quantize import WidthQuantize
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
-from secateur.train.phases import LEARN, advance_
+from secateur.train.phases import BEGIN, advance_, learning_from
 from secateur.train.quantization_loss import QuantizationLoss
 
 ARRIVAL = 0.7
 """Fraction of the steps after which the moving reference has reached the target; the rest settles."""
-WINDOWS = {"average_bits": (LEARN, 0.9), "largest_map_bytes": (LEARN, 0.9), "bit_operations": (LEARN, 0.9)}
-"""Begin and end of that, where it is not 0 and ARRIVAL: widths cannot follow before they learn. Bit operations follow
-from the start where weights are pruned."""
+OF_WIDTHS = ("average_bits", "largest_map_bytes", "bit_operations")
+"""Wishes that cannot be followed before widths learn; bit operations can where weights are pruned."""
+WIDTHS_ARRIVE = 0.9
+"""Fraction after which the references of these have reached the target; half of what is left where widths begin to
+learn late."""
 MEASURED = (0.5, 0.6, 0.7, 0.8, 0.9)
 """Fractions at which the bound on bytes is set right by what a file would really take, where weights are quantized: a
 weight more that hardening then keeps to use up a limit comes in as a whole code, however small it was."""
@@ -43,10 +45,15 @@ class Budget:
 
     model, target  a prepared model and what must hold
     steps          optimizer steps until `harden_`: the target is approached and the gates sharpen over them
+    quantize_at    fraction of the steps after which what is pruned is quantized as well, and feature maps are. 1: only
+                   pruned, `harden_` quantizes; 0: quantized from the first step
     """
 
-    def __init__(self, model: nn.Module, target: Target, *, steps: int) -> None:
+    def __init__(self, model: nn.Module, target: Target, *, steps: int, quantize_at: float = BEGIN) -> None:
         self._sites, self._maps = prepared_sites(model)
+        if not 0 <= quantize_at <= 1:
+            raise TargetError(f"quantize_at is a fraction of the steps, 0 to 1, got {quantize_at}")
+        self._quantize_at = quantize_at
         if steps < 1:
             raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
         target.refuse_without_size()
@@ -75,7 +82,7 @@ class Budget:
 
     def references(self) -> dict[str, float]:
         """Where each cost should be by now: start (target/start)^done, done rising from 0 to 1 over the wish's part of
-        the run, WINDOWS."""
+        the run."""
         found = {}
         for name, limit in self.target.wishes().items():
             begin, end = self._window(name)
@@ -84,8 +91,11 @@ class Budget:
         return found
 
     def _window(self, name: str) -> tuple[float, float]:
-        begin, end = WINDOWS.get(name, (0.0, ARRIVAL))
-        return (0.0 if self._prunes and name == "bit_operations" else begin), end
+        learn = learning_from(self._quantize_at)
+        if name not in OF_WIDTHS or learn == 1:
+            return 0.0, ARRIVAL
+        begin = 0.0 if self._prunes and name == "bit_operations" else learn
+        return begin, max(WIDTHS_ARRIVE, (1 + learn) / 2)
 
     @property
     def _prunes(self) -> bool:
@@ -147,7 +157,7 @@ class Budget:
             if site.transform.prunes:
                 site.transform.prune.floor.fill_(low * (high / low) ** self.fraction)
         self._quantization.look(batch)
-        advance_(self._sites, self.fraction, self._maps)
+        advance_(self._sites, self.fraction, self._maps, quantize_at=self._quantize_at)
         if self._measures and any(before < point <= self.fraction for point in MEASURED):
             self._coded = coded(self._model, self._sites, self._fixed_bytes, self.target)
 
