@@ -30,8 +30,10 @@ from coded import Coded
 OFFSET_BYTES = 2
 START = 3.0
 """Of u and v: nearly no dead zone, nearly the widest width."""
-GAIN = 30.0
-"""Of the feedback, as DST's here: e-folds of the decay over a run that is a factor e off."""
+GAIN = 10.0
+"""Of the feedback: e-folds of the decay over a run that is a factor e off."""
+AT_ONCE = 5.0
+"""E-folds of the decay while it is a factor e off: zones keep what they have grown to, so that it must act ahead."""
 EVERY = 10
 """Steps between two corrections of it."""
 NARROWEST = 2
@@ -130,7 +132,7 @@ class DeadZone(ByteRival):
         **options: float,
     ) -> None:
         chosen, widths = Options(**options), tuple(sct.Quantize(bits).bits)
-        self.rate, self.decay = chosen.rate, chosen.decay
+        self.rate, self.decay, self.off = chosen.rate, chosen.decay, 0.0
         super().__init__(model, example, steps, packed_bytes, lambda w: DeadZoneWeight(w, widths, chosen.quantile))
         self.beside_file = OFFSET_BYTES * len(self.weights)
 
@@ -142,17 +144,18 @@ class DeadZone(ByteRival):
 
     @torch.no_grad()
     def press(self) -> None:
+        now = self.decay * math.exp(AT_ONCE * self.off)
         for weight in self.weights.values():
             for logit in (weight.u, weight.v):
                 if logit.requires_grad:
-                    logit.mul_(1 - self.rate * self.decay)
+                    logit.mul_(max(0.0, 1 - self.rate * now))
         if self.taken % EVERY == 0:
-            error = math.log(self.estimate() / self.reference())
-            self.decay *= math.exp(GAIN * EVERY / self.steps * max(-1.0, min(1.0, error)))
+            self.off = max(-1.0, min(1.0, math.log(self.estimate() / self.reference())))
+            self.decay *= math.exp(GAIN * EVERY / self.steps * self.off)
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "decay": self.decay}
+        return {**super().state_dict(), "decay": self.decay, "off": self.off}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
-        self.decay = state["decay"]
+        self.decay, self.off = state["decay"], state["off"]
