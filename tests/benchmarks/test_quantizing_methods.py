@@ -139,9 +139,7 @@ def tiny():
 
 
 def run_of(method):
-    return Run(
-        method, "small", 1.0, False, 0, 4, 2, "float32", 1e-3, {"packed_bytes": LIMIT, "bits": [2, 3], **options}
-    )
+    return Run(method, "small", 1.0, False, 0, 4, 2, "float32", 1e-3, {"packed_bytes": LIMIT, "bits": [2, 3]})
 
 
 @pytest.mark.filterwarnings("ignore::secateur.errors.SecateurWarning")
