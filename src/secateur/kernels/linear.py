@@ -1,19 +1,22 @@
-"""LinearKernel: one linear layer as generated code, for a balanced matrix."""
+"""LinearKernel: one linear layer as generated code, for a balanced matrix or a dense one of int8."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from secateur.errors import KernelError
-from secateur.ir.balanced_format import ROWS, Balanced
 from secateur.kernels.build import built
 from secateur.kernels.conv import check_array
 from secateur.kernels.epilogue import Epilogue
-from secateur.kernels.fast import blocks_of
+from secateur.kernels.linear_bytes import MOST_PRODUCTS, byte_target
 from secateur.kernels.linear_code import LinearPlan
 from secateur.kernels.linear_driver import LINEAR
+from secateur.kernels.linear_quantize import quantized
+from secateur.kernels.linear_weights import Weight, form_of, integers_of, packed, products_of, row_scales, table_of
 from secateur.kernels.memory import aligned
 from secateur.kernels.pool import Job
 from secateur.kernels.record import float_bits
@@ -29,10 +32,12 @@ class LinearOptions:
 
     threads   at most so many, the caller's own included
     target    "avx512", "avx2" or "neon"; None: the best this machine has
+    scale     static scale of activations in 8 bits; 0: dynamic, one a token
     """
 
     threads: int = 1
     target: str | None = None
+    scale: float = 0.0
 
 
 DEFAULT = LinearOptions()
@@ -41,33 +46,63 @@ DEFAULT = LinearOptions()
 class LinearKernel:
     """y = activation(x W^T + bias + residual) for so many tokens (rows of x); float32 in and out.
 
-    weight is a Balanced of float32 and shape (outputs, inputs), bias (outputs,). A kernel may be called from several
-    threads at once. KernelError for an option or an array that does not fit.
+    weight is (outputs, inputs): a Balanced of float32, with float32 activations; a Balanced of int8 or codes, or a
+    Quantized, with activations in 8 bits. bias is (outputs,). A kernel may be called from several threads at once.
+    KernelError for an option or an array that does not fit.
     """
 
     def __init__(
         self,
         tokens: int,
-        weight: Balanced,
+        weight: Weight,
         bias: np.ndarray | None = None,
         *,
         epilogue: Epilogue = PLAIN,
         options: LinearOptions = DEFAULT,
     ) -> None:
-        if options.threads < 1 or tokens < 0:
-            raise KernelError(f"threads={options.threads}, tokens={tokens}: at least one thread, tokens from 0 on")
-        self.outputs, self.inputs = weight.shape
-        if not self.inputs:
-            raise KernelError("a layer without inputs has only its bias: leave it to PyTorch")
+        _check(tokens, weight, options)
         self.tokens, self.epilogue, self.options = tokens, epilogue, options
-        target = host_target(options.target)
-        if weight.kind != "float32":
-            raise KernelError(f"a linear layer takes a balanced matrix of float32, not of {weight.kind}")
-        plan = LinearPlan(tokens, self.inputs, self.outputs, weight.count, epilogue, target, options.threads)
+        self.outputs, self.inputs = weight.shape
+        form, target = form_of(weight), host_target(options.target)
+        needed = target if form.kind == "float32" else byte_target(target)
+        sizes = (tokens, self.inputs, self.outputs)
+        self.plan = LinearPlan(sizes, form, epilogue, needed, options.threads, table_of(weight))
+        self.name = form.name
+        self._pack(weight, bias)
+
+    def with_weights(self, weight: Weight, bias: np.ndarray | None = None) -> LinearKernel:
+        """The same code for other weights of the same form and shape: packed anew. KernelError where they differ."""
+        if (weight.shape, form_of(weight), table_of(weight)) != (
+            (self.outputs, self.inputs),
+            self.plan.form,
+            self.plan.table,
+        ):
+            raise KernelError(f"these weights are no {self.plan.form.name} of shape {(self.outputs, self.inputs)}")
+        made = copy.copy(self)
+        made._pack(weight, bias)
+        return made
+
+    def _pack(self, weight: Weight, bias: np.ndarray | None) -> None:
         if bias is not None:
             check_array("bias", bias, (self.outputs,))
-        self.name = f"balanced {weight.count}:16 {weight.kind}"
-        self._runnable = _runnable(plan, weight, bias)
+        plan, code = self.plan, built(self.plan.unit(), self.plan.target)
+        numbers, weights = plan.numbers(), packed(weight, bias, plan)
+        shift, scale, less = weights.by_row
+        layer = LINEAR.pack(
+            **numbers,
+            weights=weights.records.ctypes.data,
+            bias=shift.ctypes.data,
+            scale=scale.ctypes.data,
+            less=less.ctypes.data,
+            group_scales=weights.group_scales.ctypes.data,
+            slope=float_bits(plan.epilogue.slope),
+            given=float_bits(self.options.scale),
+        )
+        size = numbers["sums_offset"] + numbers["sums_bytes"] * plan.threads
+        job, empty = Job(code.addresses["linear"]), not self.tokens or not self.outputs
+        pool_target = host_target(plan.target.name)
+        self._runnable = Runnable(pool_target, job, layer, size, plan.threads, empty, (code, weights))
+        self.packed_bytes = weights.records.nbytes + weights.group_scales.nbytes
 
     def __call__(
         self, x: np.ndarray, residual: np.ndarray | None = None, *, out: np.ndarray | None = None
@@ -91,19 +126,35 @@ class LinearKernel:
         self._runnable.run(source, target, residual)
 
 
-def _runnable(plan: LinearPlan, weight: Balanced, bias: np.ndarray | None) -> Runnable:
-    code, numbers = built(plan.unit(), plan.target), plan.numbers()
-    records = aligned(blocks_of(weight.stream.nbytes, 4))
-    records.view(np.uint8)[: weight.stream.nbytes] = weight.stream.reshape(-1)
-    shift = aligned(numbers["blocks"] * ROWS)
-    if bias is not None:
-        shift[: plan.outputs] = bias
-    layer = LINEAR.pack(
-        **numbers,
-        weights=records.ctypes.data,
-        bias=shift.ctypes.data,
-        slope=float_bits(plan.epilogue.slope),
-    )
-    size = numbers["sums_offset"] + numbers["sums_bytes"] * plan.threads
-    job, empty = Job(code.addresses["linear"]), not plan.tokens or not plan.outputs
-    return Runnable(plan.target, job, layer, size, plan.threads, empty, (code, records, shift))
+def linear(
+    x: Float32[np.ndarray, "tokens inputs"],
+    weight: Weight,
+    bias: Float32[np.ndarray, " outputs"] | None = None,
+    *,
+    scale: float = 0.0,
+) -> np.ndarray:
+    """x W^T + bias: the definition that kernels are tested against.
+
+    In float64 for float32 weights; else exact integer sums times the row's scale times the token's, in float32 and this
+    order, which kernels equal bit for bit (with scales for groups of columns: in float64, equal but for rounding).
+    """
+    form, shift = form_of(weight), np.float32(0) if bias is None else bias
+    if form.kind == "float32":
+        return x.astype(np.float64) @ weight.to_dense().T.astype(np.float64) + shift
+    codes, token_scales = quantized(x, scale)
+    if form.scaled:
+        return (codes.astype(np.float64) @ weight.to_dense().T.astype(np.float64)) * token_scales[:, None] + shift
+    exact = codes.astype(np.float64) @ integers_of(weight).T.astype(np.float64)  # below 2^53, so exact
+    return exact.astype(np.float32) * row_scales(weight) * token_scales[:, None] + shift
+
+
+def _check(tokens: int, weight: Weight, options: LinearOptions) -> None:
+    if options.threads < 1 or tokens < 0 or not 0 <= options.scale < np.inf:
+        raise KernelError(
+            f"threads={options.threads}, tokens={tokens}, scale={options.scale}: at least one thread, tokens from 0 "
+            "on, a scale above 0 or 0 for a dynamic one"
+        )
+    if len(weight.shape) != 2 or not weight.shape[1]:
+        raise KernelError(f"a linear layer has outputs and at least one input; its weights are {weight.shape}")
+    if form_of(weight).kind != "float32" and products_of(weight) > MOST_PRODUCTS:
+        raise KernelError(f"{products_of(weight)} products of bytes a row may leave int32: at most {MOST_PRODUCTS}")

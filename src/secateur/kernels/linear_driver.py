@@ -1,7 +1,7 @@
 """A linear layer as one thread sees it: its share of the activations packed, then rows of weights, chunk after chunk.
 
 Threads take chunks of rows as they come. A chunk is read for every tile of tokens in turn, from the cache that holds
-it; of a tile of tokens so many columns at a time as the first-level cache holds. Threads change no sum.
+it. Threads change no sum.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from secateur.kernels.waiting import emit_barrier
 LINEAR = Record(
     *("tokens", "inputs", "outputs", "columns"),
     *("tiles", "long_tiles", "long_tokens", "short_tokens"),
-    *("blocks", "block_rows", "chunk_blocks", "chunks", "units", "chunk_units"),
-    *("block_bytes", "unit_bytes", "token_bytes", "unit_token_bytes", "step_token_bytes"),
-    *("sums_offset", "sums_bytes", "weights", "bias", "slope"),
+    *("blocks", "block_rows", "chunk_blocks", "chunks", "units"),
+    *("block_bytes", "token_bytes", "step_token_bytes"),
+    *("scales_offset", "sums_offset", "sums_bytes"),
+    *("weights", "scale", "less", "bias", "slope", "given", "group_scales"),
+    "scale_block_bytes",
 )
 """Sizes of the layer (columns: inputs filled up to whole units), how tokens are cut into tiles (long ones first), rows
-into blocks and those into chunks; bytes of records of a block and a unit; bytes of a token's activations in all, in a
-unit, and from one group to the next; where sums lie in the workspace; addresses; the slope as a float."""
+into blocks and those into chunks; bytes of records of a block; of a token's activations in all, and from one group or
+slot to the next; where scales and sums lie in the workspace; addresses; slope and static
+scale of activations as floats; bytes of a block's scales of groups of columns."""
 
 
-def emit_driver(module: Module, target: Target, sizes: tuple[int, ...]) -> None:
-    """linear(layer, call, member, members), with tiles for so many tokens."""
+def emit_driver(module: Module, target: Target, sizes: tuple[int, ...], *, byte: bool) -> None:
+    """linear(layer, call, member, members), with tiles for so many tokens, of bytes or float32."""
     f = module.function("linear", JOB)
     layer = LINEAR.read(f, f["layer"])
     passed = f.variable(I64, 0)
-    _emit_input(f, layer)
+    _emit_input(f, layer, byte=byte)
     counter = CALL.place(f["call"], "arrived")
     emit_barrier(f, target, counter, f["members"], passed)
     chunk = f.variable(I64, 0)
@@ -53,7 +56,7 @@ def _tile(f: Function, layer: dict[str, Value], tile: Value) -> tuple[Value, Val
     return first, f.choose(tile < layer["long_tiles"], layer["long_tokens"], layer["short_tokens"])
 
 
-def _emit_input(f: Function, layer: dict[str, Value]) -> None:
+def _emit_input(f: Function, layer: dict[str, Value], *, byte: bool) -> None:
     """Tokens in turn, every member its own."""
     source, space = (CALL.read_pointer(f, f["call"], name) for name in ("source", "workspace"))
     with f.loop(0, layer["tiles"]) as tile:
@@ -64,43 +67,43 @@ def _emit_input(f: Function, layer: dict[str, Value]) -> None:
                 packed = space + first * layer["token_bytes"] + number * layer["step_token_bytes"]
                 x = source + token * (layer["inputs"] * 4)
                 step = count * layer["step_token_bytes"]
-                f.call("input_token", [x, packed, step, layer["inputs"], layer["columns"]])
+                given = [x, packed, step, layer["inputs"], layer["columns"]]
+                if byte:
+                    given.append(space + (layer["scales_offset"] + token * 4))
+                    given.append(LINEAR.read_float(f, f["layer"], "given"))
+                f.call("input_token", given)
 
 
 def _emit_chunk(f: Function, layer: dict[str, Value], blocks: tuple[Value, Value], sizes: tuple[int, ...]) -> None:
     """Some blocks of rows, for all tokens."""
     space = CALL.read_pointer(f, f["call"], "workspace")
-    room = space + (layer["sums_offset"] + f["member"] * layer["sums_bytes"])
+    sums = space + (layer["sums_offset"] + f["member"] * layer["sums_bytes"])
     with f.loop(0, layer["tiles"]) as tile:
         first, count = _tile(f, layer, tile)
         x = space + first * layer["token_bytes"]
-        with f.loop(0, layer["units"], layer["chunk_units"]) as unit:
-            units = f.least(layer["chunk_units"], layer["units"] - unit)
-            last = unit + units >= layer["units"]
-            with f.loop(blocks[0], blocks[1]) as block:
-                sums = room + (block - blocks[0]) * (layer["block_rows"] * 4 * count)
-                _emit_tile(f, layer, (x, sums, unit, units, block, count), sizes)
-                with f.when(last):
-                    _emit_output(f, layer, sums, block, (first, count))
+        with f.loop(blocks[0], blocks[1]) as block:
+            _emit_tile(f, layer, (x, sums, block, count), sizes)
+            _emit_output(f, layer, sums, block, (first, count))
 
 
 def _emit_tile(f: Function, layer: dict[str, Value], at: tuple[Value, ...], sizes: tuple[int, ...]) -> None:
-    x, sums, unit, units, block, count = at
+    x, sums, block, count = at
     weights = LINEAR.read_pointer(f, f["layer"], "weights")
-    w = weights + block * layer["block_bytes"] + unit * layer["unit_bytes"]
-    fresh = f.choose(unit.equals(0), 1, 0)
-    given = [w, x + unit * (count * layer["unit_token_bytes"]), sums, units, fresh]
+    w = weights + block * layer["block_bytes"]
+    scales = LINEAR.read_pointer(f, f["layer"], "group_scales")
+    given = [w, x, sums, layer["units"], scales + block * layer["scale_block_bytes"]]
     emit_choice(f, count, {size: (f"tile_{size}", given) for size in sizes})
 
 
 def _emit_output(f: Function, layer: dict[str, Value], sums: Value, block: Value, tokens: tuple[Value, Value]) -> None:
     first, count = tokens
-    target, residual = (CALL.read_pointer(f, f["call"], name) for name in ("target", "residual"))
+    target, residual, space = (CALL.read_pointer(f, f["call"], name) for name in ("target", "residual", "workspace"))
     with f.loop(0, layer["block_rows"], ROWS) as part:
         row = block * layer["block_rows"] + part
         place = first * (layer["outputs"] * 4) + row * 4
-        bias = LINEAR.read_pointer(f, f["layer"], "bias") + row * 4
-        given = [sums + part * (count * 4), target + place, residual + place, bias, count]
+        by_row = [LINEAR.read_pointer(f, f["layer"], name) + row * 4 for name in ("scale", "less", "bias")]
+        scales = space + (layer["scales_offset"] + first * 4)
+        given = [sums + part * (count * 4), target + place, residual + place, *by_row, scales, count]
         slope = LINEAR.read_float(f, f["layer"], "slope")
         with f.when(row < layer["outputs"]):
             f.call("output_tile", [*given, layer["outputs"] - row, layer["outputs"] * 4, slope])

@@ -1,40 +1,45 @@
-"""What happens to the sums of a linear layer's tile: bias, residual, activation, and into the output."""
+"""What happens to the sums of a linear layer's tile: scales, bias, residual, activation, and into the output."""
 
 from __future__ import annotations
 
 from secateur.ir.balanced_format import ROWS
 from secateur.kernels.code import FLOAT, I64, PTR, Function, Module, Value, vector
 from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.linear_form import Form
 from secateur.kernels.target import Target
 
 ARGUMENTS = {
-    **dict.fromkeys(("sums", "y", "residual", "bias"), PTR),
+    **dict.fromkeys(("sums", "y", "residual", "scale", "less", "bias", "token_scales"), PTR),
     **dict.fromkeys(("tokens", "left", "row_bytes"), I64),
     "slope": FLOAT,
 }
-"""Of output_tile: sums of a block of rows; y and residual at its first token and row; the bias of its rows; how many
-tokens, rows left from its first on, and bytes from token to token of y."""
+"""Of output_tile: sums of a block of rows; y and residual at its first token and row; for its rows scales of weights,
+what is taken off sums, and the bias; scales of tokens; how many tokens, rows left from its first on, and bytes from
+token to token of y."""
 
 
-def emit_output(module: Module, target: Target, epilogue: Epilogue) -> None:
-    """output_tile(...): y = activation(sum + bias + residual)."""
+def emit_output(module: Module, target: Target, epilogue: Epilogue, form: Form) -> None:
+    """output_tile(...): y = activation(sum + bias + residual); of bytes (sum - less) times the scales of row and token
+    first, the row's own being in the sums already where there are scales for groups of columns."""
     f = module.function("output_tile", ARGUMENTS, inner=True)
     whole = f["left"] >= ROWS
     for part in range(ROWS // target.lanes):
-        mask = f.lanes_below(f["left"] - part * target.lanes, target.lanes)
+        first = part * target.lanes
+        mask = f.lanes_below(f["left"] - first, target.lanes)
         with f.when(whole):
-            _emit_part(f, target, epilogue, part, None)
+            _emit_part(f, target, (epilogue, form), part, None)
         with f.otherwise(whole):
-            _emit_part(f, target, epilogue, part, mask)
+            _emit_part(f, target, (epilogue, form), part, mask)
     f.give()
 
 
-def _emit_part(f: Function, target: Target, epilogue: Epilogue, part: int, mask: Value | None) -> None:
+def _emit_part(f: Function, target: Target, what: tuple[Epilogue, Form], part: int, mask: Value | None) -> None:
     """One vector of rows, for every token."""
+    epilogue, form = what
     kind, offset = vector(target.lanes), part * target.vector_bytes
     bias = f.load(kind, f["bias"] + offset, 16)
     with f.loop(0, f["tokens"]) as token:
-        total = f.load(kind, f["sums"] + (token * (4 * ROWS) + offset), 16)
+        total = _total(f, target, form, (token, offset))
         place = token * f["row_bytes"] + offset
         added = [bias]
         if epilogue.residual:
@@ -45,3 +50,17 @@ def _emit_part(f: Function, target: Target, epilogue: Epilogue, part: int, mask:
             f.store(done, f["y"] + place)
         else:
             f.store_masked(done, f["y"] + place, mask)
+
+
+def _total(f: Function, target: Target, form: Form, at: tuple[Value, int]) -> Value:
+    token, offset = at
+    kind, place = vector(target.lanes), f["sums"] + (token * (4 * ROWS) + offset)
+    if form.kind == "float32":
+        return f.load(kind, place, 16)
+    if not form.scaled:
+        wide = vector(target.lanes, "i32")
+        exact = f.load(wide, place, 16) - f.load(wide, f["less"] + offset, 16)
+        total = f.emit(kind, f"sitofp {wide} {exact.text} to {kind}") * f.load(kind, f["scale"] + offset, 16)
+    else:
+        total = f.load(kind, place, 16) - f.load(kind, f["less"] + offset, 16)
+    return total * f.splat(f.load(FLOAT, f["token_scales"] + token * 4), target.lanes)

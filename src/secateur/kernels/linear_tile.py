@@ -1,7 +1,7 @@
-"""Tiles of a linear layer: the sums of a block of rows for a few tokens, over some columns of a balanced matrix.
+"""Tiles of a linear layer: the sums of a block of rows for a few tokens, all in registers.
 
-Records are read once for all tokens of a tile; a non-zero of 16 rows is one look-up and one multiply-add a token. Sums
-stay in registers, and between two parts of the columns in memory: [token][row].
+Records are read once for all tokens of a tile; a non-zero of 16 rows is one look-up and one multiply-add a token. What
+is looked up may come from the second-level cache, as every line of it serves n entries in turn.
 """
 
 from __future__ import annotations
@@ -10,104 +10,130 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
-from secateur.ir.balanced_format import GROUP, RECORD_BYTES, ROWS, unit_columns
+from secateur.ir.balanced_format import RECORD_BYTES, ROWS
 from secateur.kernels.code import I64, PTR, Function, Module, Value, Variable, vector
+from secateur.kernels.linear_form import Form
 from secateur.kernels.linear_lanes import FloatLookup, shifted_down
+from secateur.kernels.memory import CACHE_LINE_BYTES
 from secateur.kernels.target import Target
 
-ARGUMENTS = {"w": PTR, "x": PTR, "sums": PTR, "units": I64, "fresh": I64}
-"""Of every tile: records, activations [unit][group][token][16], sums, how many units, whether sums start at zero."""
-GROUP_OF_FLOATS = 64
-"""Bytes of 16 float32 inputs."""
+ARGUMENTS = {"w": PTR, "x": PTR, "sums": PTR, "units": I64, "scales": PTR}
+"""Of every tile: records, activations [unit][group or slot][token][64 bytes], where sums go, [16 rows][token][row], how
+many units, and scales a unit where a form has them."""
+TOKEN_BYTES = 64
+"""Of a token between two others: 16 float32 inputs, or 64 bytes."""
+AHEAD_BYTES = 8192
+"""Measured: weights that come from the third-level cache or memory cost half as much as without, and as with 16 kB."""
 CHAINS = {1: 4, 2: 2, 3: 2}
-"""Vectors of sums that a tile has -> chains that each is split into, so that additions need not wait for one another."""
+"""Vectors of sums that a tile has -> chains that each is split into: additions need not wait for one another."""
+Walk = tuple[Value, Value]
+"""Where the unit's records and activations are."""
 
 
 @dataclass(frozen=True)
-class BalancedTile:
-    """A tile for so many tokens, of a matrix with so many non-zeros a group."""
+class LinearTile:
+    """A tile for so many tokens."""
 
     target: Target
-    kind: str
-    count: int
+    form: Form
     tokens: int
 
     @property
-    def unit_records(self) -> int:
-        """Records of a unit: the fewest that hold whole slots of 64 columns."""
-        return max(1, self.count // 2)
-
-    @property
-    def unit_bytes(self) -> int:
-        """Of records."""
-        return self.unit_records * RECORD_BYTES[self.kind]
-
-    @property
     def parts(self) -> int:
-        """Vectors of 16 rows."""
-        return ROWS // self.target.lanes
+        """Vectors of a block of rows."""
+        return self.form.block_rows(self.target) // self.target.lanes
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Every token and part."""
+        return list(product(range(self.tokens), range(self.parts)))
+
+    def sum_bytes(self, token: int, part: int) -> int:
+        """Where in memory the vector of sums is."""
+        block, row = divmod(part * self.target.lanes, ROWS)
+        return 4 * ((block * self.tokens + token) * ROWS + row)
 
 
 class Sums:
     """Sums of a tile, by token and part, each split into chains that are used in turn."""
 
-    def __init__(self, f: Function, tile: BalancedTile, kind: str) -> None:
+    def __init__(self, f: Function, tile: LinearTile, kind: str) -> None:
         self.f, self.tile, self.kind = f, tile, kind
-        self.chains = CHAINS.get(tile.tokens * tile.parts, 1)
-        zero = Value(f, kind, "zeroinitializer")
-        places = product(range(tile.tokens), range(tile.parts), range(self.chains))
-        self.found: dict[tuple[int, int, int], Variable] = {place: f.variable(kind, zero) for place in places}
+        self.chains = CHAINS.get(len(tile.places), 1)
+        self.found: dict[tuple[int, int, int], Variable] = {
+            (*place, chain): f.variable(kind, self.zero) for place in tile.places for chain in range(self.chains)
+        }
+
+    @property
+    def zero(self) -> Value:
+        """In every lane."""
+        return Value(self.f, self.kind, "zeroinitializer")
+
+    def clear(self) -> None:
+        """Start at zero."""
+        for one in self.found.values():
+            one.set(self.zero)
 
     def add(self, token: int, part: int, number: int, term: Callable[[Value], Value]) -> None:
         """term(sum) becomes the sum; `number` chooses the chain."""
         place = self.found[token, part, number % self.chains]
         place.set(self.f.pin(term(place.get()), self.tile.target.register))
 
-    def load(self) -> None:
-        """Go on with the sums in memory, where they are not fresh."""
-        with self.f.when(self.f["fresh"].equals(0)):
-            for token, part in product(range(self.tile.tokens), range(self.tile.parts)):
-                self.found[token, part, 0].set(self.f.load(self.kind, self._place(token, part), 16))
+    def total(self, token: int, part: int) -> Value:
+        """Chains added up."""
+        total, *others = (self.found[token, part, chain].get() for chain in range(self.chains))
+        for other in others:
+            total = total + other
+        return total
 
     def store(self) -> None:
-        """Into memory, chains added up."""
-        for token, part in product(range(self.tile.tokens), range(self.tile.parts)):
-            total, *others = (self.found[token, part, chain].get() for chain in range(self.chains))
-            for other in others:
-                total = total + other
-            self.f.store(total, self._place(token, part), 16)
-
-    def _place(self, token: int, part: int) -> Value:
-        return self.f["sums"] + (token * 4 * ROWS + part * self.tile.target.vector_bytes)
+        """Into memory."""
+        for place in self.tile.places:
+            self.f.store(self.total(*place), self.f["sums"] + self.tile.sum_bytes(*place), 16)
 
 
-def emit_float_tile(module: Module, tile: BalancedTile) -> None:
-    """tile_<tokens>(w, x, sums, units, fresh) for float32."""
-    f = module.function(f"tile_{tile.tokens}", ARGUMENTS, inner=True)
-    kind = vector(tile.target.lanes)
-    sums = Sums(f, tile, kind)
+def emit_walk(f: Function, tile: LinearTile, unit: Callable[[Walk, Value], None]) -> None:
+    """unit(walk, number) for every unit."""
     w, x = f.variable(PTR, f["w"]), f.variable(PTR, f["x"])
-    sums.load()
-    with f.loop(0, f["units"]):
-        for record in range(tile.unit_records):
-            _emit_float_record(tile, (w.get() + record * RECORD_BYTES[tile.kind], x.get(), record), sums)
-        w.set(w.get() + tile.unit_bytes)
-        x.set(x.get() + unit_columns(tile.count) // GROUP * tile.tokens * GROUP_OF_FLOATS)
+    with f.loop(0, f["units"]) as number:
+        unit((w.get(), x.get()), number)
+        w.set(w.get() + tile.form.unit_bytes(tile.target))
+        x.set(x.get() + tile.form.columns * tile.form.input_bytes * tile.tokens)
+
+
+def ask_ahead(tile: LinearTile, w: Value, size_bytes: int) -> None:
+    """Ask for the records that follow after some more. With one token the processor sees by itself what is read."""
+    if tile.tokens > 1:
+        for line in range(0, size_bytes, CACHE_LINE_BYTES):
+            w.code.prefetch(w + (AHEAD_BYTES + line), 2)
+
+
+def emit_float_tile(module: Module, tile: LinearTile) -> None:
+    """tile_<tokens>(...) for float32."""
+    f = module.function(f"tile_{tile.tokens}", ARGUMENTS, inner=True)
+    sums = Sums(f, tile, vector(tile.target.lanes))
+
+    def unit(walk: Walk, _number: Value) -> None:
+        for record in range(tile.form.records):
+            _emit_float_record(tile, walk, record, sums)
+
+    emit_walk(f, tile, unit)
     sums.store()
     f.give()
 
 
-def _emit_float_record(tile: BalancedTile, at: tuple[Value, Value, int], sums: Sums) -> None:
+def _emit_float_record(tile: LinearTile, walk: Walk, record: int, sums: Sums) -> None:
     """The 8 non-zeros that a record has of every row."""
-    w, x, record = at
+    w, x = walk[0] + record * RECORD_BYTES[tile.form.kind], walk[1]
     f, target = w.code, tile.target
     look, size, kind = FloatLookup(target), target.vector_bytes, vector(target.lanes)
+    ask_ahead(tile, w, RECORD_BYTES[tile.form.kind])
     nibbles = [f.load(vector(target.lanes, "i32"), w + part * size, 16) for part in range(tile.parts)]
     for entry, part in product(range(8), range(tile.parts)):
         slot, j = divmod(entry, 4)
-        group = (4 * (2 * record + slot) + j) // tile.count
+        group = (4 * (2 * record + slot) + j) // tile.form.count
         places = look.places(shifted_down(nibbles[part], 8 * j + 4 * slot))
         weights = f.load(kind, w + (64 + 64 * entry + part * size), 16)
         for token in range(tile.tokens):
-            table = x + (group * tile.tokens + token) * GROUP_OF_FLOATS
+            table = x + (group * tile.tokens + token) * TOKEN_BYTES
             sums.add(token, part, entry, lambda s, t=table, p=places, v=weights: f.fma(look.take(t, p), v, s))
