@@ -5,7 +5,8 @@ python benchmarks/bench_sparse_conv.py [--quick] [--summary]
 Layers of ResNet and MobileNet, pruned by magnitude to 80, 90 and 95 % zeros at any place, in float32. Peers compute
 the 90 % ones like any others: the time of a dense sum does not depend on its weights. `dense` is what this library
 takes for weights without zeros, fast convolutions included. First each result is compared with the float64 sum, then
-competitors take turns as in bench_conv.py. A ratio is the median over the rounds of the other's time over ours in the same round.
+competitors take turns as in bench_conv.py. A ratio is the median over the rounds of the other's time over ours in the
+same round.
 """
 
 from __future__ import annotations
