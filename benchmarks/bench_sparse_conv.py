@@ -94,7 +94,10 @@ def summary(rows: Mapping[tuple[str, int], Row]) -> str:
             some = [row for row in chosen if row["layer"].startswith(kind)]
             for ours in ZEROS.values() if some else ():
                 over = [[g for row in some if (g := best_ratio(row, ours, group))] for group in (PEERS, ("dense",))]
-                means.append([kind or "all", ours, *(f"{geometric_mean(values):.2f}" for values in over), len(some)])
+                means.append(
+                    [kind or "all", ours, *(f"{geometric_mean(values):.2f}" if values else "-" for values in over)]
+                )
+                means[-1].append(len(some))
         parts.append(markdown(["layers", "weights", "over the best peer", "over our dense", "count"], means))
     return "\n\n".join(parts)
 
