@@ -47,6 +47,15 @@ if TYPE_CHECKING:
     from secateur.nn.harden import Hardening as Hardening
     from secateur.nn.harden import harden_ as harden_
     from secateur.nn.map_sites import maps_of as maps_of
+    from secateur.nn.norms.distance import NormDistance as NormDistance
+    from secateur.nn.norms.distance import norm_distances as norm_distances
+    from secateur.nn.norms.initialise import initialise_norms_ as initialise_norms_
+    from secateur.nn.norms.lagrange_norm import LagrangeNorm1d as LagrangeNorm1d
+    from secateur.nn.norms.lagrange_norm import LagrangeNorm2d as LagrangeNorm2d
+    from secateur.nn.norms.lagrange_norm import LagrangeNorm3d as LagrangeNorm3d
+    from secateur.nn.norms.penalty import norm_penalty as norm_penalty
+    from secateur.nn.norms.swap import NormSwap as NormSwap
+    from secateur.nn.norms.swap import swap_norms_ as swap_norms_
     from secateur.nn.pack import pack as pack
     from secateur.nn.planning import plan as plan
     from secateur.nn.prepare import prepare_ as prepare_
@@ -99,6 +108,15 @@ PUBLIC = {
     "convolution": "secateur.maths.convolution",
     "maps_of": "secateur.nn.map_sites",
     "param_groups": "secateur.nn.groups",
+    "NormDistance": "secateur.nn.norms.distance",
+    "norm_distances": "secateur.nn.norms.distance",
+    "initialise_norms_": "secateur.nn.norms.initialise",
+    "LagrangeNorm1d": "secateur.nn.norms.lagrange_norm",
+    "LagrangeNorm2d": "secateur.nn.norms.lagrange_norm",
+    "LagrangeNorm3d": "secateur.nn.norms.lagrange_norm",
+    "norm_penalty": "secateur.nn.norms.penalty",
+    "NormSwap": "secateur.nn.norms.swap",
+    "swap_norms_": "secateur.nn.norms.swap",
     "Hardening": "secateur.nn.harden",
     "harden_": "secateur.nn.harden",
     "plan": "secateur.nn.planning",

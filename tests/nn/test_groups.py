@@ -8,6 +8,7 @@ from secateur.errors import PlanError
 from secateur.ir.rules import Prune, Quantize
 from secateur.nn.groups import RANGE_LR, WIDTH_LR, param_groups
 from secateur.nn.map_sites import maps_of
+from secateur.nn.norms.lagrange_norm import LagrangeNorm1d
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 
@@ -35,6 +36,14 @@ def test_thresholds_have_their_own_rate():
     groups = {group["name"]: group for group in param_groups(prepared(), threshold_lr=0.5)}
     assert groups["thresholds"]["lr"] == 0.5
     assert "lr" not in groups["weights"]
+
+
+def test_multipliers_of_norms_are_a_group_without_decay_even_in_a_model_that_is_not_prepared():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), LagrangeNorm1d(3, variance="trained"))
+    groups = {group["name"]: group for group in param_groups(model, weight_decay=0.1)}
+    assert list(map(id, groups["multipliers"]["params"])) == list(map(id, model[1].constraints()))
+    assert groups["multipliers"]["weight_decay"] == 0
+    assert len(groups["weights"]["params"]) == 4
 
 
 def test_an_unprepared_model_is_refused():

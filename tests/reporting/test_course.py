@@ -76,6 +76,18 @@ def test_what_rounding_costs_is_drawn_while_widths_are_learned():
     assert "Loss by rounding" not in "".join(p.heading for p in course(sample_report().training).wide)
 
 
+def test_distances_of_norms_and_their_multipliers_are_drawn_by_layer():
+    epochs = [
+        Epoch("train", 0.5, 0.5, 1.0, norms={"norm1": (0.3 / n, 0.5, 0.01 * n), "norm2": (0.9, 1.5, 0.02)})
+        for n in (1, 2)
+    ]
+    pictures = {picture.heading: picture.chart for picture in course(Training("accuracy", tuple(epochs))).wide}
+    assert "norm1: from 0.3 to 0.15" in pictures["Distance from mean 0, by layer"]
+    assert "norm2: from 1.5 to 1.5" in pictures["Distance from the wanted variance, by layer"]
+    assert "norm1: from 0.01 to 0.02" in pictures["Multipliers of normalization, by layer"]
+    assert not any("normalization" in p.heading for p in course(sample_report().training).wide)
+
+
 def test_the_probabilities_of_widths_are_drawn_by_tensor():
     pictures = {picture.heading: picture.chart for picture in tensor_charts(learned_widths(), "fc1.weight")}
     assert "2 bits: from 50 % to 10 %" in pictures["Probability of widths"]

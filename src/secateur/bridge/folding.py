@@ -1,4 +1,4 @@
-"""Fold batch norms of a torch model into the convolutions before them: the arithmetic of `ir.fold`, in float64."""
+"""Fold norms of a torch model into the convolutions before them: the arithmetic of `ir.fold`, in float64."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import copy
 
 import torch
 from torch import Tensor, nn
+
+from secateur.nn.norms.lagrange_norm import LagrangeNorm1d, LagrangeNorm2d
+
+Foldable = nn.BatchNorm1d | nn.BatchNorm2d | LagrangeNorm1d | LagrangeNorm2d
+"""Norms that are one affine map per channel in evaluation."""
 
 
 def plain_linear(linear: nn.Linear) -> nn.Linear:
@@ -33,7 +38,7 @@ def plain(conv: nn.Conv1d | nn.Conv2d, weight: Tensor, bias: Tensor | None) -> n
     return made.eval()
 
 
-def folded(conv: nn.Conv1d | nn.Conv2d, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> nn.Conv1d | nn.Conv2d | None:
+def folded(conv: nn.Conv1d | nn.Conv2d, norm: Foldable) -> nn.Conv1d | nn.Conv2d | None:
     """norm(conv(x)) as one convolution; None where its weights are not finite in the convolution's dtype.
 
     With s = gamma / sqrt(variance + eps): s (W x + b - mean) + beta = (s W) x + (s (b - mean) + beta); source as in

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.acceleration import LayerReport
 from secateur.bridge.deciding import decided
-from secateur.bridge.folding import folded, plain, plain_linear
+from secateur.bridge.folding import Foldable, folded, plain, plain_linear
 from secateur.bridge.recognising import Chain, chains, foldable_norms
 from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, look
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, refusal
@@ -57,7 +57,7 @@ def _fold(module: fx.GraphModule) -> set[fx.Node]:
     for conv, norm in foldable_norms(module.graph, module, _convs(module)):
         layer, after = (module.get_submodule(str(node.target)) for node in (conv, norm))
         assert isinstance(layer, nn.Conv1d | nn.Conv2d)
-        assert isinstance(after, nn.BatchNorm1d | nn.BatchNorm2d)
+        assert isinstance(after, Foldable)
         made = None if _own_class(layer) else folded(layer, after)
         if made is not None:
             module.set_submodule(str(conv.target), made)

@@ -12,6 +12,8 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from secateur.nn.norms.lagrange_norm import LagrangeNorm1d, LagrangeNorm2d
+
 ADDITIONS = {operator.add: False, operator.iadd: True, torch.add: False, "add": False, "add_": True}
 """What a node calls -> whether it works in place."""
 ACTIVATIONS = {
@@ -27,7 +29,13 @@ ACTIVATIONS = {
     nn.LeakyReLU: "leaky_relu",
 }
 """A function, a method's name or a module's type -> the kernels' name."""
-NORMS = {nn.BatchNorm1d: nn.Conv1d, nn.BatchNorm2d: nn.Conv2d}
+NORMS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.BatchNorm1d: nn.Conv1d,
+    nn.BatchNorm2d: nn.Conv2d,
+    LagrangeNorm1d: nn.Conv1d,
+    LagrangeNorm2d: nn.Conv2d,
+}
+"""What folds in evaluation -> into what."""
 _AUGMENTED = "add and concat floordiv lshift matmul mod mul or pow rshift sub truediv xor"
 IN_PLACE = {operator.setitem, operator.delitem, *(getattr(operator, f"i{name}") for name in _AUGMENTED.split())}
 USUAL_SLOPE = 0.01

@@ -233,10 +233,9 @@ def _first_keys(grids: Grids, traced: Traced) -> dict[str, Grid]:
 
 def _unread(state: Mapping[str, Tensor], traced: Traced, graph: Graph, folds: tuple[Fold, ...]) -> list[JSON]:
     """Keys no result depends on: they are not in the file, and restore_ leaves them alone."""
-    folded = tuple(f"{fold.norm}." for fold in folds)
+    folded = {f"{fold.norm}.{name}" for fold in folds for name in ("weight", "bias", "running_mean", "running_var")}
     read = {*graph.constants, *traced.folded, *(key for key, name in traced.tied.items() if name in graph.constants)}
-    skipped = (*folded, *(key for key in state if key.rpartition(".")[2] == COUNTER))
-    return [key for key in state if key not in read and not key.startswith(skipped)]
+    return [key for key in state if key not in read | folded and key.rpartition(".")[2] != COUNTER]
 
 
 def _unless_empty(**facts: JSON) -> dict[str, JSON]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from secateur.errors import ArtifactError, PlanError
 from secateur.ir.artifact import Artifact
@@ -18,6 +19,7 @@ from secateur.ir.rules import near
 from secateur.nn.map_quantize import FrozenMap
 from secateur.nn.maps.insertion import Insertion, quantizers_of
 from secateur.nn.maps.stored import stored_maps
+from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.pack import COUNTER, checksum
 from secateur.nn.transform import transforms_of
 
@@ -91,15 +93,15 @@ def _identity(modules: Mapping[str, nn.Module], fold: Fold, arrays: dict[str, np
     Mean 0 and variance 1 - eps make the division one by sqrt(1). A norm without affine part adds by its mean.
     """
     norm, layer = modules.get(fold.norm), modules.get(fold.into)
-    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or layer is None or norm.running_mean is None:
+    if not isinstance(norm, _BatchNorm | LagrangeNorm) or layer is None or norm.running_mean is None:
         raise ArtifactError(
             f"this model has no batch norm {fold.norm!r} behind {fold.into!r}{near(fold.norm, modules)}"
         )
-    bias = np.zeros(norm.num_features, np.float32)
+    bias = np.zeros(norm.running_mean.shape, np.float32)
     if getattr(layer, "bias", None) is None:
         bias = arrays.pop(_key(fold.into, "bias"), bias)
     values = {"running_mean": np.zeros_like(bias), "running_var": np.full_like(bias, 1 - norm.eps)}
-    if norm.affine:
+    if norm.weight is not None:
         values |= {"weight": np.ones_like(bias), "bias": bias}
     else:
         values["running_mean"] = -bias

@@ -153,7 +153,7 @@ def _by_tensor(training: Training, bands: Sequence[Band]) -> list[Picture]:
     learned = Axis("threshold, units of the weight", short, log=True)
     drawn = [("Density by tensor", densities, left), ("Thresholds by tensor", thresholds, learned)] if names else []
     pictures = [Picture(heading, note, line_chart(heading, lines, axis, bands)) for heading, lines, axis in drawn]
-    return [*pictures, *_widths(training, bands), *_rounding(training, bands)]
+    return [*pictures, *_widths(training, bands), *_rounding(training, bands), *_norms(training, bands)]
 
 
 def _widths(training: Training, bands: Sequence[Band]) -> list[Picture]:
@@ -171,6 +171,20 @@ def _rounding(training: Training, bands: Sequence[Band]) -> list[Picture]:
     drawn = _largest(costs, lambda taken: max(filter(math.isfinite, taken), default=0.0), (note, "cost most"))
     heading = "Loss by rounding, by tensor and feature map"
     return _picture(heading, drawn, Axis("added to the loss", short, log=True), bands)
+
+
+def _norms(training: Training, bands: Sequence[Band]) -> Iterable[Picture]:
+    """How far layers are from the statistics they are trained to, where nothing corrects them, and what presses."""
+    evaluated = "On validation data, where nothing normalizes; the channel that is furthest."
+    drawn = (
+        ("Distance from mean 0, by layer", "|mean|, in standard deviations", evaluated),
+        ("Distance from the wanted variance, by layer", "|variance / wanted - 1|", evaluated),
+        ("Multipliers of normalization, by layer", "largest multiplier", "How hard the constraints press."),
+    )
+    for place, (heading, axis, note) in enumerate(drawn):
+        taken = [{name: numbers[place] for name, numbers in epoch.norms.items()} for epoch in training.epochs]
+        lines = _largest(taken, lambda found: max(filter(math.isfinite, found), default=0.0), (note, "were furthest"))
+        yield from _picture(heading, lines, Axis(axis, short), bands)
 
 
 def _largest(

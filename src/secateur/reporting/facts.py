@@ -14,7 +14,7 @@ from secateur.reporting.measurement import Change
 
 class EpochRecord(Protocol):
     """What a training loop notes after an epoch; `fit`'s Record is one. It may also have `multipliers`, `costs`,
-    `terms`, `shares` and `rounding`, as an Epoch has them, and `bits` and `map_bits`, which an Epoch has together."""
+    `terms`, `shares`, `rounding` and `norms`, as an Epoch has them, `bits` and `map_bits`, which it has together."""
 
     @property
     def phase(self) -> str: ...
@@ -39,8 +39,10 @@ class Epoch:
     bits                by quantized tensor or feature map, the expected width of its codes
     shares              by the same, the probability of every width ("4") while widths are learned
     rounding            by the same, how much loss rounding is expected to add, while widths are learned
+    norms               by layer trained to mean 0 and variance s, on validation data: the largest |mean| / sqrt(s) and
+                        |variance / s - 1| of a channel, and the largest size of a multiplier
     terms               what the loss is the sum of, each a mean over the epoch: task, budget, quantization,
-                        distillation
+                        normalization, distillation
     """
 
     phase: str
@@ -55,9 +57,10 @@ class Epoch:
     bits: Mapping[str, float] = field(default_factory=dict)
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     rounding: Mapping[str, float] = field(default_factory=dict)
+    norms: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
-OPTIONAL = ("multipliers", "costs", "terms", "shares", "rounding")
+OPTIONAL = ("multipliers", "costs", "terms", "shares", "rounding", "norms")
 """What a record of an epoch may lack."""
 
 

@@ -7,7 +7,7 @@ the pruning phase, a constant rate on the thresholds, one constraint over the wh
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,9 +16,7 @@ from torch import nn
 from secateur.errors import TrainingError
 from secateur.ir.target import Target
 from secateur.nn.harden import Hardening, harden_
-from secateur.nn.learned_width import LearnedWidth
-from secateur.nn.map_sites import maps_of
-from secateur.nn.transform import transforms_of
+from secateur.nn.norms.penalty import lagrange_norms, norm_penalty
 from secateur.train.budget import Budget
 from secateur.train.distillation import Lesson, lesson_from
 from secateur.train.loop_state import Keeper, LoopState
@@ -26,6 +24,7 @@ from secateur.train.modes import begin_statistics_, train_
 from secateur.train.not_finite import blame
 from secateur.train.precision import FULL, forward, refuse_unsupported
 from secateur.train.record import Fitted, Record, Step
+from secateur.train.recording import recorded
 from secateur.train.schedule import MEASURED, Schedule, cosine, set_rate
 from secateur.train.task import Task, examples_of, loss_of, parts_of, score
 
@@ -89,7 +88,7 @@ def _epochs(run: LoopState, watch: Watch, lesson: Lesson | None, budget: Budget 
             run.keep()
         run.refuse_not_finite()
         with run.averaged():
-            record = _record(run, budget)
+            record = recorded(run, budget)
             watch(record)
         run.epoch_done(record)
 
@@ -104,7 +103,7 @@ def train_step(
     precision: str = FULL,
 ) -> dict[str, float]:
     """One step of a loop; returns the terms of its loss: "task", and "distillation", "budget" (its
-    constraints) and "quantization" where there are such.
+    constraints), "quantization" and "normalization" where there are such.
 
     precision: of the forward passes. TrainingError instead of a step where the loss is no number.
     """
@@ -123,6 +122,10 @@ def train_step(
             terms["quantization"] = float(budget.quantization_loss().detach())
             terms["budget"] -= terms["quantization"]
         loss = loss + pressure
+    if lagrange_norms(task.model):
+        penalty = norm_penalty(task.model)
+        terms["normalization"] = float(penalty.detach())
+        loss = loss + penalty
     if not all(map(math.isfinite, terms.values())):
         named = ", ".join(f"{name} {value:g}" for name, value in terms.items())
         raise TrainingError(
@@ -135,37 +138,3 @@ def train_step(
     if budget:
         budget.step(examples_of(inputs))
     return terms
-
-
-@torch.no_grad()
-def _record(run: LoopState, budget: Budget | None) -> Record:
-    sites, maps = transforms_of(run.task.model), maps_of(run.task.model)
-    pruned = [site for site in sites if site.transform.prunes]
-    quantized = [(site.name, site.transform.quantize) for site in sites]
-    costs = {name: float(cost) for name, cost in budget.costs().items()} if budget else {}
-    references = budget.references() if budget else {}
-    return Record(
-        run.phase,
-        run.epoch,
-        run.terms["task"],
-        score(run.task),
-        density={site.name: float(site.count()) / site.original.numel() for site in pruned},
-        thresholds={site.name: float(site.transform.prune.alpha().mean()) for site in pruned},
-        multipliers=dict(budget.multipliers) if budget else {},
-        costs={name: (cost, references[name]) for name, cost in costs.items()},
-        terms=dict(run.terms),
-        bits={name: float(stage.expected_bits()) for name, stage in quantized if stage is not None},
-        map_bits={site.name: float(site.quantizer.expected_bits()) for site in maps},
-        shares=_shares([*quantized, *((site.name, site.quantizer) for site in maps)]),
-        rounding=budget.rounding() if budget else {},
-    )
-
-
-def _shares(quantized: Sequence[tuple[str, LearnedWidth | None]]) -> dict[str, dict[str, float]]:
-    """Where widths learn, the probability of every one."""
-    learning = ((name, stage) for name, stage in quantized if stage is not None and stage.learning is not None)
-    return {
-        name: dict(zip(map(str, stage.widths), stage.shares().tolist(), strict=True))
-        for name, stage in learning
-        if stage.theta is not None
-    }

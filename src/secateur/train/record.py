@@ -23,7 +23,10 @@ class Record:
     bits         by quantized tensor, expected width of its codes; map_bits: by quantized feature map
     shares       by quantized tensor or feature map, the probability of every width ("4") while widths learn
     rounding     by the same, how much of the task's loss rounding is expected to add, while widths learn
-    terms        by term of the loss ("task", "budget", "quantization", "distillation"), its mean over the epoch
+    norms        by LagrangeNorm layer, over the validation data: the largest |mean| / sqrt(s) and |variance / s - 1| of
+                 a channel, and the largest size of a multiplier
+    terms        by term of the loss ("task", "budget", "quantization", "normalization", "distillation"), its mean over
+                 the epoch
     """
 
     phase: str
@@ -39,6 +42,7 @@ class Record:
     map_bits: dict[str, float] = field(default_factory=dict)
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
     rounding: dict[str, float] = field(default_factory=dict)
+    norms: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ class Fitted:
 
 def record_from(data: Mapping[str, Any]) -> Record:
     """The Record whose `dataclasses.asdict` this is."""
-    return Record(**{**data, "costs": {name: tuple(pair) for name, pair in data["costs"].items()}})
+    tuples = {key: {name: tuple(numbers) for name, numbers in data[key].items()} for key in ("costs", "norms")}
+    return Record(**{**data, **tuples})
 
 
 def hardening_from(data: Mapping[str, Any]) -> Hardening:

@@ -1,0 +1,169 @@
+"""LagrangeNorm: layers trained to mean 0 and variance s per channel, and left with nothing to normalize.
+
+Published (US20200097829A1), for batches of 8 or less, 1 included: minimise
+
+    L = L_task + sum_kl lambda_kl mu_kl^2 + sum_kl nu_kl (v_kl - s_kl)^2
+
+over the weights, by gradient ascent in the multipliers; mu and v are mean and variance of channel k of layer l before
+its activation, s is 1 or trained. In evaluation the layer is y = gain x + shift, which folds into the layer before it.
+
+Our reading: such multipliers only grow, so "squared" caps them. "augmented" has the signed constraints c = mu and
+c = v - s in an augmented Lagrangian, lambda c + rho/2 c^2, whose multipliers settle. "running" is the same with running
+statistics as the constraint's value and the batch's as its gradient: one example of a fully connected layer has no
+variance of its own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from secateur.errors import PlanError, SecateurWarning
+from secateur.nn.norms.moments import AffineMoments
+
+MODES = ("augmented", "squared", "running")
+RHO = 0.03
+"""Weight of the penalty (measured)."""
+LIMIT = 1.0
+"""Multipliers stay within +-LIMIT, and so does what a step adds to them, before its rate."""
+FAR = 3.0
+"""Variances further than this above s pull no harder: the penalty is quadratic up to here, then linear."""
+MOMENTUM = 0.05
+"""Of running statistics, a forward pass."""
+FORGOTTEN = 64
+"""Forward passes in training without a call of norm_penalty, after which the layer says so."""
+
+
+class LagrangeNorm(nn.Module):
+    """Base of LagrangeNorm1d, 2d and 3d, which differ in the inputs they take: (batch, channels, positions...).
+
+    channels   size of axis 1
+    variance   s: a number above 0, or "trained": one a channel, starting at 1
+    mode       "augmented", "squared" or "running"
+    rho        weight of the penalty of "augmented" and "running"
+
+    weight and bias (gain and shift), `mean_multiplier` and `variance_multiplier` are parameters of shape (channels,).
+    The gradient of a multiplier is minus its ascent, in proportion to the weights' rate: any optimizer that descends in
+    the weights makes multipliers ascend. Add norm_penalty(model) to the loss, or nothing is constrained. PlanError for
+    options that do not fit.
+    """
+
+    dimensions: tuple[int, ...] = ()
+    running_mean: Tensor
+    running_var: Tensor
+    batch_mean: Tensor
+    batch_variance: Tensor
+    eps = 0.0
+
+    def __init__(
+        self, channels: int, *, variance: float | str = 1.0, mode: str = "augmented", rho: float = RHO
+    ) -> None:
+        super().__init__()
+        _check(variance, mode, rho)
+        self.channels, self.mode, self.rho = channels, mode, rho
+        self.variance = 1.0 if isinstance(variance, str) else float(variance)
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        start = rho if mode == "squared" else 0.0
+        self.mean_multiplier = nn.Parameter(torch.full((channels,), start))
+        self.variance_multiplier = nn.Parameter(torch.full((channels,), start))
+        self.log_variance = nn.Parameter(torch.zeros(channels)) if isinstance(variance, str) else None
+        for name, start in (("running_mean", 0.0), ("running_var", 1.0)):  # what evaluation takes away: nothing
+            self.register_buffer(name, torch.full((channels,), start))
+        self.register_buffer("batch_mean", torch.zeros(channels))
+        self.register_buffer("batch_variance", torch.full((channels,), self.variance))
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self.register_load_state_dict_pre_hook(_refuse_statistics)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """gain x + shift; in training with gradients, mean and variance are kept for norm_penalty."""
+        if x.dim() not in self.dimensions or x.shape[1] != self.channels:
+            raise ValueError(
+                f"{type(self).__name__}({self.channels}) takes (batch, {self.channels}, ...) of {self.dimensions} "
+                f"dimensions, got {tuple(x.shape)}"
+            )
+        if not (self.training and torch.is_grad_enabled() and x.numel()):
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        y, mean, variance = AffineMoments.apply(x, self.weight, self.bias)
+        self._keep(mean, variance)
+        return y
+
+    def _keep(self, mean: Tensor, variance: Tensor) -> None:
+        if len(self._seen) >= FORGOTTEN:
+            self._seen.clear()
+            warnings.warn(
+                f"{FORGOTTEN} forward passes in training without norm_penalty: add norm_penalty(model) to the loss, "
+                "or nothing keeps mean and variance",
+                SecateurWarning,
+                stacklevel=3,
+            )
+        self._seen.append((mean, variance))
+
+    def wanted_variance(self) -> Tensor | float:
+        """s: a number, or one a channel."""
+        return self.variance if self.log_variance is None else self.log_variance.exp()
+
+    def constraints(self) -> list[nn.Parameter]:
+        """What belongs to the constraints alone: multipliers, and s where it is trained."""
+        return [p for p in (self.mean_multiplier, self.variance_multiplier, self.log_variance) if p is not None]
+
+    def largest(self) -> float:
+        """The largest size of a multiplier."""
+        return float(torch.cat([self.mean_multiplier, self.variance_multiplier]).detach().abs().max())
+
+    def take(self) -> list[tuple[Tensor, Tensor]]:
+        """Mean and variance of every forward pass in training since the last call, differentiable."""
+        seen, self._seen = self._seen, []
+        return seen
+
+    def extra_repr(self) -> str:
+        """As the layer is printed."""
+        s = "trained" if self.log_variance is not None else f"{self.variance:g}"
+        return f"{self.channels}, variance={s}, mode={self.mode!r}, rho={self.rho:g}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without statistics that belong to a loss under way: they can neither be copied nor saved."""
+        return {**self.__dict__, "_seen": []}
+
+
+class LagrangeNorm1d(LagrangeNorm):
+    """For (batch, channels) and (batch, channels, length)."""
+
+    dimensions = (2, 3)
+
+
+class LagrangeNorm2d(LagrangeNorm):
+    """For (batch, channels, height, width)."""
+
+    dimensions = (4,)
+
+
+class LagrangeNorm3d(LagrangeNorm):
+    """For (batch, channels, depth, height, width)."""
+
+    dimensions = (5,)
+
+
+def _refuse_statistics(_: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Statistics of a batch norm, which evaluation alone would take away; the last argument collects what is wrong."""
+    for name, wanted in (("running_mean", 0.0), ("running_var", 1.0)):
+        found = state.get(prefix + name)
+        if isinstance(found, Tensor) and bool((found != wanted).any()):
+            rest[-1].append(
+                f"{prefix}{name} is not {wanted:g}: statistics of a batch norm; load them into the model that has "
+                "batch norms, then swap_norms_"
+            )
+
+
+def _check(variance: float | str, mode: str, rho: float) -> None:
+    if mode not in MODES:
+        raise PlanError(f"mode {mode!r} is none of {', '.join(MODES)}")
+    if isinstance(variance, str) and variance != "trained":
+        raise PlanError(f'variance={variance!r}: a number above 0, or "trained"')
+    if not isinstance(variance, str) and not 0 < variance < float("inf"):
+        raise PlanError(f'variance={variance}: a number above 0, or "trained"')
+    if not 0 < rho < float("inf"):
+        raise PlanError(f"rho={rho}: the weight of a penalty is above 0")
