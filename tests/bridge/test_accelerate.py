@@ -73,21 +73,21 @@ def test_what_is_not_faster_is_left(monkeypatch, net, layer, whole):
     kept = any(isinstance(module, AcceleratedConv) for module in fast.modules())
     assert kept == (layer and whole) == bool(fast.report.replaced)
     assert ("the whole is not faster" in str(fast.report)) == (layer and not whole)
-    assert layer or all("not faster by more than noise" in row.reason for row in fast.report.layers)
+    assert layer or all("not faster by more than noise" in row.reason for row in fast.report.layers[:-1])
 
 
 def test_a_measured_run_from_start_to_end(monkeypatch, net):
     monkeypatch.setattr(deciding, "LAYER_SECONDS", 0)
     monkeypatch.setattr(verb, "MODEL_SECONDS", 0)
     fast = sct.accelerate(net, X)
-    assert all(row.before_us and row.after_us for row in fast.report.layers)
+    assert all(row.before_us and row.after_us for row in fast.report.layers[:-1])
     assert all(row.algorithm or row.reason for row in fast.report.layers)
     assert "chosen by measurements from 20" in str(fast.report)
     assert apart(fast(X), exact(net, X)) < CLOSE
 
 
 def test_outputs_that_differ_undo_everything(monkeypatch, net):
-    monkeypatch.setattr(verb, "LARGEST_DIFFERENCE", 0.0)
+    monkeypatch.setitem(verb.LARGEST_DIFFERENCE, "float32", 0.0)
     fast = sct.accelerate(net, X, measure=False)
     assert fast.report.replaced == 0
     assert "please report it" in str(fast.report)

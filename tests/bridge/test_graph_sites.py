@@ -35,6 +35,7 @@ def test_norms_residuals_and_activations_become_one_call():
         "blocks.1.conv1": ("batch norm", "relu"),
         "blocks.1.conv2": ("batch norm", "residual", "relu"),
         "blocks.1.short.0": ("batch norm",),
+        "classify": (),
     }
     kinds = [type(module) for module in graph.modules()]
     assert kinds.count(AcceleratedConv) == 6

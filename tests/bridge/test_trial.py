@@ -9,6 +9,7 @@ from secateur.bridge import trial
 from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
 from secateur.bridge.fast_conv2d import FastConv2d
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, refusal
+from secateur.kernels.balanced_choice import BYTES
 from secateur.kernels.conv import compile_ahead
 
 FLOAT = torch.float32
@@ -48,7 +49,7 @@ def watched():
         (conv().double(), "float64"),
         (conv().to("meta"), "meta"),
         (nn.Conv3d(2, 2, 1), "only Conv1d and Conv2d"),
-        (nn.Linear(8, 8), "0% zeros; linear layers have kernels from 70% on"),
+        (nn.Linear(8, 8), "0% zeros, not n of 16; linear layers have kernels for n of 16 and from 70% zeros on"),
         (NonDynamicallyQuantizableLinear(8, 8), "zeros"),
         (OwnLinear(8, 8), "OwnLinear computes in its own way"),
         (pruned(nn.Linear(8, 8)).double(), "float64"),
@@ -59,6 +60,11 @@ def watched():
 def test_refusal(layer, reason):
     assert reason in refusal(layer)
     assert bool(refusal(layer)) == bool(reason)
+
+
+def test_in_8_bits_every_linear_layer_has_a_kernel():
+    assert refusal(nn.Linear(8, 8), BYTES) == ""
+    assert "hooks" in refusal(watched(), BYTES)
 
 
 @pytest.mark.parametrize("mode", ["zeros", "circular"])
@@ -78,12 +84,9 @@ def test_what_is_compiled_is_what_a_layer_asks_for(monkeypatch, mode):
         assert request == (kernel.shape, kernel.epilogue, kernel.options)
 
 
-def test_linear_layers_have_a_row_where_half_is_zeros():
-    half = nn.Linear(8, 8)
-    half.weight.data[4:] = 0
-    assert is_layer(half)
-    assert not is_layer(nn.Linear(8, 8))
-    assert not is_layer(nn.Linear(8, 8, device="meta"))
+def test_convolutions_and_linear_layers_have_a_row():
+    assert is_layer(nn.Linear(8, 8))
+    assert is_layer(nn.Linear(8, 8, device="meta"))
     assert is_layer(conv())
     assert not is_layer(nn.Conv3d(2, 2, 1))
 

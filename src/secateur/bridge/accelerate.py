@@ -19,11 +19,15 @@ from secateur.bridge.tracing import traced
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, unwatched
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
+from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT
 from secateur.nn.fx_graph import difference
 
 MODEL_SECONDS = 1.0
-LARGEST_DIFFERENCE = 1e-2
-"""Rounding stays far below; a larger difference of the outputs means that something went wrong."""
+IN_BYTES = "int8"
+"""What `accuracy` is called where linear layers may compute in 8 bits."""
+LARGEST_DIFFERENCE = {FLOAT: 1e-2, BYTES: 0.25}
+"""Rounding stays far below, and that of 8 bits below the other; a larger difference of the outputs means that something
+went wrong."""
 
 
 class Accelerated(nn.Module):
@@ -54,12 +58,15 @@ def accelerate(
     measure: bool = True,
     watch: Callable[[Progress], None] = unwatched,
 ) -> Accelerated:
-    """A copy of a model whose convolutions, and linear layers with at least 70 % zeros, run on generated kernels where
-    these are faster; the model stays as it is.
+    """A copy of a model whose convolutions, and linear layers with at least 70 % zeros or n of 16 non-zeros, run on
+    generated kernels where these are faster; the model stays as it is.
 
     example    what the model is called with: a tensor or a tuple of arguments. Kernels are for the shapes it leads to;
                with inputs of other shapes the results are the same and torch computes those layers
-    accuracy   bounds max|y - y64| / max|y64| of a layer on normal data: "strict" 3e-6, "default" 1.5e-5, "fast" 1e-4
+    accuracy   bounds max|y - y64| / max|y64| of a layer on normal data: "strict" 3e-6, "default" 1.5e-5, "fast" 1e-4;
+               "int8" is "default", but linear layers, pruned or not, may compute in 8 bits: weights with a scale a row,
+               activations with one a token, found at run time. Such a layer's error on its own data, at most 5e-2, is
+               in the report; it is usually near 1e-2
     threads    of a kernel; None: as many as torch has (`torch.get_num_threads()`) when it is called
     measure    False: replace every layer that kernels can compute, faster or not
     watch      sees how far it is, as `Progress(phase, done, total, name)`: the first time on a machine takes seconds a
@@ -71,11 +78,11 @@ def accelerate(
     more than noise, and the whole only where it is faster than the model as it was. print(fast.report) shows it all.
     KernelError for an accuracy, threads or example that do not fit.
     """
-    limit = accuracy_limit(accuracy)
+    asked, limit = _asked(accuracy, threads or 0)
     if threads is not None and threads < 1:
         raise KernelError(f"threads={threads} must be at least 1, or None for as many as torch has")
     inputs = (example,) if isinstance(example, Tensor) else tuple(example)
-    trial = Trial(Asked(accuracy, threads or 0), measure, watch)
+    trial = Trial(asked, measure, watch)
     with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
         lone = isinstance(model, nn.Conv1d | nn.Conv2d | nn.Linear)  # tracing looks into the outermost module
         plain = without_training(nn.Sequential(model) if lone else model)
@@ -86,6 +93,13 @@ def accelerate(
         body, layers, notes = _replaced(plain, inputs, expected, trial)
         report = Acceleration(accuracy, limit, threads or torch.get_num_threads(), tuple(layers), notes=tuple(notes))
         return _checked(Accelerated(body, report), plain, inputs, expected, measure=measure)
+
+
+def _asked(accuracy: str, threads: int) -> tuple[Asked, float]:
+    """What layers are asked for, and the error a layer may have; KernelError for a name that is none."""
+    if accuracy == IN_BYTES:
+        return Asked(threads=threads, activations=BYTES), BYTE_ERROR
+    return Asked(accuracy, threads), accuracy_limit(accuracy, also=(IN_BYTES,))
 
 
 def _replaced(
@@ -101,7 +115,7 @@ def _replaced(
 
 
 def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
-    """Replace layers one by one, each decided with the input of its first call."""
+    """Replace layers one by one, wherever a shared one stands, each decided with the input of its first call."""
     convs = {name: conv for name, conv in body.named_modules() if is_layer(conv)}
     first: dict[str, Tensor] = {}
     handles = [conv.register_forward_pre_hook(_keeper(name, first)) for name, conv in convs.items()]
@@ -120,7 +134,8 @@ def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> 
         rows.append(row)
         trial.watch(Progress("measure", len(rows), len(convs), name))
         if module is not None:
-            body.set_submodule(name, module)
+            for place in [place for place, one in body.named_modules(remove_duplicate=False) if one is conv]:
+                body.set_submodule(place, module)
     return rows
 
 
@@ -140,7 +155,7 @@ def _checked(
         return Accelerated(plain, report)
     found = difference(expected, fast(*inputs))
     report = replace(report, difference=found)
-    if not found <= LARGEST_DIFFERENCE:
+    if not found <= LARGEST_DIFFERENCE[BYTES if report.accuracy == IN_BYTES else FLOAT]:
         note = f"outputs differ by {found:.1e} of the largest, so nothing was replaced; please report it"
         return Accelerated(plain, _undone(report, note))
     if measure:

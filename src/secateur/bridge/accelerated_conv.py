@@ -13,6 +13,7 @@ from secateur.bridge.conv_op import conv2d, transformed
 from secateur.bridge.fast_conv2d import laid_out_last
 from secateur.bridge.kept import KERNELS, Kept, Request, request
 from secateur.bridge.layer import ConvLayer, plane, zeros_around
+from secateur.kernels.balanced_choice import FLOAT
 
 Conv = nn.Conv1d | nn.Conv2d
 Layer = Conv | nn.Linear
@@ -22,11 +23,12 @@ Layer = Conv | nn.Linear
 @dataclass(frozen=True)
 class Asked:
     """What is asked of all layers: the class of accuracy; threads, 0 as many as torch has; whether a layer's output
-    must have the layout of its input (else it is channels_last)."""
+    must have the layout of its input (else it is channels_last); how linear layers may read activations."""
 
     accuracy: str = "default"
     threads: int = 0
     keep_layout: bool = False
+    activations: str = FLOAT
 
 
 class AcceleratedConv(nn.Module):

@@ -48,7 +48,7 @@ class Acceleration:
 
     accuracy, limit       class, and the error it allows a layer
     threads               that it was measured with
-    layers                a row for every convolution, and every linear layer of which half is zeros
+    layers                a row for every convolution and linear layer
     before_us, after_us   the whole model, as given and accelerated, in turns; None where not measured
     difference            max|y - before| / max|before| over the outputs on the example
     notes                 what else a user should know

@@ -15,6 +15,7 @@ from secateur.bridge.timing import Comparison, compare
 from secateur.bridge.trial import Call, Site, Trial, made_for
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
+from secateur.kernels.balanced_choice import FLOAT, allowed
 from secateur.kernels.choice import Choice
 from secateur.kernels.sparse_choice import told_zeros
 
@@ -29,9 +30,18 @@ OWN_DATA_MARGIN = 4.0
 def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> tuple[LayerReport, AcceleratedConv | None]:
     """What becomes of a layer with this input: its row of the report, and the module that replaces it or None."""
     report = LayerReport(site.name, f"{_sizes(x.shape)}, {_sizes(site.conv.weight.shape)}", fused=site.fused)
-    reason = Call(site, tuple(x.shape), x.dtype).refusal()
+    reason = Call(site, tuple(x.shape), x.dtype).refusal(trial.asked.activations)
     if reason:
         return replace(report, reason=reason), None
+    row, found = _decided(site, x, residual, trial, report)
+    if found is None and row.error is not None and trial.asked.activations != FLOAT:
+        return _decided(site, x, residual, replace(trial, asked=replace(trial.asked, activations=FLOAT)), report)
+    return row, found
+
+
+def _decided(
+    site: Site, x: Tensor, residual: Tensor | None, trial: Trial, report: LayerReport
+) -> tuple[LayerReport, AcceleratedConv | None]:
     made = made_for(site, site.conv, trial.asked)
     made.plan_for(x)
     try:
@@ -44,7 +54,7 @@ def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> tup
     error = _error(made, x, residual)
     report = replace(report, error=error, class_error=chosen.error, measured=choice.measured)
     report = replace(report, zeros=told_zeros(made.weight.numpy(), choice))
-    limit = OWN_DATA_MARGIN * accuracy_limit(trial.asked.accuracy)
+    limit = allowed(chosen, OWN_DATA_MARGIN * accuracy_limit(trial.asked.accuracy))
     if not error <= limit:
         return replace(report, reason=f"{chosen.algorithm} has an error above {limit:.1e} on its own data"), None
     if trial.measure:
@@ -62,7 +72,7 @@ def _compared(
     how many are zero, where that was looked at)."""
     made, choice = what
     tensors = [None if t is None else (t.shape, t.stride()) for t in (x, residual, site.conv.weight, site.conv.bias)]
-    alike = (made.layer, made.mode, choice.zeros, *made.around, *tensors)
+    alike = (made.layer, made.mode, choice.zeros, choice.chosen.algorithm, *made.around, *tensors)
     if alike not in trial.compared:
         torchs = _by_torch(site, x, residual)
         trial.compared[alike] = compare(torchs, lambda: made(x, residual), seconds=LAYER_SECONDS)

@@ -18,20 +18,23 @@ from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, refusal
 from secateur.nn.fx_graph import watched
 
-FUNCTIONS = (torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d)
-MODULES = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+FUNCTIONS = (
+    *(torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d),
+    nn.functional.linear,
+)
+MODULES = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Bilinear, nn.MultiheadAttention)
 Decision = tuple[LayerReport, AcceleratedConv | None]
 
 
 def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
-    """Change the graph in place; a row for every convolution and sparse linear layer."""
+    """Change the graph in place; a row for every convolution and linear layer."""
     norms = _fold(module)
     let_any_layout_pass(module)
     seen = watched(module, inputs, look)
     keep_layout_of_outputs(module, seen)
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - an overload torch forgot
     taken = _taken(module, seen)
-    sites = {chain: _site(module, chain, norms) for chain in taken}
+    sites = {chain: _site(module, chain, norms, trial.asked.activations) for chain in taken}
     compile_for([_call(chain, site, seen) for chain, site in sites.items() if chain.conv in seen], trial)
     decider = _Decider(module, sites, trial)
     decider.run(*inputs)
@@ -99,12 +102,12 @@ def _alike(chain: Chain, seen: dict[fx.Node, Seen]) -> bool:
     return first is not None and second is not None and (first.shape, first.dtype) == (second.shape, second.dtype)
 
 
-def _site(module: fx.GraphModule, chain: Chain, norms: set[fx.Node]) -> Site:
+def _site(module: fx.GraphModule, chain: Chain, norms: set[fx.Node], activations: str) -> Site:
     """With a convolution of torch's own, whose weight is evaluated once."""
     name = str(chain.conv.target)
     conv = module.get_submodule(name)
     assert is_layer(conv)
-    if not refusal(conv):
+    if not refusal(conv, activations):
         conv = plain_linear(conv) if isinstance(conv, nn.Linear) else plain(conv, conv.weight, conv.bias)
     fused = (*(["batch norm"] if chain.conv in norms else []), *chain.fused)
     return Site(name, conv, chain.kind, chain.slope, fused)
@@ -161,12 +164,14 @@ def _rewrite(module: fx.GraphModule, chain: Chain, made: AcceleratedConv) -> Non
 
 
 def _others(module: fx.GraphModule) -> list[LayerReport]:
-    """Rows for convolutions that are no Conv1d or Conv2d module."""
+    """Rows for what has many weights but is no Conv1d, Conv2d or Linear module."""
     rows = []
     for node in module.graph.nodes:
         if node.op == "call_function" and node.target in FUNCTIONS:
             rows.append(LayerReport(node.name, "", reason="it is called as a function; only modules are replaced"))
         elif node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), MODULES):
             kind = type(module.get_submodule(str(node.target))).__name__
-            rows.append(LayerReport(str(node.target), "", reason=f"kernels compute Conv1d and Conv2d, not {kind}"))
+            rows.append(
+                LayerReport(str(node.target), "", reason=f"kernels compute Conv1d, Conv2d and Linear, not {kind}")
+            )
     return rows

@@ -147,7 +147,7 @@ def request(key: Key, weight: Tensor) -> Request:
     layer = ConvLayer.read(key[0])
     shape = layer.shape(tuple(key[1]), tuple(weight.shape))
     epilogue = Epilogue(layer.activation, key[4], layer.slope)
-    return shape, epilogue, ConvOptions(layer.accuracy, layer.threads or key[3])
+    return shape, epilogue, ConvOptions(layer.accuracy, layer.threads or key[3], activations=layer.activations)
 
 
 def _new(key: Key, weight: Tensor, bias: Tensor | None, origin: tuple[Stamp, tuple[object, ...]]) -> Kept:

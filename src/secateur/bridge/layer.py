@@ -9,6 +9,7 @@ from torch import nn
 
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
+from secateur.kernels.balanced_choice import ACTIVATIONS, FLOAT
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.shape import ConvShape
 
@@ -27,6 +28,7 @@ class ConvLayer:
     accuracy           class of `kernels.accuracy.ACCURACY`
     threads            0: as many as torch has when the layer is called
     sizes              (batch, height, width) of the inputs that a kernel is for, others are left to torch; empty: any
+    activations        a row of `kernels.balanced_choice.ACTIVATIONS`
     transposed         whether weight is that of the `adjoint`, (c, k / groups, r, s): flipped in space, its channels of
                        input and output exchanged, it is the weight of this convolution
     """
@@ -41,12 +43,15 @@ class ConvLayer:
     threads: int = 0
     sizes: tuple[Size, ...] = ()
     transposed: bool = False
+    activations: str = FLOAT
 
     def __post_init__(self) -> None:
         Epilogue(self.activation)
         accuracy_limit(self.accuracy)
         if self.activation == "leaky_relu" and not self.slope >= 0:
             raise KernelError(f"slope={self.slope} of leaky_relu must not be negative; apply it after the layer")
+        if self.activations not in ACTIVATIONS:
+            raise KernelError(f"activations={self.activations!r} is none of {', '.join(ACTIVATIONS)}")
         if self.threads < 0:
             raise KernelError(f"threads={self.threads} must be at least 1, or 0 for as many as torch has")
         if self.transposed and self.stride != (1, 1):
@@ -58,7 +63,7 @@ class ConvLayer:
         return (
             f"stride={_joined(self.stride)} padding={_joined(self.padding)} dilation={_joined(self.dilation)} "
             f"groups={self.groups} activation={self.activation} slope={self.slope} accuracy={self.accuracy} "
-            f"threads={self.threads} sizes={sizes} transposed={int(self.transposed)}"
+            f"threads={self.threads} sizes={sizes} transposed={int(self.transposed)} activations={self.activations}"
         )
 
     @staticmethod
@@ -81,6 +86,7 @@ class ConvLayer:
                 threads=int(words["threads"]),
                 sizes=tuple(_size(size) for size in words["sizes"].split(";") if size),
                 transposed=bool(int(words["transposed"])),
+                activations=words["activations"],
             )
         except (KeyError, ValueError) as error:
             raise KernelError(f"{text!r} describes no convolution ({error}); use ConvLayer(...).text()") from error

@@ -16,11 +16,9 @@ from secateur.bridge.folding import plain
 from secateur.bridge.recognising import USUAL_SLOPE, hooked
 from secateur.bridge.timing import Comparison
 from secateur.errors import KernelError
+from secateur.kernels.balanced_choice import FLOAT, balanced_count
 from secateur.kernels.conv import compile_ahead
 from secateur.kernels.sparse_choice import LEAST_ZEROS, zeros_of
-
-MANY_ZEROS = 0.5
-"""Of linear layers that are worth a row."""
 
 
 @dataclass(frozen=True)
@@ -67,25 +65,17 @@ class Call:
     dtype: torch.dtype
     residual: bool = False
 
-    def refusal(self) -> str:
+    def refusal(self, activations: str = FLOAT) -> str:
         """Why it is left to torch whatever its data; empty where nothing speaks against it."""
-        reason = refusal(self.site.conv)
+        reason = refusal(self.site.conv, activations)
         if not reason and self.dtype != torch.float32:
             return f"its input is {self.dtype}; kernels are for float32"
         return reason or ("" if prod(self.shape) else "its input is empty")
 
 
 def is_layer(module: torch.nn.Module) -> TypeGuard[Layer]:
-    """Whether a module gets a row of the report: convolutions, and linear layers with many zeros, as only those have
-    kernels that torch does not have."""
-    if isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d):
-        return True
-    return isinstance(module, torch.nn.Linear) and _zeros(module.weight) >= MANY_ZEROS
-
-
-def _zeros(weight: torch.Tensor) -> float:
-    """The part of a weight that is zero; 0.0 where it cannot be looked at."""
-    return 0.0 if weight.device.type == "meta" else zeros_of(weight.detach().float().cpu().numpy())
+    """Whether a module gets a row of the report."""
+    return isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear)
 
 
 def made_for(site: Site, conv: Layer, asked: Asked) -> AcceleratedConv:
@@ -95,11 +85,13 @@ def made_for(site: Site, conv: Layer, asked: Asked) -> AcceleratedConv:
     return AcceleratedConv(conv, asked, activation=site.activation, slope=site.slope)
 
 
-def refusal(conv: torch.nn.Module) -> str:
-    """Why a layer is left to torch whatever its input; empty where nothing speaks against it."""
+def refusal(conv: torch.nn.Module, activations: str = FLOAT) -> str:
+    """Why a layer is left to torch whatever its input; empty where nothing speaks against it. activations: how a linear
+    layer may read them."""
     if isinstance(conv, torch.nn.Linear):
-        own = type(conv).forward is not torch.nn.Linear.forward
-        return f"{type(conv).__name__} computes in its own way" if own else _refused(conv) or _dense(conv)
+        if type(conv).forward is not torch.nn.Linear.forward:
+            return f"{type(conv).__name__} computes in its own way"
+        return _refused(conv) or ("" if activations != FLOAT else _dense(conv))
     kind = torch.nn.Conv1d if isinstance(conv, torch.nn.Conv1d) else torch.nn.Conv2d
     if not isinstance(conv, kind):
         return "only Conv1d and Conv2d have kernels"
@@ -116,8 +108,11 @@ def _without_data(conv: Layer) -> Layer:
 
 
 def _dense(linear: torch.nn.Linear) -> str:
-    zeros = _zeros(linear.weight)
-    return "" if zeros >= LEAST_ZEROS else f"{zeros:.0%} zeros; linear layers have kernels from {LEAST_ZEROS:.0%} on"
+    weight = linear.weight.detach().numpy()
+    zeros = zeros_of(weight)
+    if zeros >= LEAST_ZEROS or balanced_count(weight) is not None:
+        return ""
+    return f"{zeros:.0%} zeros, not n of 16; linear layers have kernels for n of 16 and from {LEAST_ZEROS:.0%} zeros on"
 
 
 def _refused(conv: Layer) -> str:
@@ -132,7 +127,7 @@ def compile_for(calls: Iterable[Call], trial: Trial) -> None:
     """Compile what the calls are likely to need, on all cores, before their times are measured."""
     requests = []
     for call in calls:
-        if call.refusal():
+        if call.refusal(trial.asked.activations):
             continue
         light = made_for(call.site, _without_data(call.site.conv), trial.asked)
         try:

@@ -50,10 +50,10 @@ GROWTH_ERROR = 3.5e-7
 """Error over growth^2 / taps sqrt(channels summed at a time / 64), as measured over all: right within a factor of 2."""
 
 
-def accuracy_limit(name: str) -> float:
-    """The error a class allows; KernelError for a name that is none."""
+def accuracy_limit(name: str, *, also: tuple[str, ...] = ()) -> float:
+    """The error a class allows; KernelError for a name that is none. also: what the caller knows besides."""
     if name not in ACCURACY:
-        raise KernelError(f"accuracy {name!r} is none of {', '.join(ACCURACY)}")
+        raise KernelError(f"accuracy {name!r} is none of {', '.join((*ACCURACY, *also))}")
     return ACCURACY[name]
 
 

@@ -56,12 +56,13 @@ with one thread, medians of as many runs, or of their ratios, up to 40 %."""
 class Candidate:
     """One way to compute a layer, and what was measured of it.
 
-    algorithm      "direct", "sparse", or a fast one by name
+    algorithm      "direct", "sparse", "balanced ...", "dense int8", or a fast one by name
     tiling         that one; None for the others
     blocking       how a fast one cuts the layer up; None for the others
     cut            how the sparse one does; None for the others
     microseconds   the fastest of a few runs on random data; None where the cost model alone decided
     error          max|y - y64| / max|y64|; None where it was not measured
+    arithmetic     of a kernel for balanced matrices or on bytes, a row of balanced_choice.ACTIVATIONS; None for others
     """
 
     algorithm: str
@@ -70,6 +71,7 @@ class Candidate:
     microseconds: float | None
     error: float | None
     cut: SparseCut | None = None
+    arithmetic: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def _candidate(found: dict) -> Candidate:
         found["microseconds"],
         found["error"],
         None if cut is None else SparseCut(tuple(cut["patch"]), tuple(cut["tile"]), cut["channels"]),
+        found["arithmetic"],
     )
 
 
@@ -134,7 +137,8 @@ def forced(setting: Setting, name: str, accuracy: str) -> Choice:
     named = {tiling.name: tiling for tiling in tilings(setting)}
     if name not in named:
         raise KernelError(
-            f"algorithm {name!r} is none of this layer's: direct, sparse, {', '.join(named) or 'nothing else'}"
+            f"algorithm {name!r} is none of this layer's: direct, sparse, balanced, "
+            f"{', '.join(named) or 'nothing else'}"
         )
     algorithm = named[name]
     blocking = best_blocking(setting.shape, algorithm, setting.target, setting.threads)

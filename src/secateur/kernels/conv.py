@@ -10,13 +10,24 @@ import numpy as np
 
 from secateur.errors import KernelError
 from secateur.kernels.ahead import build_ahead
+from secateur.kernels.arrays import check_array
+from secateur.kernels.balanced_choice import (
+    ACTIVATIONS,
+    BALANCED,
+    FLOAT,
+    forced_balanced,
+    has_ways,
+    linear_kernel,
+    with_balanced,
+)
 from secateur.kernels.build import CodeUnit
-from secateur.kernels.choice import Choice, choose, forced, likely_code
+from secateur.kernels.choice import Candidate, Choice, choose, forced, likely_code
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import fast_weights
 from secateur.kernels.memory import aligned
 from secateur.kernels.pool import pool_unit
 from secateur.kernels.runnable import (
+    Runnable,
     Setting,
     direct_runnable,
     direct_weights,
@@ -37,14 +48,17 @@ class ConvOptions:
 
     accuracy    "strict", "default" or "fast": bounds of max|y - y64| / max|y64| (see accuracy.ACCURACY)
     threads     at most so many, the caller's own included
-    algorithm   "direct", "sparse", or a fast one by name such as "F(4x4,3x3)"; None: the fastest, by measurement
+    algorithm   "direct", "sparse", "balanced", or a fast one by name such as "F(4x4,3x3)"; None: the fastest, measured
     target      "avx512", "avx2" or "neon"; None: the best this machine has
+    activations  "float32", or "dynamic-int8": a layer with one tap may read pixels in 8 bits, each with a scale of its
+                own, and have its weights in 8 bits
     """
 
     accuracy: str = "default"
     threads: int = 1
     algorithm: str | None = None
     target: str | None = None
+    activations: str = FLOAT
 
 
 DEFAULT = ConvOptions()
@@ -82,24 +96,19 @@ class Conv2dKernel:
         """
         _check_weights(self.shape, weight, bias)
         made = copy.copy(self)
-        if self.options.algorithm is None and enough_zeros(weight) != self.choice.zeros:
+        ways = has_ways(self.shape, weight, self.options.activations)
+        if self.options.algorithm is None and (ways or enough_zeros(weight) != self.choice.zeros):
             made.choice = _choice(self._setting, self.options, weight)
         made._pack(weight, bias)
         return made
 
     def _pack(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
-        setting, shape, chosen = self._setting, self.shape, self.choice.chosen
-        shifts = padded_bias(bias, shape, setting.target)
-        if chosen.cut is not None:
-            packed = sparse_weights(weight, setting, chosen.cut)
-            self._runnable = sparse_runnable(setting, chosen.cut, packed, shifts)
-        elif chosen.tiling is None or chosen.blocking is None:
-            packed = direct_weights(weight, shape, setting.target)
-            self._runnable = direct_runnable(setting, packed, shifts)
+        chosen = self.choice.chosen
+        if chosen.arithmetic is not None:
+            made = linear_kernel(self._setting, weight, bias, chosen.arithmetic)
+            self._runnable, self.packed_bytes = made.runnable, made.packed_bytes
         else:
-            packed = fast_weights(weight, chosen.tiling, setting.target)
-            self._runnable = fast_runnable(setting, chosen.tiling, chosen.blocking, packed, shifts)
-        self.packed_bytes = packed.nbytes
+            self._runnable, self.packed_bytes = _runnable(self._setting, chosen, weight, bias)
 
     def __call__(
         self,
@@ -155,6 +164,8 @@ def compile_ahead(
 def _setting(shape: ConvShape, epilogue: Epilogue, options: ConvOptions) -> Setting:
     if options.threads < 1:
         raise KernelError(f"threads={options.threads}: at least the caller's own, 1")
+    if options.activations not in ACTIVATIONS:
+        raise KernelError(f"activations={options.activations!r} is none of {', '.join(ACTIVATIONS)}")
     return Setting(shape, epilogue, host_target(options.target), options.threads)
 
 
@@ -166,24 +177,34 @@ def _measured_as(setting: Setting) -> Setting:
 def _choice(setting: Setting, options: ConvOptions, weight: np.ndarray) -> Choice:
     if options.algorithm == SPARSE_NAME:
         return forced_sparse(setting, weight, options.accuracy)
+    if options.algorithm == BALANCED:
+        return forced_balanced(setting, weight, options.accuracy, options.activations)
     if options.algorithm is not None:
         return forced(setting, options.algorithm, options.accuracy)
-    dense = choose(_measured_as(setting), options.accuracy)
-    return with_sparse(_measured_as(setting), weight, dense) if enough_zeros(weight) else dense
+    usual = _measured_as(setting)
+    found = choose(usual, options.accuracy)
+    if enough_zeros(weight):
+        found = with_sparse(usual, weight, found)
+    if has_ways(setting.shape, weight, options.activations):
+        run, _ = _runnable(usual, found.chosen, weight, None)
+        found = with_balanced(usual, weight, (found, run), options.activations)
+    return found
+
+
+def _runnable(setting: Setting, chosen: Candidate, weight: np.ndarray, bias: np.ndarray | None) -> tuple[Runnable, int]:
+    """The layer by a way of convolutions, and the bytes of its packed weights."""
+    shifts = padded_bias(bias, setting.shape, setting.target)
+    if chosen.cut is not None:
+        packed = sparse_weights(weight, setting, chosen.cut)
+        return sparse_runnable(setting, chosen.cut, packed, shifts), packed.nbytes
+    if chosen.tiling is None or chosen.blocking is None:
+        packed = direct_weights(weight, setting.shape, setting.target)
+        return direct_runnable(setting, packed, shifts), packed.nbytes
+    packed = fast_weights(weight, chosen.tiling, setting.target)
+    return fast_runnable(setting, chosen.tiling, chosen.blocking, packed, shifts), packed.nbytes
 
 
 def _check_weights(shape: ConvShape, weight: np.ndarray, bias: np.ndarray | None) -> None:
     check_array("weight", weight, shape.weight_shape)
     if bias is not None:
         check_array("bias", bias, (shape.out_channels,))
-
-
-def check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
-        raise KernelError(f"{name} must be a float32 array of shape {shape}; got {_described(array)}")
-    if not array.flags.c_contiguous:
-        raise KernelError(f"{name} must be dense: use np.ascontiguousarray")
-
-
-def _described(array: object) -> str:
-    return f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from secateur.errors import KernelError
+from secateur.kernels.arrays import check_array
 from secateur.kernels.build import built
-from secateur.kernels.conv import check_array
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.linear_bytes import MOST_PRODUCTS, byte_target
 from secateur.kernels.linear_code import LinearPlan
@@ -101,7 +101,7 @@ class LinearKernel:
         size = numbers["sums_offset"] + numbers["sums_bytes"] * plan.threads
         job, empty = Job(code.addresses["linear"]), not self.tokens or not self.outputs
         pool_target = host_target(plan.target.name)
-        self._runnable = Runnable(pool_target, job, layer, size, plan.threads, empty, (code, weights))
+        self.runnable = Runnable(pool_target, job, layer, size, plan.threads, empty, (code, weights))
         self.packed_bytes = weights.records.nbytes + weights.group_scales.nbytes
 
     def __call__(
@@ -123,7 +123,7 @@ class LinearKernel:
 
     def run(self, source: int, target: int, residual: int = 0) -> None:
         """The layer on memory at these addresses, unchecked: dense float32."""
-        self._runnable.run(source, target, residual)
+        self.runnable.run(source, target, residual)
 
 
 def linear(

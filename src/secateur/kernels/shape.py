@@ -85,6 +85,11 @@ class ConvShape:
         return pixels * self.out_channels * (self.in_channels // self.groups) * self.taps[0] * self.taps[1]
 
 
+def is_pointwise(shape: ConvShape) -> bool:
+    """Whether a layer is a product of its pixels with one matrix: one tap, stride 1, no padding, one group."""
+    return (shape.taps, shape.stride, shape.groups) == ((1, 1), (1, 1), 1) and not any(shape.padding)
+
+
 def is_square(shape: ConvShape) -> bool:
     """Whether rows and columns of a layer are alike, so that a way to cut it up and its transpose cost the same."""
     alike = shape.height == shape.width and shape.taps[0] == shape.taps[1] and shape.padding[:2] == shape.padding[2:]

@@ -1,0 +1,145 @@
+"""Whether a layer with one tap runs on a kernel for balanced matrices, or on bytes where a caller asks for that.
+
+Such a layer is a product of its pixels, the tokens, with one matrix. The ways are measured beside the one that was
+chosen without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from secateur.errors import KernelError
+from secateur.ir.balanced_format import GROUP, balanced, balanced_codes, blocks_of, pattern
+from secateur.ir.formats import Quantized
+from secateur.ir.grid import Grid
+from secateur.kernels.accuracy import SAMPLE_MARGIN, accuracy_limit, normal_input
+from secateur.kernels.build import emitters
+from secateur.kernels.choice import KEPT_CHOICES, Candidate, Choice, now, time_of, timed
+from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.linear import LinearKernel, LinearOptions
+from secateur.kernels.linear_weights import Weight
+from secateur.kernels.machine import machine_name
+from secateur.kernels.object_cache import read_object, write_object
+from secateur.kernels.runnable import Runnable, Setting
+from secateur.kernels.shape import ConvShape, is_pointwise
+
+FLOAT, BYTES = "float32", "dynamic-int8"
+ACTIVATIONS = (FLOAT, BYTES)
+"""How activations may be read: as they are, or in 8 bits with a scale a token (pixel), weights with one a row."""
+BALANCED = "balanced"
+"""What a caller calls these kernels."""
+MOST_FILLED = 0.5
+"""Of the entries of a balanced matrix at most so many may be zeros that fill groups up: with more it is another
+pattern that is met by chance."""
+BYTE_ERROR = 5e-2
+"""max|y - y64| / max|y64| that a layer on bytes may have on its own data; else it stays in float32."""
+MOST_ENTRIES = 0.75
+"""Entries of a balanced matrix at most, of those a dense one has: with few columns all may fit."""
+LARGEST = 127
+SAMPLE_TOKENS = 64
+"""On which the error is measured."""
+
+
+def balanced_count(weight: np.ndarray) -> int | None:
+    """n of n:16 along the input channels of a weight with one tap; None where there is none worth a kernel."""
+    if not weight.size:
+        return None
+    matrix = weight.reshape(len(weight), -1)
+    count = pattern(matrix)
+    if count is None:
+        return None
+    entries = len(matrix) * blocks_of(matrix.shape[1], GROUP) * count
+    meant = np.count_nonzero(matrix) >= MOST_FILLED * entries and entries <= MOST_ENTRIES * matrix.size
+    return count if meant else None
+
+
+def has_ways(shape: ConvShape, weight: np.ndarray, activations: str) -> bool:
+    """Whether there is anything to measure."""
+    return is_pointwise(shape) and (activations == BYTES or balanced_count(weight) is not None)
+
+
+def with_balanced(
+    setting: Setting, weight: Float32[np.ndarray, "k c 1 1"], chosen: tuple[Choice, Runnable], activations: str
+) -> Choice:
+    """The fastest of what was chosen and these kernels, from the file of an earlier measurement where there is one."""
+    choice, run = chosen
+    parts = (emitters(), machine_name(), setting, choice.accuracy, choice.chosen, balanced_count(weight), activations)
+    key = f"{KEPT_CHOICES}balanced-{hashlib.sha256(' '.join(map(str, parts)).encode()).hexdigest()}"
+    if (kept := read_object(key)) is not None:
+        return Choice.from_json(kept.decode())
+    ways = [(choice.chosen, run)]
+    for one, kernel in _candidates(setting, weight, activations):
+        if one.error is not None and one.error <= allowed(one, choice.limit):
+            ways.append((one, kernel.runnable))
+    found = sorted(timed(setting, ways), key=time_of)
+    others = [one for one in choice.candidates if one.algorithm != choice.chosen.algorithm]
+    made = replace(choice, chosen=found[0], candidates=(*found, *others), how="measurement", measured=now())
+    write_object(key, made.to_json().encode())
+    return made
+
+
+def forced_balanced(
+    setting: Setting, weight: Float32[np.ndarray, "k c r s"], accuracy: str, activations: str
+) -> Choice:
+    """These kernels as a caller wants them, whatever they cost."""
+    if not has_ways(setting.shape, weight, activations):
+        raise KernelError(
+            f"algorithm {BALANCED!r} needs one tap, stride 1 and weights that hold 1, 2, 4 or 8 of {GROUP}"
+        )
+    one, _ = _candidates(setting, weight, activations)[0]
+    return Choice(one, (one,), accuracy, accuracy_limit(accuracy), "the caller")
+
+
+def allowed(one: Candidate, limit: float) -> float:
+    """The error that a candidate may have, where a float32 one may have `limit`."""
+    return BYTE_ERROR if one.arithmetic == BYTES else limit
+
+
+def linear_kernel(
+    setting: Setting, weight: Float32[np.ndarray, "k c 1 1"], bias: np.ndarray | None, arithmetic: str
+) -> LinearKernel:
+    """The kernel for a layer with one tap."""
+    shape = setting.shape
+    tokens, options = shape.batch * shape.height * shape.width, LinearOptions(setting.threads, setting.target.name)
+    matrix = np.ascontiguousarray(weight.reshape(len(weight), -1))
+    return LinearKernel(tokens, _packable(matrix, arithmetic), bias, epilogue=setting.epilogue, options=options)
+
+
+def _packable(matrix: Float32[np.ndarray, "rows columns"], arithmetic: str) -> Weight:
+    """Balanced where it holds a pattern; in 8 bits with the largest of a row as its 127."""
+    count = balanced_count(matrix)
+    if arithmetic == FLOAT:
+        return balanced(matrix, count)
+    largest = np.abs(matrix).max(axis=1, initial=0)
+    scale = np.where(largest > 0, largest / np.float32(LARGEST), 1).astype(np.float32)
+    codes = np.rint(matrix / scale[:, None]).astype(np.int8)
+    return Quantized(codes, Grid(8, scale)) if count is None else balanced_codes(codes, scale, count)
+
+
+def _candidates(setting: Setting, weight: np.ndarray, activations: str) -> list[tuple[Candidate, LinearKernel]]:
+    """Those that fit, bytes first, with their errors."""
+    found = []
+    for arithmetic in (BYTES, FLOAT):
+        if arithmetic == BYTES and activations != BYTES:
+            continue
+        if arithmetic == FLOAT and balanced_count(weight) is None:
+            continue
+        kernel = linear_kernel(setting, weight, None, arithmetic)
+        error = _error(setting, weight, arithmetic)
+        found.append((Candidate(kernel.name, None, None, None, error, arithmetic=arithmetic), kernel))
+    return found
+
+
+def _error(setting: Setting, weight: np.ndarray, arithmetic: str) -> float:
+    """max|y - y64| / max|y64| of a layer's own weights on normal input, with the margin of a sample."""
+    shape = ConvShape(1, 1, SAMPLE_TOKENS, weight.shape[1], weight.shape[0], (1, 1))
+    x = normal_input(shape, 0).reshape(SAMPLE_TOKENS, -1)
+    part = Setting(shape, Epilogue(), setting.target, 1)
+    y = linear_kernel(part, weight, None, arithmetic)(x)
+    wanted = x.astype(np.float64) @ weight.reshape(len(weight), -1).T.astype(np.float64)
+    largest = np.abs(wanted).max(initial=0)
+    return 0.0 if largest == 0 else SAMPLE_MARGIN * float(np.abs(y - wanted).max() / largest)
