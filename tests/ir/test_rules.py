@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from secateur.errors import PlanError
-from secateur.ir.rules import Quantize
+from secateur.ir.rules import Prune, Quantize
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,49 @@ def test_near_misses_are_named():
         Quantize(granularity="chanel")
     with pytest.raises(PlanError, match="did you mean 'width'"):
         Quantize(level="widths")
+
+
+@pytest.mark.parametrize(
+    ("n", "counts", "text"),
+    [
+        (4, (4,), "balanced 4:16, straight_through, per tensor"),
+        ([4], (4,), "balanced 4:16, straight_through, per tensor"),
+        ((8, 1, 2, 2), (1, 2, 8), "balanced 1, 2, 8:16, straight_through, per tensor"),
+        ({2, 4}, (2, 4), "balanced 2, 4:16, straight_through, per tensor"),
+        ((2, 4), (2, 4), "balanced 2, 4:16, straight_through, per tensor"),
+    ],
+)
+def test_counts_of_a_pattern(n, counts, text):
+    rule = Prune("balanced", n=n, m=16)
+    assert tuple(pattern.n for pattern in rule.patterns) == counts
+    assert str(rule) == text
+    assert eval(repr(rule)) == rule
+    assert dataclasses.replace(rule, form="analytic").patterns == rule.patterns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"method": "balanced"}, "a pattern needs both"),
+        ({"method": "balanced", "n": 4}, "a pattern needs both"),
+        ({"method": "balanced", "n": 4.0, "m": 16}, "a pattern needs both"),
+        ({"method": "balanced", "n": "4", "m": 16}, "a pattern needs both"),
+        ({"method": "balanced", "n": True, "m": 16}, "a pattern needs both"),
+        ({"method": "balanced", "n": (), "m": 16}, "a pattern needs both"),
+        ({"method": "balanced", "n": 17, "m": 16}, "n = 1 to 15"),
+        ({"method": "balanced", "n": (1, 16), "m": 16}, "n = 1 to 15"),
+        ({"method": "balanced", "n": 4, "m": 1}, "m = 2 to 1024"),
+        ({"method": "balanced", "n": 4, "m": 16, "groups": "bank"}, "did you mean 'banks'"),
+        ({"method": "balanced", "n": 4, "m": 16, "decay": 1e-4}, '"sr_ste" has a decay'),
+        ({"method": "sr_ste", "n": 4, "m": 16, "decay": 1.0}, '"sr_ste" has a decay'),
+        ({"method": "sr_ste", "n": (2, 4), "m": 16}, 'only "balanced" chooses'),
+        ({"method": "top_n", "n": 4, "m": 16, "form": "analytic"}, "learns no threshold"),
+        ({"method": "sr_ste", "n": 4, "m": 16, "start": 0.5}, "learns no threshold"),
+        ({"n": 4, "m": 16}, "only a pattern has that"),
+        ({"also": "2:4"}, "only a pattern has that"),
+        ({"groups": "banks"}, "only a pattern has that"),
+    ],
+)
+def test_what_does_not_go_together_in_a_pattern(arguments, words):
+    with pytest.raises(PlanError, match=words):
+        Prune(**arguments)

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secateur.ir.formats import from_dense, on_grid
-from secateur.ir.rules import FORMS, GRANULARITIES, Prune, Quantize
+from secateur.ir.pattern import GROUPS
+from secateur.ir.rules import FORMS, GRANULARITIES, PATTERNED, Prune, Quantize
+from secateur.nn.threshold import ThresholdPrune
 from secateur.nn.transform import PRUNING, QUANTIZING, STAGES
 
 QUANTIZED = [
@@ -17,8 +19,20 @@ QUANTIZED = [
     for level, granularity, bits in itertools.product(QUANTIZING, GRANULARITIES, (2, 5, {2, 3, 6}, (2, 8)))
 ]
 quantizers = pytest.mark.parametrize("rule", QUANTIZED, ids=lambda r: f"{r.level}-{r.granularity}-{r.bits}")
-RULES = [Prune(*rule) for rule in itertools.product(PRUNING, FORMS, GRANULARITIES)]
-rules = pytest.mark.parametrize("rule", RULES, ids=lambda r: f"{r.method}-{r.form}-{r.granularity}")
+WITH_THRESHOLDS = [method for method, stage in PRUNING.items() if issubclass(stage, ThresholdPrune)]
+GATED = [
+    Prune(*rule, **({} if rule[0] == "threshold" else {"n": 1, "m": 3}))
+    for rule in itertools.product(WITH_THRESHOLDS, FORMS, GRANULARITIES)
+]
+"""Rules of stages that learn a threshold."""
+PATTERNS = [
+    Prune(method, n=n, m=m, also=also, groups=groups)
+    for method, (n, m, also), groups in itertools.product(PATTERNED, [(1, 3, None), (4, 16, "2:4")], GROUPS)
+]
+RULES = [*GATED, *(rule for rule in PATTERNS if rule.method != "balanced")]
+gated = pytest.mark.parametrize("rule", GATED, ids=lambda r: f"{r.method}-{r.form}-{r.granularity}")
+patterned = pytest.mark.parametrize("rule", PATTERNS, ids=lambda r: f"{r.method}-{r.patterns[0]}")
+rules = pytest.mark.parametrize("rule", RULES, ids=str)
 shapes = st.sampled_from([(1, 1), (3, 1), (5, 7), (4, 2, 3), (3, 2, 3, 3), (2, 130)])
 
 
@@ -55,14 +69,14 @@ def test_soft_and_hard_gradients_are_finite_and_count_is_differentiable(rule, sh
 def test_hard_forward_is_exactly_what_a_file_gives_back(rule, shape, seed, factor):
     """decode(encode(w)) == forward(w), bit for bit."""
     stage, w = stage_and_weight(rule, shape, seed)
-    stage.harden(stage.score(w) > factor)
+    stage.harden(stage.score(w) > factor if not stage.patterns else stage.keeps(w))
     kept = stage(w).detach()
     assert int(stage.count(w)) == int(stage.mask.sum())
     decoded = from_dense(kept.numpy(), "float32").to_dense()
     np.testing.assert_array_equal(decoded, kept.numpy())
 
 
-@rules
+@gated
 @settings(deadline=None, max_examples=15)
 @given(shape=st.sampled_from([(3, 1), (5, 7), (4, 2, 3), (3, 2, 3, 3), (2, 130)]), seed=st.integers(0, 2**16))
 def test_channels_on_axis_1_are_those_of_the_transposed_weight(rule, shape, seed):
@@ -83,17 +97,33 @@ def test_channels_on_axis_1_are_those_of_the_transposed_weight(rule, shape, seed
         torch.testing.assert_close(one, other)
 
 
-@rules
+@gated
 def test_sharpening_brings_the_soft_forward_to_the_hard_one(rule):
     stage, w = stage_and_weight(rule, (40, 30), 0)
     stage.floor.fill_(50.0)
-    soft = stage.soft(w)[0].detach()
+    soft = ThresholdPrune.soft(stage, w)[0].detach()
     hard = torch.where(w.abs() > stage.alpha(), w, 0.0).detach()
     clear = (stage.score(w) - 1).abs() > 0.2
     torch.testing.assert_close(soft[clear], hard[clear], atol=1e-3, rtol=1e-3)
 
 
-@rules
+@patterned
+@settings(deadline=None, max_examples=15)
+@given(shape=shapes, seed=st.integers(0, 2**16), axis=st.integers(0, 1))
+def test_a_pattern_leaves_its_count_in_every_group_whatever_axis_outputs_lie_on(rule, shape, seed, axis):
+    w = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    stage = PRUNING[rule.method](w, rule, axis)
+    mask = stage.project(stage.score(w), rule.patterns[0])
+    counts = stage.grouping.counts(mask.float())
+    kept = torch.tensor(rule.patterns[0].kept(stage.grouping.length), dtype=torch.float32)
+    assert torch.equal(counts, kept.expand_as(counts))
+    assert stage.pattern_of(mask) == rule.patterns[0]
+    swapped = PRUNING[rule.method](w.swapaxes(0, 1).contiguous(), rule, 1 - axis)
+    again = swapped.project(swapped.score(w.swapaxes(0, 1)), rule.patterns[0])
+    assert torch.equal(again.swapaxes(0, 1), mask)
+
+
+@gated
 def test_raising_the_threshold_prunes_more(rule):
     stage, w = stage_and_weight(rule, (40, 30), 0)
     before = float(stage.soft(w)[1].detach())

@@ -9,7 +9,8 @@ from secateur.errors import PlanError, TargetError
 from secateur.ir.formats import on_grid
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
-from secateur.nn.harden import _around, harden_
+from secateur.nn.harden import harden_
+from secateur.nn.masks import _around
 from secateur.nn.measure import packed_bytes
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan

@@ -7,6 +7,7 @@ import numpy as np
 
 from secateur.ir.artifact import Artifact
 from secateur.ir.formats import from_dense
+from secateur.ir.pattern import GroupCounts
 from secateur.ir.records import UnitGroup
 from secateur.reporting.facts import Epoch, Training
 from secateur.reporting.layers import LayerRow
@@ -54,6 +55,24 @@ def sample_layers(name="fc1.weight"):
             4,
             4,
             bits=4,
+        ),
+        LayerRow(
+            "fc4.weight",
+            "Linear",
+            (4, 16),
+            "pruned",
+            "",
+            "balanced 4:16",
+            0.3,
+            64,
+            16,
+            5,
+            256,
+            60,
+            64,
+            16,
+            pattern="4:16",
+            groups=GroupCounts((0, 0, 1, 0, 2, 1), (0, 0, 0, 0, 4)),
         ),
     )
 

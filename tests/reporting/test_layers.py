@@ -8,6 +8,7 @@ import pytest
 from sample_report import sample_artifact, sample_layers
 
 from secateur.errors import DataError
+from secateur.ir.pattern import GroupCounts
 from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan
 from secateur.ir.records import Fold
@@ -30,6 +31,8 @@ class Tensor:
     name: str
     threshold: float
     moved: int
+    pattern: str | None = None
+    groups: GroupCounts | None = None
 
 
 @dataclass
@@ -38,7 +41,8 @@ class Hardened:
     tensors: tuple
 
 
-HARDENED = Hardened(2.0, (Tensor("fc1.weight", 0.25, 7),))
+COUNTS = GroupCounts((1, 0, 3), (0, 0, 4))
+HARDENED = Hardened(2.0, (Tensor("fc1.weight", 0.25, 7, "2:4", COUNTS),))
 
 
 def rows():
@@ -82,3 +86,9 @@ def test_an_unknown_fate_is_refused():
     assert {row.fate for row in sample_layers()} == set(FATES)
     with pytest.raises(DataError, match="a layer is pruned, quantized, kept, skipped, not 'cut'"):
         replace(sample_layers()[0], fate="cut")
+
+
+def test_a_pattern_and_how_many_groups_keep_how_many():
+    found = rows()
+    assert (found["fc1.weight"].pattern, found["fc1.weight"].groups) == ("2:4", COUNTS)
+    assert found["head.weight"].groups is None

@@ -82,7 +82,7 @@ def test_hostile_names_stay_text():
 def test_every_picture_has_words():
     outline = Outline(render(sample_report()))
     pictures = outline.seen.count("svg")
-    assert pictures == 6 + 2 + 3 + 2  # over training small and wide, of one tensor, of the file
+    assert pictures == 6 + 2 + 3 + 1 + 2  # over training small and wide, of one tensor, of groups, of the file
     assert outline.seen.count("desc") == pictures
     assert [value for tag, key, value in outline.attributes if (tag, key) == ("svg", "role")] == ["img"] * pictures
 
@@ -90,7 +90,7 @@ def test_every_picture_has_words():
 def test_every_table_says_what_its_columns_are_and_can_be_reached_by_keyboard():
     page = render(sample_report())
     tables = re.findall(r"<div ([^>]*)><table.*?</table>", page, re.DOTALL)
-    assert len(tables) == page.count("<table") == 5
+    assert len(tables) == page.count("<table") == 6
     assert all('tabindex="0"' in found and "aria-label=" in found for found in tables)
     for table in re.findall(r'<table class="sorts.*?</table>', page, re.DOTALL):
         columns = [int(n) for n in re.findall(r'data-column="(\d+)"', table)]
@@ -103,7 +103,7 @@ def test_every_layer_has_its_row_with_fate_and_reason():
     table = page[page.index('id="layer-table"') :]
     body = table[table.index("<tbody>") : table.index("</tbody>")]
     cells = [re.sub(r"<[^>]*>", "", row) for row in re.findall(r"<tr.*?</tr>", body, re.DOTALL)]
-    assert len(cells) == 4
+    assert len(cells) == 5
     for row, words in zip(sample_report().layers, cells, strict=True):
         assert all(word in words for word in (row.name, row.kind, row.fate, row.reason, row.method))
         assert f"{row.bytes_after}" in words
@@ -158,3 +158,12 @@ def test_tables_without_end_are_cut_and_say_so():
     assert page.count(f"The {MOST_ROWS} largest of {MOST_ROWS + 5} tensors; the JSON twin has all.") == 2
     assert "<code>fc4</code>" not in page
     assert "<code>fc5</code>" in page
+
+
+def test_balance_before_and_after_with_idle_lanes_and_what_was_moved():
+    page = render(sample_report())
+    section = page.partition('<h2 id="balance">')[2].partition("<h2")[0]
+    assert "4:16" in section
+    assert "25.00 %" in section, "a group has 5 of a mean of 3.75: a quarter of the lanes would be idle"
+    plain = render(dataclasses.replace(sample_report(), layers=sample_report().layers[:4]))
+    assert 'id="balance"' not in plain

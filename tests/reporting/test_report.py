@@ -21,7 +21,7 @@ def test_json_twin_holds_everything_the_page_shows(tmp_path):
         "higher_is_better": None,
     }  # fmt: skip
     assert data["training"]["epochs"][2]["costs"] == {"density": [0.5, 0.45]}
-    assert [row["fate"] for row in data["layers"]] == ["pruned", "kept", "skipped", "quantized"]
+    assert [row["fate"] for row in data["layers"]] == ["pruned", "kept", "skipped", "quantized", "pruned"]
     assert data["layers"][1]["threshold"] is None
     assert data["training"]["epochs"][-1]["loss"] is None  # NaN is not JSON
     assert data["tensors"][0]["file"]["values_code"] == made.tensors[0].file.values_code

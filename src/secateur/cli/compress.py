@@ -15,6 +15,7 @@ import typer
 from secateur.cli.exits import CHECK_FAILED, printable
 from secateur.cli.options import verb, widths_from
 from secateur.cli.output import note, show_result
+from secateur.cli.pattern import prune_from
 from secateur.errors import PlanError, SecateurWarning
 from secateur.ir.plan import Plan
 from secateur.ir.rules import Prune, Quantize
@@ -43,6 +44,7 @@ class Asked:
     packed_bytes: Annotated[int | None, typer.Option(help="Most bytes of the file.")] = None
     macs: Annotated[int | None, typer.Option(help="Most multiply-accumulates for one example.")] = None
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric on validation, 0.01.")] = None
+    pattern: Annotated[str | None, typer.Option(help="n of every m weights stay: 4:16; 1,2,4,8:16 to choose.")] = None
     bits: Annotated[str | None, typer.Option(help="Quantize weights: 4 bits, 2-8 learned, 2,4,8 one of these.")] = None
     average_bits: Annotated[float | None, typer.Option(help="Most bits a kept weight has on average.")] = None
     map_bits: Annotated[str | None, typer.Option(help="Quantize feature maps as well: 8, 4-8 or 4,8.")] = None
@@ -74,11 +76,13 @@ def run_compress(asked: Asked) -> None:
     """See Asked."""
     given = {"--bits": asked.bits, "--map-bits": asked.map_bits}
     rules = {name: Quantize(widths_from(text, name)) for name, text in given.items() if text is not None}
-    target = _target(asked, rules.get("--bits"))
-    output_folder(asked.output)
+    rule = prune_from(asked.pattern)
+    told = [*rules, *(["--pattern"] if asked.pattern else [])]
     plan = _plan(asked.plan)
-    if plan is not None and rules:
-        raise PlanError(f"{', '.join(rules)} says nothing beside --plan, which has widths of its own: give one of them")
+    if plan is not None and told:
+        raise PlanError(f"{', '.join(told)} says nothing beside --plan, which has rules of its own: give one of them")
+    target = _target(asked, rules.get("--bits"), _density_of(rule) if plan is None else plan.pattern_density)
+    output_folder(asked.output)
     import torch
 
     from secateur.compression.compress import compress as compress_task
@@ -89,10 +93,10 @@ def run_compress(asked: Asked) -> None:
         torch.set_num_threads(asked.threads)
     options = _options(asked)
     task = load_task(asked.task)
-    if rules:
+    if told:
         weights, maps = (rules.get(name) for name in given)
-        cuts = not asked.one_shot or asked.density is not None or asked.macs is not None
-        prune = Prune() if cuts else None  # cutting at once does not quantize; a plan that only quantizes it does
+        cuts = not asked.one_shot or asked.density is not None or asked.macs is not None or asked.pattern is not None
+        prune = rule if cuts else None  # cutting at once does not quantize; a plan that only quantizes it does
         plan = plan_model(task.model, task.example, prune=prune, quantize=weights, maps=maps)
     with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
@@ -103,12 +107,20 @@ def run_compress(asked: Asked) -> None:
     _tell(result, asked)
 
 
-def _target(asked: Asked, weights: Quantize | None) -> Target:
-    """What must hold. Quantizing at once under no limit, the widths of --bits are what is asked for."""
+def _density_of(rule: Prune) -> float | None:
+    """Of the one pattern of a rule."""
+    return rule.patterns[0].density if len(rule.patterns) == 1 else None
+
+
+def _target(asked: Asked, weights: Quantize | None, density: float | None) -> Target:
+    """What must hold. Quantizing at once under no limit, the widths of --bits are what is asked for; under one pattern
+    it is the density of that."""
     limits = {field.name: getattr(asked, field.name) for field in fields(Target)}
     wished = [name for name, limit in limits.items() if limit is not None and name not in ("values", "max_drop")]
     if asked.one_shot and weights is not None and not wished:
         limits["average_bits"] = max(weights.bits)
+    elif not wished and density is not None:
+        limits["density"] = density
     return Target(**limits)
 
 

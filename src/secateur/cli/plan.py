@@ -11,6 +11,7 @@ import typer
 
 from secateur.cli.options import verb, widths_from
 from secateur.cli.output import AsJSON, check_writable, note, show_result, write_file
+from secateur.cli.pattern import prune_from
 from secateur.ir.rules import Prune, Quantize
 
 
@@ -24,7 +25,11 @@ class Asked:
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the plan here, plan.json.")] = None
     skip: Annotated[list[str] | None, typer.Option(help="A module, tensor or pattern to keep; repeatable.")] = None
     granularity: Annotated[str, typer.Option(help="One threshold a tensor or a channel.")] = Prune().granularity
-    form: Annotated[str, typer.Option(help="Gradient: dense, analytic or straight_through.")] = Prune().form
+    form: Annotated[str | None, typer.Option(help="Gradient: dense, analytic or straight_through; else chosen.")] = None
+    pattern: Annotated[str | None, typer.Option(help="n of every m weights stay: 4:16; 1,2,4,8:16 to choose.")] = None
+    method: Annotated[str | None, typer.Option(help="threshold, or for a pattern balanced, sr_ste, top_n.")] = None
+    also: Annotated[str | None, typer.Option(help="At most so many in any so many besides: 2:4.")] = None
+    groups: Annotated[str | None, typer.Option(help="What a group runs along: inputs or banks.")] = None
     bits: Annotated[str | None, typer.Option(help="Quantize weights: 4 bits, 2-8 learned, 2,4,8 one of these.")] = None
     map_bits: Annotated[str | None, typer.Option(help="Quantize feature maps as well: 8, 4-8 or 4,8.")] = None
     as_json: AsJSON = False
@@ -32,7 +37,8 @@ class Asked:
 
 def run_plan(asked: Asked) -> None:
     """See Asked."""
-    rule = Prune(form=asked.form, granularity=asked.granularity)
+    options = {"also": asked.also, "groups": asked.groups, "form": asked.form, "granularity": asked.granularity}
+    rule = prune_from(asked.pattern, method=asked.method, **options)
     quantize = None if asked.bits is None else Quantize(widths_from(asked.bits))
     maps = None if asked.map_bits is None else Quantize(widths_from(asked.map_bits, "--map-bits"))
     if asked.output is not None:

@@ -51,7 +51,8 @@ def compress(
     """Plan, self-prune, harden, fine-tune, pack, check and report; returns what happened to every tensor.
 
     task      its model is the dense one and stays as it is; decisions look at its validation data alone
-    target    what must hold. With max_drop the run ends with the sparsest network within it
+    target    what must hold. With max_drop the run ends with the sparsest network within it; where the plan gives every
+              pruned tensor one pattern, n of every m, there is nothing to search and the drop is only judged
     out       the run's folder: model.secat, report.html, report.json, result.json. A run that was interrupted goes on
               there when compress is called again with the same; a complete one is read
     plan      what may be cut; None: everything that can be
@@ -63,6 +64,7 @@ def compress(
     """
     refuse_names(task.model.state_dict())
     rows = make_plan(task.model, task.example, prune=Prune()) if plan is None else plan
+    target = _for_patterns(target, rows)
     before = random_state()
     try:
         with held(out) as folder:
@@ -85,6 +87,20 @@ def compress(
             raise TargetError(line)
         warnings.warn(line, SecateurWarning, stacklevel=2)
     return result
+
+
+def _for_patterns(target: Target, plan: Plan) -> Target:
+    """A plan that gives every tensor its pattern names the density, where nothing else is wished for but a max_drop."""
+    density = plan.pattern_density
+    if density is not None and not target.wishes():
+        return dataclasses.replace(target, density=density)
+    given = [row.name for row in plan.pruned if row.prune and len(row.prune.patterns) == 1]
+    if target.max_drop is not None and given and density is None:
+        raise TargetError(
+            f"max_drop searches for a density, of which the plan gives {given[0]} its own: give every pruned tensor "
+            "one pattern, so that the drop is only judged, or none, or leave max_drop out"
+        )
+    return target
 
 
 MISSED = "the target was missed"
@@ -112,7 +128,7 @@ def _run(
         within = None
         if options.one_shot is not None:
             passed = cut_at_once(line, target, options.one_shot, options.seed)
-        elif target.max_drop is None:
+        elif target.max_drop is None or plan.pattern_density is not None:
             passed = line.train("state", target, schedule)
         else:
             within = within_drop(line, target, schedule)

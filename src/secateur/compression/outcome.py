@@ -130,7 +130,20 @@ def _hardened_in_words(passed: Passed, result: Compression) -> str:
         given = f"{found.samples:,} training inputs without labels" if found.samples else "the weights alone"
         done = "Cutting" if found.allocation else "Quantizing"
         return f"{done} at once, from {given}, {taken}; nothing was trained."
-    return f"Hardening {taken}; all learned thresholds were multiplied by {result.factor:.3f}."
+    grouped = [row for row in found.tensors if row.groups is not None]
+    told = [f"all learned thresholds were multiplied by {result.factor:.3f}"] if _has_free(found) else []
+    if grouped:
+        moved = f"{sum(row.moved for row in grouped):,} of {sum(row.size for row in grouped):,} weights"
+        told.append(
+            f"leaving exactly as many of every group as its pattern says moved {moved} from one side to the other"
+        )
+    return "; ".join([f"Hardening {taken}", *told]) + "."
+
+
+def _has_free(found: Hardening) -> bool:
+    """Whether any tensor is pruned without a pattern, or none at all."""
+    pruned = [row for row in found.tensors if row.pruned]
+    return not pruned or any(row.groups is None for row in pruned)
 
 
 def checked_in_words(found: Check | None) -> str:
@@ -181,6 +194,8 @@ def _missed(target: Target, rows: tuple[LayerRow, ...], whole: Mapping[str, int]
     limits = {**target.wishes()}
     if "density" in limits:
         limits["density"] = max(1, round(limits["density"] * total)) / total  # exact to the weight
+        if any(row.groups is not None for row in hardened.tensors):
+            limits["density"] = max(limits["density"], hardened.density)  # as shorter last groups round up
     return [f"{name} {limit:g}: got {found[name]:g}" for name, limit in limits.items() if found[name] > limit]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.errors import DataError
+from secateur.ir.pattern import GroupCounts
 from secateur.ir.target import Target
 from secateur.ir.text_table import text_table
 from secateur.nn.check import Check
@@ -96,8 +97,8 @@ class Compression:
         if not any(row.bits for row in self.layers):
             place = header.index("bits")
             header, rows = _without(header, place), [_without(row, place) for row in rows]
-        table = text_table(header, rows, right=header[3:])
-        return f"{table}\n\n{_maps(self.maps)}" if self.maps else table
+        parts = [text_table(header, rows, right=header[3:]), _groups(self.layers), _maps(self.maps)]
+        return "\n\n".join(filter(None, parts))
 
 
 def _row(row: LayerRow) -> tuple[str, ...]:
@@ -108,7 +109,22 @@ def _row(row: LayerRow) -> tuple[str, ...]:
             f"{row.bytes_after:,}")  # fmt: skip
 
 
+def _groups(layers: tuple[LayerRow, ...]) -> str:
+    """How equally groups of weights kept theirs, before hardening and after; "" where none has groups."""
+    header = ("tensor", "pattern", "groups", "moved", "balance before", "after", "lanes idle before", "after")
+    rows = []
+    for row in layers:
+        if (groups := row.groups) is not None:
+            pair = (groups.balance_before, groups.balance)
+            balances, idle = [f"{value:.3f}" for value in pair], [f"{1 - value:.1%}" for value in pair]
+            counts = (f"{sum(groups.after):,}", f"{row.moved:,}")
+            rows.append((row.name, row.pattern or "-", *counts, *balances, *idle))
+    return text_table(header, rows, right=header[2:]) if rows else ""
+
+
 def _maps(maps: tuple[MapRow, ...]) -> str:
+    if not maps:
+        return ""
     header = ("map", "rule or why float", "sign", "values", "bits", "bytes")
     rows = [
         (row.name, row.rule or row.reason, "+-" if row.signed else "+", f"{row.values:,}", f"{row.bits or '-'}",
@@ -125,7 +141,10 @@ def _without(row: tuple[str, ...], place: int) -> tuple[str, ...]:
 def _read(data: dict[str, Any]) -> Compression:
     schedule = data["schedule"]
     distill = Distillation(**schedule["distill"]) if schedule["distill"] else None
-    layers = [{**row, "shape": tuple(row["shape"]), "threshold": _number(row["threshold"])} for row in data["layers"]]
+    layers = [
+        {**row, "shape": tuple(row["shape"]), "threshold": _number(row["threshold"]), "groups": _groups_from(row)}
+        for row in data["layers"]
+    ]
     fields = {name: _number(data[name]) for name in data if name.startswith("score_") or name in ("drop", "factor")}
     return Compression(
         **{
@@ -140,6 +159,11 @@ def _read(data: dict[str, Any]) -> Compression:
             "notes": tuple(data["notes"]),
         }
     )
+
+
+def _groups_from(row: dict[str, Any]) -> GroupCounts | None:
+    groups = row.get("groups")
+    return GroupCounts(tuple(groups["before"]), tuple(groups["after"])) if groups else None
 
 
 def _number(value: float | None) -> float:

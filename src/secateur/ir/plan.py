@@ -58,6 +58,15 @@ class Plan:
         return tuple(row for row in self.tensors if row.prune is not None)
 
     @property
+    def pattern_density(self) -> float | None:
+        """Fraction of the weights that stays where every pruned tensor has one pattern, n of every m, but for shorter
+        last groups, which round up; None for any other plan."""
+        pruned = [(row.size, row.prune.patterns) for row in self.pruned if row.prune is not None]
+        if not pruned or not all(len(patterns) == 1 for _, patterns in pruned):
+            return None
+        return sum(size * patterns[0].density for size, patterns in pruned) / sum(size for size, _ in pruned)
+
+    @property
     def changed(self) -> tuple[TensorPlan, ...]:
         """The tensors that have a rule: pruned, quantized or both."""
         return tuple(row for row in self.tensors if row.prune is not None or row.quantize is not None)
@@ -184,7 +193,7 @@ def _shape_to_text(row: TensorPlan | MapPlan) -> str:
 
 
 def _row_to_text(row: TensorPlan) -> tuple[str, ...]:
-    prune = f"{row.prune.method}, {row.prune.form}, per {row.prune.granularity}" if row.prune else "-"
+    prune = str(row.prune) if row.prune else "-"
     quantize = f"{row.quantize.bits!s} bits, per {row.quantize.granularity}" if row.quantize else "-"
     tied = f" (tied: {', '.join(row.tied)})" if row.tied else ""
     macs = f"{row.macs:,}" if row.reuse else "-"

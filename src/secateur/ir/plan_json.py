@@ -12,8 +12,11 @@ from secateur.ir.rules import Prune, Quantize, near
 
 
 def row_to_dict(row: TensorPlan | MapPlan) -> dict[str, Any]:
-    """What a row says, without what it leaves empty."""
+    """What a row says, without what it and its rules leave empty."""
     data = dataclasses.asdict(row)
+    for name in ("prune", "quantize"):
+        if data.get(name) is not None:
+            data[name] = {key: value for key, value in data[name].items() if value is not None}
     return {key: value for key, value in data.items() if value not in ((), "", None)}
 
 

@@ -10,7 +10,9 @@ from secateur.errors import PlanError
 from secateur.ir.rules import Prune, Quantize
 
 NOT_CHOSEN = "kept by choice"
-"""The one reason for which a kept tensor or map can still be given a rule."""
+"""Why a tensor or map is kept that can be given any rule."""
+NO_PATTERN = "no pattern fits: "
+"""How a reason begins why a tensor has no `Prune` that leaves n of every m: it can have another rule, or has one."""
 
 
 class Unchanged:
@@ -30,7 +32,7 @@ class TensorPlan:
     reuse     how often each of its weights is multiplied for one example, so its MACs are reuse x size; 0 where unknown
     prune     which of its weights go, or None where all stay
     quantize  in how many bits those that stay are kept, or None where they stay numbers in floating point
-    reason    why it is kept ("" where it is pruned or quantized)
+    reason    why it is kept ("" where it is pruned or quantized), or why not pruned by the pattern of its plan
     """
 
     name: str
@@ -87,10 +89,12 @@ def with_rules(row: TensorPlan, prune: Prune | Unchanged | None, quantize: Quant
     wanted_quantize = row.quantize if isinstance(quantize, Unchanged) else quantize
     if wanted_prune is None and wanted_quantize is None:
         return dataclasses.replace(row, prune=None, quantize=None, reason=row.reason or NOT_CHOSEN)
-    if row.reason not in ("", NOT_CHOSEN):
+    unfit = row.reason.startswith(NO_PATTERN)
+    if row.reason not in ("", NOT_CHOSEN) and not unfit:
         done = "pruned" if wanted_prune else "quantized"
         raise PlanError(f"{row.name} cannot be {done}: {row.reason}")
-    return dataclasses.replace(row, prune=wanted_prune, quantize=wanted_quantize, reason="")
+    reason = row.reason if unfit and wanted_prune is None else ""
+    return dataclasses.replace(row, prune=wanted_prune, quantize=wanted_quantize, reason=reason)
 
 
 def with_map_rule(row: MapPlan, quantize: Quantize | None) -> MapPlan:

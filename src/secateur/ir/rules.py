@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.errors import PlanError
+from secateur.ir.pattern import GROUPS, Pattern
 
-METHODS = ("threshold",)
+METHODS = ("threshold", "balanced", "sr_ste", "top_n")
+PATTERNED = ("balanced", "sr_ste", "top_n")
+"""Methods that leave a Pattern, n of every m weights."""
 FORMS = ("analytic", "straight_through", "dense")
+DEFAULT_FORM = {"balanced": "straight_through"}
+"""Where it is not "dense" (measured: docs/balanced.md)."""
 GRANULARITIES = ("tensor", "channel")
 LEVELS = ("width",)
 SCALES = ("free", "power_of_two")
@@ -23,22 +28,87 @@ class Prune:
     """How a tensor's weights are cut.
 
     method       "threshold": self-pruning, US20190180184A1; every tensor learns its own threshold
+                 "balanced": n of every m weights stay; learned with soft counts that become equal, US20200097830A1
+                 "sr_ste", "top_n": rivals that leave the same pattern: magnitude at every step, straight through with a
+                 decay of what is masked (Zhou et al., arXiv 2102.04010), and magnitude of the trained weights, at once
     form         which gradient: "analytic" (soft gate forward, its exact derivative backward, as published),
                  "straight_through" (hard mask forward, derivative of the soft gate backward),
-                 "dense" (soft gate forward; pruned weights keep receiving the full gradient of the loss)
+                 "dense" (soft gate forward; pruned weights keep receiving the full gradient of the loss).
+                 None: "dense", or of a balanced pattern "straight_through"
     granularity  one threshold a "tensor" (as published) or one an output "channel"
     start        initial threshold in standard deviations of the trained weights
+    n, m         of a pattern: n of every m weights stay, 2 <= m <= 1024 and n < m (`ir.pattern`). Several n, (1, 2, 4,
+                 8), are those one of which `harden_` gives every tensor, as a Target asks; "balanced" alone
+    also         "2:4" beside n=4, m=16: of these 16, at most 2 in any 4, so that one mask serves both
+    groups       "inputs": m consecutive inputs (channels of a convolution, at every kernel position); "banks": m
+                 consecutive weights of an output's row, over its inputs and kernel positions. None: "inputs"
+    decay        of what "sr_ste" masks, added to its gradient times the weight; None: 2e-4, as published
+    form, granularity and start are of thresholds, which "sr_ste" and "top_n" have none of.
     """
 
     method: str = "threshold"
-    form: str = "dense"
+    form: Any = None
     granularity: str = "tensor"
     start: float = 0.2
+    n: Any = None
+    m: int | None = None
+    also: str | None = None
+    groups: str | None = None
+    decay: float | None = None
 
     def __post_init__(self) -> None:
+        if self.form is None:
+            object.__setattr__(self, "form", DEFAULT_FORM.get(self.method, FORMS[-1]))
         _check(self, method=METHODS, form=FORMS, granularity=GRANULARITIES)
         if not isinstance(self.start, (int, float)) or not 0 < self.start <= 10:
             raise PlanError(f"Prune(start={self.start!r}): the threshold starts between 0 and 10 standard deviations")
+        if self.decay is not None and (self.method != "sr_ste" or not 0 <= self.decay < 1):
+            raise PlanError(f'Prune("{self.method}", decay={self.decay!r}): "sr_ste" has a decay, 0 to 1')
+        if self.method in PATTERNED:
+            self._check_pattern()
+            return
+        for name in ("n", "m", "also", "groups"):
+            if getattr(self, name) is not None:
+                raise PlanError(
+                    f'Prune("{self.method}", {name}={getattr(self, name)!r}): only a pattern has that: '
+                    'Prune("balanced", n=4, m=16)'
+                )
+
+    def _check_pattern(self) -> None:
+        if self.groups is not None:
+            _check(self, groups=GROUPS)
+        for name in () if self.method == "balanced" else ("form", "granularity", "start"):
+            if getattr(self, name) != getattr(Prune(), name):
+                raise PlanError(f'Prune("{self.method}", {name}={getattr(self, name)!r}): it learns no threshold')
+        if isinstance(self.n, Iterable) and not isinstance(self.n, str):
+            object.__setattr__(self, "n", tuple(self.n))
+        patterns = self.patterns
+        if len(patterns) > 1 and self.method != "balanced":
+            raise PlanError(f'Prune("{self.method}", n={self.n!r}): only "balanced" chooses between several n')
+        object.__setattr__(self, "n", patterns[0].n if len(patterns) == 1 else tuple(one.n for one in patterns))
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """What may be left of every m weights, n ascending; one that is given, or several to choose from; none where
+        the method leaves no pattern."""
+        if self.method not in PATTERNED:
+            return ()
+        counts = self.n if isinstance(self.n, tuple) else (self.n,)
+        if not counts or not all(type(n) is int for n in counts) or type(self.m) is not int:
+            raise PlanError(
+                f'Prune("{self.method}", n={self.n!r}, m={self.m!r}): a pattern needs both, as in n=4, m=16; several '
+                "n to choose from are (1, 2, 4, 8)"
+            )
+        return tuple(Pattern(n, self.m, self.also, self.groups or GROUPS[0]) for n in sorted(set(counts)))
+
+    def __str__(self) -> str:
+        """In a few words, as tables have it."""
+        patterns = self.patterns
+        if not patterns:
+            return f"{self.method}, {self.form}, per {self.granularity}"
+        one = patterns[0] if len(patterns) == 1 else f"{', '.join(str(p.n) for p in patterns)}:{patterns[0].rest()}"
+        learned = f", {self.form}, per {self.granularity}" if self.method == "balanced" else ""
+        return f"{self.method} {one}{learned}"
 
 
 class Widths(tuple[int, ...]):

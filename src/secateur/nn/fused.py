@@ -39,6 +39,17 @@ def threshold_gate(w: Tensor, alpha: Tensor, k: Tensor, form: str, hard: bool = 
     return call(w, alpha, k, form, hard)
 
 
+def gate_values(w: Tensor, alpha: Tensor, k: Tensor) -> Tensor:
+    """h(w) itself, without gradients, for what counts it in parts. Arguments as in `threshold_gate`."""
+    x = torch.where(w == 0, torch.finfo(w.dtype).tiny * 1e15, w)  # what is multiplied by h tells h, but 0
+    return _forward(x, alpha, k, "dense", False)[0].div_(x)
+
+
+def gate_slopes(w: Tensor, alpha: Tensor, k: Tensor) -> Tensor:
+    """dh/dw, without gradients; at constant k, alpha dh/dalpha = -w dh/dw."""
+    return _backward(torch.zeros_like(w), w.new_ones(()), w, alpha, k, "dense")[0]
+
+
 class _Edge(NamedTuple):
     """The constants of one threshold, Python numbers beside scalar tensors, or of one a row, all in columns."""
 

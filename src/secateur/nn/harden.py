@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from secateur.errors import PlanError, TargetError
+from secateur.ir.pattern import GroupCounts
 from secateur.ir.target import Target
 from secateur.nn.exporting import Example
 from secateur.nn.map_sites import maps_of, prepared_sites
-from secateur.nn.measure import packed_bytes
-from secateur.nn.packing import Packing
-from secateur.nn.structure import structured
+from secateur.nn.masks import MaskOptions, by_name, masks_by_score
+from secateur.nn.patterns import group_counts
 from secateur.nn.transform import Transformed
 from secateur.nn.widths import Widths
-
-SHARE = 250
-"""Files are packed to find how many weights fit: to one 250th of them."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +29,15 @@ class HardenedTensor:
     threshold: float
     """0 where it is not pruned."""
     moved: int
-    """Weights on the other side of their learned threshold, because the target asked for more or fewer."""
+    """Weights on the other side of their learned threshold, because the target asked for more or fewer, or a pattern
+    for others."""
     bits: int | None = None
     """Width of its codes; None where it is not quantized."""
     pruned: bool = True
+    pattern: str | None = None
+    """What it was hardened to, "4:16"; None where it was to none."""
+    groups: GroupCounts | None = None
+    """Of a pattern: how many groups keep how many weights, before and after."""
 
     @property
     def density(self) -> float:
@@ -100,6 +101,11 @@ def harden_(
     upper limits: the largest number of weights that satisfies them stays, or, if a density is also named, TargetError
     when they do not allow it. Without a target every weight above its own learned threshold stays.
 
+    Tensors with a pattern, n of every m, keep the n largest of every group, ties by index; PlanError where a target
+    names another density than theirs. Those with several n get the largest that the target allows, where the cheapest
+    in lost energy go down first (`nn.patterns`; all of them the largest where there is no target); a density is an
+    upper limit for them, and what is left to the weight goes to tensors without a pattern, where there are such.
+
     Widths are the most probable ones. Where they exceed average_bits, or where no number of weights meets packed_bytes,
     tensors get narrower, the cheapest first (`nn.widths`). A range that was never switched on is fitted to the weights.
     Feature maps get narrower until each holds largest_map_bytes, tensors and maps until they hold bit_operations. A map
@@ -116,13 +122,14 @@ def harden_(
     sites, maps = soft_sites(model), maps_of(model)
     pruned = tuple(site for site in sites if site.transform.prunes)
     scores = [site.transform.prune.score(site.original) for site in pruned]
+    energies = [site.transform.pruned(site.original).float().square() for site in pruned]
     if not all(torch.isfinite(score).all() for score in (*scores, *(site.original for site in sites))):
         raise TargetError("a weight or threshold is NaN or infinite: training diverged before hardening")
     widths = Widths(sites, maps)
     with widths.all_or_nothing():
-        options = MaskOptions(structure, example, widths)
+        options = MaskOptions(structure, example, widths, energies)
         masks, factor = masks_by_score(model, pruned, scores, target, options)
-        widths.begin(_by_name(pruned, masks))
+        widths.begin(by_name(pruned, masks))
     return harden_under(sites, masks, factor, widths)
 
 
@@ -134,49 +141,18 @@ def soft_sites(model: nn.Module) -> tuple[Transformed, ...]:
     return sites
 
 
-@dataclass(frozen=True)
-class MaskOptions:
-    """How masks are chosen. structure, example: as in `harden_`; widths: of what is quantized, narrowed where a target
-    asks for it."""
-
-    structure: float = 0.0
-    example: Example | None = None
-    widths: Widths = field(default_factory=lambda: Widths(()))
-
-
-PLAIN = MaskOptions()
-
-
-def masks_by_score(
-    model: nn.Module,
-    sites: tuple[Transformed, ...],
-    scores: list[Tensor],
-    target: Target | None,
-    options: MaskOptions = PLAIN,
-) -> tuple[list[Tensor], float]:
-    """The mask of every pruned site that keeps the largest scores of all and meets the target, and the smallest score
-    that stays (1 where there is no such site). Without a target every score above 1 stays."""
-    choice = _Choice(sites, scores, options.structure)
-    keep = int((choice.flat > 1).sum())
-    if target is not None:
-        target.refuse_without_size()
-        keep = _Wish(model, choice, target, options).keep(keep)
-    factor = float(choice.flat[choice.order[keep - 1]]) if keep else math.inf
-    return choice.masks(keep), factor if sites else 1.0
-
-
 def harden_under(
     sites: tuple[Transformed, ...], masks: list[Tensor], factor: float, widths: Widths | None = None
 ) -> Hardening:
     """Fix the masks of the pruned sites, and the widths, in place. factor is what a weight's score |w| / alpha had to
     exceed to stay."""
-    by_name = _by_name((site for site in sites if site.transform.prunes), masks)
+    chosen = by_name((site for site in sites if site.transform.prunes), masks)
     bits = widths.bits if widths else {}
-    rows = tuple(_row(site, by_name.get(site.name), bits.get(site.name)) for site in sites)
+    rows = tuple(_row(site, chosen.get(site.name), bits.get(site.name)) for site in sites)
     for site in sites:
-        if site.name in by_name:
+        if site.name in chosen:
             # Laid out like the weight: their product keeps the weight's memory format, and with it the layer's speed.
-            mask = torch.empty_like(site.original, dtype=torch.bool).copy_(by_name[site.name])
+            mask = torch.empty_like(site.original, dtype=torch.bool).copy_(chosen[site.name])
             site.transform.prune.harden(mask)
     if widths is None:
         return Hardening(factor, rows)
@@ -185,164 +161,17 @@ def harden_under(
         HardenedMap(name, site.quantizer.elements, widths.maps.bits[name], site.quantizer.signed)
         for name, site in widths.maps.sites.items()
     )
-    return Hardening(factor, rows, maps=tuple(maps), bit_operations=widths.operations(by_name))
-
-
-def _by_name(sites: Iterable[Transformed], masks: list[Tensor]) -> dict[str, Tensor]:
-    return dict(zip((site.name for site in sites), masks, strict=True))
-
-
-class _Choice:
-    """Which weights stay, given how many."""
-
-    def __init__(self, sites: tuple[Transformed, ...], scores: list[Tensor], structure: float) -> None:
-        self.sites, self.scores, self.structure = sites, scores, structure
-        self.flat = torch.cat([score.flatten() for score in scores]) if scores else torch.zeros(0)
-        self.order = self.flat.sort(descending=True, stable=True).indices
-
-    def masks(self, keep: int) -> list[Tensor]:
-        """One mask a site, `keep` weights altogether."""
-        masks = _split(_top(self.order, keep), self.sites)
-        if not self.structure:
-            return masks
-        pairs = zip(self.scores, masks, strict=True)
-        return [structured(score, int(mask.sum()), self.structure) for score, mask in pairs]
-
-    def named(self, keep: int) -> dict[str, Tensor]:
-        """The same by name of the site."""
-        return _by_name(self.sites, self.masks(keep))
-
-
-def _top(order: Tensor, keep: int) -> Tensor:
-    mask = torch.zeros(len(order), dtype=torch.bool, device=order.device)
-    mask[order[:keep]] = True
-    return mask
-
-
-def _split(mask: Tensor, sites: tuple[Transformed, ...]) -> list[Tensor]:
-    parts = mask.split([site.original.numel() for site in sites])
-    return [part.reshape(site.original.shape).to(site.original.device) for part, site in zip(parts, sites, strict=True)]
+    return Hardening(factor, rows, maps=tuple(maps), bit_operations=widths.operations(chosen))
 
 
 def _row(site: Transformed, mask: Tensor | None, bits: int | None) -> HardenedTensor:
     if mask is None:
         kept = int(torch.count_nonzero(site.original))
         return HardenedTensor(site.name, site.original.numel(), kept, 0.0, 0, bits, pruned=False)
-    threshold = float(site.transform.prune.alpha().mean())
-    learned = site.transform.prune.score(site.original) > 1
-    return HardenedTensor(site.name, mask.numel(), int(mask.sum()), threshold, int((mask != learned).sum()), bits)
-
-
-class _Wish:
-    """How many weights may stay under a target; widths become narrower where nothing else helps. Sizes are measured
-    where there is an example, else bounded from above."""
-
-    def __init__(self, model: nn.Module, choice: _Choice, target: Target, options: MaskOptions) -> None:
-        self._model, self._choice, self._target, self._widths = model, choice, target, options.widths
-        self._packing: Packing | None = None
-        if options.example is not None and target.limits_size:
-            self._packing = Packing(model, options.example, target.values)
-
-    def keep(self, learned: int) -> int:
-        """The number of weights that stay. learned: how many stay by their own thresholds."""
-        density, total = self._target.density, len(self._choice.flat)
-        if self._target.bit_operations is not None and not self._widths.are_operations_known:
-            raise TargetError(
-                "bit operations are counted of the tensors that a plan changes, and this plan changes none whose "
-                "multiply-accumulates are known: plan with quantize= or prune= as well"
-            )
-        if density is not None:
-            if not self._choice.sites:
-                raise TargetError("a density is of the weights in pruned tensors, and this plan prunes none")
-            learned = max(1, round(density * total))
-        masks = self._choice.named(learned)
-        self._widths.begin(masks)
-        if self._target.largest_map_bytes is not None:
-            self._widths.maps.fit(self._target.largest_map_bytes)
-        self._average(masks)
-        while self._operations(masks) and self._widths.narrow_operations(masks):
-            pass
-        if density is not None:
-            if problem := self._narrowed(learned):
-                raise TargetError(f"density {density} leaves {problem}: allow more, or leave the density to the limit")
-            return learned
-        if problem := self._narrowed(0):
-            if not self._choice.sites:
-                raise TargetError(
-                    f"in the narrowest widths of this plan's rules this model has {problem}: allow narrower ones, or "
-                    "prune"
-                )
-            raise TargetError(
-                f"even with every pruned weight gone this model has {problem}: the rest of it must shrink"
-            )
-        low = 0 if self._bounded(0) else _between(self._bounded, 0, total + 1)
-        low = _around(self._excess, low, total) if self._packing else low
-        self._average(self._choice.named(low))
-        return low
-
-    def _average(self, masks: dict[str, Tensor]) -> None:
-        limit = self._target.average_bits
-        if limit is None:
-            return
-        if not self._widths.bits:
-            raise TargetError("average_bits is of the weights in quantized tensors, and this plan quantizes none")
-        while (average := self._widths.average(masks)) > limit:
-            if not self._widths.narrow(masks):
-                raise TargetError(
-                    f"{average:.4g} bits a weight is the least that this plan's widths allow, the limit is {limit:g}"
-                )
-
-    def _narrowed(self, keep: int) -> str:
-        """What exceeds the target with so many weights, whatever the widths."""
-        while (problem := self._excess(keep)) and self._target.packed_bytes is not None:
-            if not self._widths.narrow(self._choice.named(keep)):
-                break
-        return problem
-
-    def _operations(self, masks: dict[str, Tensor]) -> str:
-        limit = self._target.bit_operations
-        if limit is not None and (found := self._widths.operations(masks)) > limit:
-            return f"{found:,} bit operations, the limit is {limit:,}"
-        return ""
-
-    def _excess(self, keep: int) -> str:
-        if self._packing is None:
-            return self._bounded(keep)
-        masks = self._choice.named(keep)
-        return self._operations(masks) or self._packing.excess(masks, self._target, self._widths.bits)
-
-    def _bounded(self, keep: int) -> str:
-        masks, target = self._choice.named(keep), self._target
-        if problem := self._operations(masks):
-            return problem
-        if target.macs is not None:
-            macs = sum(site.transform.row.reuse * int(masks[site.name].sum()) for site in self._choice.sites)
-            if macs > target.macs:
-                return f"{macs:,} macs, the limit is {target.macs:,}"
-        if target.packed_bytes is not None:
-            size = packed_bytes(self._model, masks, target.values, self._widths.bits)
-            if size > target.packed_bytes:
-                return f"{size:,} packed bytes, the limit is {target.packed_bytes:,}"
-        return ""
-
-
-def _between(excess: Callable[[int], str], low: int, high: int, share: int = 0) -> int:
-    """Bisection: the largest count from low, which holds, to below high, which does not; to 1/share of it, if any."""
-    while high - low > max(1, low // share if share else 1):
-        middle = (low + high) // 2
-        low, high = (low, middle) if excess(middle) else (middle, high)
-    return low
-
-
-def _around(excess: Callable[[int], str], guess: int, total: int) -> int:
-    """The same, with few questions, from a guess: up in growing steps, or down. Where a weight more makes the file
-    smaller (another unit dies), any count that holds may be found."""
-    if excess(guess):
-        return _between(excess, 0, guess, SHARE)
-    low, step = guess, max(1, guess // 16)
-    while low < total:
-        high = min(total, low + step)
-        if excess(high):
-            return _between(excess, low, high, SHARE)
-        low, step = high, 2 * step
-    return total
+    stage = site.transform.prune
+    threshold, learned = stage.threshold(site.original), stage.keeps(site.original)
+    counts = (mask.numel(), int(mask.sum()), threshold, int((mask != learned).sum()))
+    found = stage.pattern_of(mask)
+    if found is None:
+        return HardenedTensor(site.name, *counts, bits)
+    return HardenedTensor(site.name, *counts, bits, pattern=str(found), groups=group_counts(site, learned, mask))

@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from secateur.errors import PlanError
 from secateur.ir.plan import Plan
-from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan, check_rules
+from secateur.ir.plan_rows import NO_PATTERN, NOT_CHOSEN, TensorPlan, check_rules
 from secateur.ir.rules import Prune, Quantize
 from secateur.nn.maps.planning import plan_maps
 from secateur.nn.sites import Site, find_sites, measure_reuse
@@ -51,13 +51,14 @@ def plan(
 def _row(site: Site, reuse: int, prune: Prune | None, quantize: Quantize | None) -> TensorPlan:
     _, module, _ = site.ends[0]
     refusal = next((why for why in (site.refusal(prune), site.refusal(quantize)) if why), "")
+    unfit = "" if refusal or prune is None else site.unfit(prune)
     return TensorPlan(
         name=site.names[0],
         kind=type(module).__name__,
         shape=tuple(site.tensor.shape),
         reuse=reuse,
-        prune=None if refusal else prune,
+        prune=None if refusal or unfit else prune,
         quantize=None if refusal else quantize,
-        reason=refusal or ("" if prune or quantize else NOT_CHOSEN),
+        reason=refusal or (NO_PATTERN + unfit if unfit else "" if prune or quantize else NOT_CHOSEN),
         tied=site.names[1:],
     )

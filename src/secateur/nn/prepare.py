@@ -75,6 +75,8 @@ def _check(row: TensorPlan, site: Site) -> None:
     for rule, done in ((row.prune, "pruned"), (row.quantize, "quantized")):
         if rule is not None and (refusal := site.refusal(rule)):
             raise PlanError(f"{row.name} cannot be {done}: {refusal}")
+    if row.prune is not None and (unfit := site.unfit(row.prune)):
+        raise PlanError(f"{row.name} cannot be pruned by {row.prune.method}: {unfit}")
     if tuple(site.tensor.shape) != row.shape:
         raise PlanError(f"{row.name} has shape {tuple(site.tensor.shape)}, the plan was made for {row.shape}")
     if set(site.names) != {row.name, *row.tied}:

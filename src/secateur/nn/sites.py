@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from secateur.errors import DataError
 from secateur.ir.rules import Prune, Quantize
+from secateur.nn.grouping import Grouping
 
 RECURRENT = ("weight_ih_l*", "weight_hh_l*", "weight_hr_l*")
 CELL = ("weight_ih", "weight_hh")
@@ -81,6 +82,20 @@ class Site:
             return "a frozen table, as from_pretrained makes it: requires_grad_() to prune it"
         if rule is not None and rule.granularity == "channel" and self.channel_axis() is None:
             return 'its output channels lie on no single axis: only granularity "tensor" fits'
+        return ""
+
+    def unfit(self, rule: Prune) -> str:
+        """Why this tensor, which can be pruned, can have no pattern of this rule's, or the empty string."""
+        if not rule.patterns:
+            return ""
+        axis = self.channel_axis()
+        if all(isinstance(module, TABLES) for _, module, _ in self.ends):
+            return "it looks rows up and multiplies nothing: it has no inputs that could be grouped"
+        if axis is None:
+            return "its output channels lie on no single axis: which weights are the inputs of one differs by group"
+        length = Grouping.of(tuple(self.tensor.shape), axis, rule.patterns[0]).length
+        if not any(pattern.cuts(length) for pattern in rule.patterns):
+            return f"a row of {length}, of which {rule.patterns[-1]} would cut none"
         return ""
 
     def channel_axis(self) -> int | None:

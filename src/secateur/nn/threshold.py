@@ -6,7 +6,6 @@ Source: US20190180184A1, US20220129756A1; formulas (our reading), symbols and de
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from secateur.ir.rules import Prune
 from secateur.maths.threshold import inverse_softplus
 from secateur.nn.fused import threshold_gate
 from secateur.nn.pieces import in_rows
-from secateur.nn.states import take_states
+from secateur.nn.prune_stage import PruneStage
 
 SHARPNESS_FLOOR = 6.0
 """k = alpha beta at the start: the gate at weight 0 is 2 sigma(-6) = 0.005."""
@@ -25,7 +24,7 @@ SHARPNESS_LIMIT = 60.0
 """cosh k must stay finite in float32 (k < 88); at 60 the gate is a step for every practical purpose."""
 
 
-class ThresholdPrune(nn.Module):
+class ThresholdPrune(PruneStage):
     """The stage "prune" of one weight: alpha and beta learned by back-propagation until it is hardened, then a fixed
     mask.
 
@@ -36,10 +35,7 @@ class ThresholdPrune(nn.Module):
 
     alpha_raw: nn.Parameter
     beta_raw: nn.Parameter
-    std: Tensor
     floor: Tensor
-    mask: Tensor | None
-    """None while soft; after hardening True where the weight stays. A buffer, so that a checkpoint knows its state."""
 
     def __init__(self, w: Tensor, rule: Prune, channel_axis: int = 0) -> None:
         super().__init__()
@@ -51,7 +47,6 @@ class ThresholdPrune(nn.Module):
         std = channels_first.reshape(math.prod(shape), -1).std(1, correction=0)
         self.register_buffer("std", std.clamp_min(torch.finfo(torch.float32).tiny * 1e8).reshape(shape))
         self.register_buffer("floor", torch.tensor(SHARPNESS_FLOOR, device=w.device))
-        self.register_buffer("mask", None)
         self.alpha_raw = nn.Parameter(torch.full(shape, inverse_softplus(rule.start), device=w.device))
         self.beta_raw = nn.Parameter(torch.full(shape, inverse_softplus(LEARNED_SHARPNESS_START), device=w.device))
         self.form = rule.form
@@ -75,15 +70,6 @@ class ThresholdPrune(nn.Module):
         pruned, count = in_rows(gate, w.float(), self.alpha(), self.sharpness(), axis=self.channel_axis)
         return pruned.to(w.dtype), count
 
-    def forward(self, w: Tensor) -> Tensor:
-        """The weight the layer computes with."""
-        # Not w * mask, whose result leaves channels_last where there is one input channel.
-        return self.soft(w)[0] if self.mask is None else torch.where(self.mask, w, 0.0)
-
-    def count(self, w: Tensor) -> Tensor:
-        """Expected (soft) or exact (hard) number of non-zeros, a scalar."""
-        return self.soft(w)[1] if self.mask is None else self.mask.sum().float()
-
     @torch.no_grad()
     def score(self, w: Tensor) -> Tensor:
         """|w| / alpha: a weight stays when its score exceeds a common factor, 1 for the learned thresholds
@@ -96,16 +82,21 @@ class ThresholdPrune(nn.Module):
         units = (alpha / self.std.double()).clamp_min(1e-30)
         self.alpha_raw.copy_(torch.where(units > 30, units, units.expm1().log()))
 
-    @property
-    def is_hard(self) -> bool:
-        """Whether the mask is fixed."""
-        return self.mask is not None
+    @torch.no_grad()
+    def keeps(self, w: Tensor) -> Tensor:
+        """The mask of the weights above the threshold as it is."""
+        return self.score(w) > 1
 
     @torch.no_grad()
-    def harden(self, mask: Tensor) -> None:
-        """From now on exactly the weights under the mask stay, with the values they have."""
-        self.mask = mask
+    def threshold(self, w: Tensor) -> float:  # noqa: ARG002 - others are set by the weights
+        """alpha, the mean where there is one a channel."""
+        return float(self.alpha().mean())
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        take_states(self, ("mask",), state_dict, prefix, self.std.device)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    @torch.no_grad()
+    def sharpen_(self, floor: float) -> None:
+        """The least k from now on."""
+        self.floor.fill_(floor)
+
+    def versions(self) -> tuple[int, ...]:
+        """Of the parameters and of the floor."""
+        return (*super().versions(), self.floor._version)

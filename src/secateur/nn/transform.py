@@ -13,12 +13,15 @@ from torch.nn.utils import parametrize
 
 from secateur.ir.grid import Grid
 from secateur.ir.plan_rows import TensorPlan
+from secateur.nn.balance import BalancedPrune
+from secateur.nn.magnitude import SparseRefined, TopN
+from secateur.nn.prune_stage import PruneStage
 from secateur.nn.quantize import WidthQuantize
 from secateur.nn.sites import original_of
 from secateur.nn.threshold import ThresholdPrune
 
-PRUNING = {"threshold": ThresholdPrune}
-"""Method of a Prune -> stage: forward, soft, count, score, harden."""
+PRUNING = {"threshold": ThresholdPrune, "balanced": BalancedPrune, "sr_ste": SparseRefined, "top_n": TopN}
+"""Method of a Prune -> stage, a PruneStage."""
 QUANTIZING = {"width": WidthQuantize}
 """Level of a Quantize -> stage: forward, expected_bits, width, grid, harden."""
 STAGES = {**PRUNING, **QUANTIZING}
@@ -59,10 +62,10 @@ class WeightTransform(nn.Module):
         return "prune" in self.stages
 
     @property
-    def prune(self) -> ThresholdPrune:
+    def prune(self) -> PruneStage:
         """The stage that cuts, of a transform that `prunes`."""
         stage = self.stages["prune"]
-        assert isinstance(stage, ThresholdPrune)
+        assert isinstance(stage, PruneStage)
         return stage
 
     @property
@@ -77,7 +80,7 @@ class WeightTransform(nn.Module):
     @property
     def is_hard(self) -> bool:
         """True after `harden_`: mask and width are exact and fixed."""
-        return all(cast(ThresholdPrune | WidthQuantize, stage).is_hard for stage in self.stages.values())
+        return all(cast(PruneStage | WidthQuantize, stage).is_hard for stage in self.stages.values())
 
     def grid(self) -> Grid | None:
         """The grid that the weight lies on, bit for bit; None where it is not quantized, or not hardened yet."""
@@ -109,10 +112,10 @@ class WeightTransform(nn.Module):
 
     @torch.no_grad()
     def survivors(self, w: Tensor) -> Tensor:
-        """w with zeros where it would be cut by the mask or, while soft, by the threshold as it is."""
+        """w with zeros where it would be cut by the mask or, while soft, by what has been learned by now."""
         if not self.prunes:
             return w.detach()
-        mask = self.prune.mask if self.prune.mask is not None else self.prune.score(w) > 1
+        mask = self.prune.mask if self.prune.mask is not None else self.prune.keeps(w)
         return torch.where(mask, w.detach(), 0.0)
 
     @torch.no_grad()
@@ -157,8 +160,7 @@ class WeightTransform(nn.Module):
         return self.prune.count(w)
 
     def _versions(self, w: Tensor) -> tuple[int, ...]:
-        stage = self.prune
-        return (id(w), w._version, stage.alpha_raw._version, stage.beta_raw._version, stage.floor._version)
+        return (id(w), w._version, *self.prune.versions())
 
     def __getstate__(self) -> dict[str, Any]:
         # A non-leaf tensor can neither be deep-copied nor pickled, and no copy needs it.

@@ -20,15 +20,17 @@ def trim_(model: nn.Module, target: Target, example: Example) -> int:
     returns how many: those with the smallest |w| / alpha of what stays.
 
     Fine-tuning changes the values that are coded, and with biases which units are dead, so that a file can leave the
-    limit again that hardening met. Where not even a file without any pruned weight holds it, nothing is cut. PlanError
-    for a model that is not hardened.
+    limit again that hardening met. Where not even a file without any pruned weight holds it, nothing is cut; nor is
+    anything of a tensor that keeps n of every m. PlanError for a model that is not hardened.
     """
     found, maps = prepared_sites(model)
     if not all(site.transform.is_hard for site in found) or not all(site.quantizer.is_hard for site in maps):
         raise PlanError("this model is not hardened: call harden_ first")
-    sites = [site for site in found if site.transform.prunes]
+    pruned = [site for site in found if site.transform.prunes]
+    sites = [site for site in pruned if not site.transform.prune.patterns]
     if not sites:
         return 0
+    given = {site.name: _mask(site.transform.prune.mask) for site in pruned if site.transform.prune.patterns}
     packing = Packing(model, example, target.values)
     before = [_mask(site.transform.prune.mask) for site in sites]
     scores = [site.transform.prune.score(site.original) for site in sites]
@@ -43,7 +45,8 @@ def trim_(model: nn.Module, target: Target, example: Example) -> int:
         return [part.reshape(mask.shape) for part, mask in zip(parts, before, strict=True)]
 
     def holds(cut: int) -> bool:
-        return not packing.excess(dict(zip((site.name for site in sites), masks(cut), strict=True)), target)
+        chosen = dict(zip((site.name for site in sites), masks(cut), strict=True))
+        return not packing.excess({**given, **chosen}, target)
 
     cut = _fewest(holds, total)
     if cut:

@@ -153,7 +153,8 @@ def _by_tensor(training: Training, bands: Sequence[Band]) -> list[Picture]:
     learned = Axis("threshold, units of the weight", short, log=True)
     drawn = [("Density by tensor", densities, left), ("Thresholds by tensor", thresholds, learned)] if names else []
     pictures = [Picture(heading, note, line_chart(heading, lines, axis, bands)) for heading, lines, axis in drawn]
-    return [*pictures, *_widths(training, bands), *_rounding(training, bands), *_norms(training, bands)]
+    quantized = [*_widths(training, bands), *_rounding(training, bands)]
+    return [*pictures, *quantized, *_norms(training, bands), *_balance(training, bands)]
 
 
 def _widths(training: Training, bands: Sequence[Band]) -> list[Picture]:
@@ -185,6 +186,16 @@ def _norms(training: Training, bands: Sequence[Band]) -> Iterable[Picture]:
         taken = [{name: numbers[place] for name, numbers in epoch.norms.items()} for epoch in training.epochs]
         lines = _largest(taken, lambda found: max(filter(math.isfinite, found), default=0.0), (note, "were furthest"))
         yield from _picture(heading, lines, Axis(axis, short), bands)
+
+
+def _balance(training: Training, bands: Sequence[Band]) -> list[Picture]:
+    """How equally the groups of every tensor in a pattern keep their weights, those first that are least equal."""
+    note = "Mean over largest number of weights that a group keeps: at 1 no lane waits for another."
+    balances = [epoch.balance for epoch in training.epochs]
+    drawn = _largest(
+        balances, lambda taken: -min(filter(math.isfinite, taken), default=1.0), (note, "were least equal")
+    )
+    return _picture("Balance of groups by tensor", drawn, Axis("mean / largest", percent, most=1.0), bands)
 
 
 def _largest(

@@ -13,8 +13,8 @@ from secateur.reporting.measurement import Change
 
 
 class EpochRecord(Protocol):
-    """What a training loop notes after an epoch; `fit`'s Record is one. It may also have `multipliers`, `costs`,
-    `terms`, `shares`, `rounding` and `norms`, as an Epoch has them, `bits` and `map_bits`, which it has together."""
+    """What a training loop notes after an epoch; `fit`'s Record is one. It may also have what
+    OPTIONAL lists, as an Epoch has it, and `bits` and `map_bits`, which an Epoch has together."""
 
     @property
     def phase(self) -> str: ...
@@ -41,6 +41,7 @@ class Epoch:
     rounding            by the same, how much loss rounding is expected to add, while widths are learned
     norms               by layer trained to mean 0 and variance s, on validation data: the largest |mean| / sqrt(s) and
                         |variance / s - 1| of a channel, and the largest size of a multiplier
+    balance             by tensor in a pattern, mean over largest count of its groups of weights
     terms               what the loss is the sum of, each a mean over the epoch: task, budget, quantization,
                         normalization, distillation
     """
@@ -58,9 +59,10 @@ class Epoch:
     shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     rounding: Mapping[str, float] = field(default_factory=dict)
     norms: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    balance: Mapping[str, float] = field(default_factory=dict)
 
 
-OPTIONAL = ("multipliers", "costs", "terms", "shares", "rounding", "norms")
+OPTIONAL = ("multipliers", "costs", "terms", "shares", "rounding", "norms", "balance")
 """What a record of an epoch may lack."""
 
 

@@ -12,6 +12,7 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.describe import FLOAT32_BYTES, TensorRow, describe
 from secateur.ir.formats import CODE_DTYPES
 from secateur.ir.naming import module_of
+from secateur.ir.pattern import GroupCounts
 from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import NOT_CHOSEN, TensorPlan
 from secateur.reporting.weight_histogram import WeightHistogram
@@ -35,12 +36,15 @@ class LayerRow:
     threshold          weights below it in magnitude were cut, in units of the weight (the mean where every channel has
                        its own); NaN where there is none
     weights, nonzeros  elements of `shape`, and how many of them are not zero in the file
-    moved              weights on the other side of their learned threshold, because the target asked for more or fewer
+    moved              weights on the other side of their learned threshold, because the target asked for more or fewer,
+                       or a pattern for others
     bytes              before: dense, as float32; after: in the file, 0 where the tensor was folded into another
     macs               multiply-accumulates for one example, before on all weights, after on those that are not zero;
                        0 where unknown
     histogram          of its weights, where one was taken
     bits               of its codes in the file; None where it is stored in floating point, or not at all
+    pattern, groups    "4:16" where groups of weights keep equally many, and how many groups kept how many before they
+                       were hardened and after; None for a tensor without a pattern
     """
 
     name: str
@@ -59,6 +63,8 @@ class LayerRow:
     macs_after: int
     histogram: WeightHistogram | None = None
     bits: int | None = None
+    pattern: str | None = None
+    groups: GroupCounts | None = None
 
     def __post_init__(self) -> None:
         if self.fate not in FATES:
@@ -79,6 +85,10 @@ class HardenedRow(Protocol):
     def threshold(self) -> float: ...
     @property
     def moved(self) -> int: ...
+    @property
+    def pattern(self) -> str | None: ...
+    @property
+    def groups(self) -> GroupCounts | None: ...
 
 
 class Hardened(Protocol):
@@ -120,6 +130,8 @@ def layer_rows(
                 macs_after=planned.reuse * found.nonzeros if found else 0,
                 histogram=drawn.get(planned.name),
                 bits=CODE_BITS.get(found.dtype) if found else None,
+                pattern=row.pattern if row else None,
+                groups=row.groups if row else None,
             )
         )
     return tuple(rows)
@@ -127,7 +139,7 @@ def layer_rows(
 
 def _method(planned: TensorPlan) -> str:
     prune, quantize = planned.prune, planned.quantize
-    cut = f"{prune.method} per {prune.granularity}" if prune else ""
+    cut = (str(prune) if prune.patterns else f"{prune.method} per {prune.granularity}") if prune else ""
     coded = f"{quantize.bits!s} bits per {quantize.granularity}" if quantize else ""
     return ", ".join(filter(None, (cut, coded)))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from secateur.ir.describe import TensorRow
-from secateur.reporting.charts.histogram import histogram_chart
+from secateur.reporting.charts.histogram import counts_chart, histogram_chart
 from secateur.reporting.charts.sizes import bytes_chart, file_chart
 from secateur.reporting.course import Picture, cell, course, tensor_charts
 from secateur.reporting.facts import Facts
@@ -54,6 +54,7 @@ def render(facts: Facts) -> str:
         anchors={detail.row.name: detail.anchor for detail in details},
         details=details,
         detailable=len(detailable),
+        grouped=_largest([row for row in facts.layers if row.groups], MOST_ROWS),
         maps=_largest_maps(facts.maps, MOST_ROWS),
         tensors=tensors,
         file_chart=_whole_file(facts),
@@ -70,7 +71,7 @@ def _detailable(facts: Facts) -> list[LayerRow]:
     """The tensors there is something to draw of."""
     epochs = facts.training.epochs if facts.training else ()
     traced = {name for epoch in epochs for name in (*epoch.densities, *epoch.thresholds, *epoch.bits)}
-    return [row for row in facts.layers if row.histogram is not None or row.name in traced]
+    return [row for row in facts.layers if row.histogram or row.groups or row.name in traced]
 
 
 def _pictures(facts: Facts, row: LayerRow) -> list[Picture]:
@@ -78,6 +79,10 @@ def _pictures(facts: Facts, row: LayerRow) -> list[Picture]:
     if taken := row.histogram:
         chart = histogram_chart(f"Weights of {row.name}", taken.edges, taken.series, taken.threshold)
         pictures.append(Picture("Weights", "", chart))
+    if groups := row.groups:
+        series = {"before hardening": groups.before, "hardened": groups.after}
+        chart = counts_chart(f"Weights that groups of {row.name} keep, {row.pattern}", series)
+        pictures.append(Picture("Weights that groups keep", "", chart))
     return pictures + (tensor_charts(facts.training, row.name) if facts.training else [])
 
 

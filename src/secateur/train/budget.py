@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.nn.map_sites import prepared_sites
+from secateur.nn.patterns import refuse_other_density
 from secateur.nn.quantize import WidthQuantize
+from secateur.train.balance import Balance
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 from secateur.train.phases import BEGIN, advance_, learning_from
 from secateur.train.quantization_loss import QuantizationLoss
@@ -58,9 +60,12 @@ class Budget:
             raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
         target.refuse_without_size()
         self._refuse_without_effect(target)
+        refuse_other_density(self._sites, target)
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)
         self._model, self._coded, self._quantization = model, 1.0, QuantizationLoss(self._sites, self._maps)
+        self.balance = Balance(self._sites, steps)
+        """Of tensors in a balanced pattern: what makes the counts of their groups equal."""
         with torch.no_grad():
             self._start = {name: float(cost) for name, cost in self.costs().items()}
         if (limit := target.packed_bytes) is not None and limit <= self._fixed_bytes:
@@ -120,7 +125,7 @@ class Budget:
 
     def __call__(self) -> Tensor:
         """The term to add to the loss, a scalar."""
-        total = self.quantization_loss()
+        total = self.quantization_loss() + self.balance(self.fraction)
         self._last: dict[str, float] = {}
         for name, constraint in self._constraints().items():
             total = total + self.multipliers[name] * constraint + PENALTY * constraint.clamp_min(0).square()
@@ -151,11 +156,12 @@ class Budget:
         self._refuse_unowned_thresholds()
         for name, constraint in self._last.items():
             self.multipliers[name] = max(0.0, self.multipliers[name] + ASCENT / self.steps * constraint)
+        self.balance.step()
         before, self.taken = self.fraction, self.taken + 1
         low, high = SHARPNESS
         for site in self._sites:
             if site.transform.prunes:
-                site.transform.prune.floor.fill_(low * (high / low) ** self.fraction)
+                site.transform.prune.sharpen_(low * (high / low) ** self.fraction)
         self._quantization.look(batch)
         advance_(self._sites, self.fraction, self._maps, quantize_at=self._quantize_at)
         if self._measures and any(before < point <= self.fraction for point in MEASURED):
@@ -178,6 +184,7 @@ class Budget:
             "start": dict(self._start),
             "coded": self._coded,
             "quantization": self._quantization.state_dict(),
+            "balance": self.balance.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -189,6 +196,7 @@ class Budget:
         self.taken, self.multipliers, self._start = state["taken"], dict(state["multipliers"]), dict(state["start"])
         self._coded = state["coded"]
         self._quantization.load_state_dict(state["quantization"])
+        self.balance.load_state_dict(state["balance"])
 
     def _constraints(self) -> dict[str, Tensor]:
         references = self.references()

@@ -53,8 +53,14 @@ class Layers:
             torch.tensor(float(value_bits)) if stage is None else stage.expected_bits()
             for stage in (site.transform.quantize for site in sites)
         )
-        counts = tuple(site.count() for site in sites)
+        counts = tuple(_count(site) for site in sites)
         return cls(sites, counts, bits, fixed_bytes, coded, maps, tuple(one.quantizer.expected_bits() for one in maps))
+
+
+def _count(site: Transformed) -> Tensor:
+    """Where the plan gives a tensor its pattern, how many weights it keeps is no business of a target's."""
+    count = site.count()
+    return count.detach() if site.transform.prunes and site.transform.prune.is_fixed else count
 
 
 def density(layers: Layers) -> Tensor:

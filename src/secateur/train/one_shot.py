@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES, marginal_costs, ranks
-from secateur.nn.harden import Hardening, MaskOptions, harden_under, masks_by_score, soft_sites
+from secateur.nn.harden import Hardening, harden_under, soft_sites
 from secateur.nn.layer_inputs import Inputs
 from secateur.nn.map_sites import maps_of
+from secateur.nn.masks import MaskOptions, masks_by_score
 from secateur.nn.packing import Packing
 from secateur.nn.repair import Repaired, input_energies, repair_, viewed
 from secateur.nn.states import take_over
@@ -124,7 +125,8 @@ def one_shot_(
     _check((sites, maps), target, allocation, change, data=batches is not None)
     if batches is None:
         scores = [torch.from_numpy(SCORES[allocation](_numpy(site.original))) for site in sites]
-        masks, _ = masks_by_score(model, sites, scores, target)
+        energies = [site.original.double().square() for site in sites]
+        masks, _ = masks_by_score(model, sites, scores, target, MaskOptions(energies=energies))
         _set_thresholds(sites, masks)
         layers = tuple(OneShotTensor(site.name, "|w|") for site in sites)
         return _result(harden_under(sites, masks, 1.0), allocation, layers, 0)
@@ -177,6 +179,7 @@ class _Work:
     def run(self, allocation: str, change: str) -> tuple[OneShot, nn.Module]:
         """The result and the hardened copy."""
         within = self._input_scores()
+        self.energies = [torch.from_numpy(score) ** 2 for score in within]
         scores = self._across_layers(within, allocation, change)
         target, limit = self.target, self.target.packed_bytes
         before = [site.original.clone() for site in self.sites]
@@ -211,6 +214,8 @@ class _Work:
 
     def _across_layers(self, within: list[np.ndarray], allocation: str, change: str) -> list[Tensor]:
         """Scores that compare across layers, from those that only compare within one."""
+        if all(site.transform.prune.is_fixed for site in self.sites):
+            return [torch.from_numpy(score) for score in within]  # every layer has its count: nothing is compared
         places = [ranks(score) for score in within]
         if allocation != MEASURED:
             # The layer keeps as many weights as that score gives it, but the ones that matter more for its outputs.
@@ -226,7 +231,8 @@ class _Work:
         return scores
 
     def _cut(self, scores: list[Tensor], target: Target) -> Hardening:
-        masks, _ = masks_by_score(self.cut, self.sites, scores, target, MaskOptions(example=self.batches[0]))
+        options = MaskOptions(example=self.batches[0], energies=self.energies)
+        masks, _ = masks_by_score(self.cut, self.sites, scores, target, options)
         _set_thresholds(self.sites, masks)
         return harden_under(self.sites, masks, 1.0)
 

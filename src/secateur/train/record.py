@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from secateur.ir.pattern import GroupCounts
 from secateur.nn.harden import HardenedMap, HardenedTensor, Hardening
 
 
@@ -23,6 +24,7 @@ class Record:
     bits         by quantized tensor, expected width of its codes; map_bits: by quantized feature map
     shares       by quantized tensor or feature map, the probability of every width ("4") while widths learn
     rounding     by the same, how much of the task's loss rounding is expected to add, while widths learn
+    balance      by tensor in a pattern, mean over largest count of its groups, of the weights it would keep by now
     norms        by LagrangeNorm layer, over the validation data: the largest |mean| / sqrt(s) and |variance / s - 1| of
                  a channel, and the largest size of a multiplier
     terms        by term of the loss ("task", "budget", "quantization", "normalization", "distillation"), its mean over
@@ -43,6 +45,7 @@ class Record:
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
     rounding: dict[str, float] = field(default_factory=dict)
     norms: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    balance: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,13 @@ def record_from(data: Mapping[str, Any]) -> Record:
 
 def hardening_from(data: Mapping[str, Any]) -> Hardening:
     """The Hardening whose `dataclasses.asdict` this is."""
-    tensors, maps = (HardenedTensor(**row) for row in data["tensors"]), (HardenedMap(**row) for row in data["maps"])
+    tensors, maps = map(_tensor_from, data["tensors"]), (HardenedMap(**row) for row in data["maps"])
     return Hardening(data["factor"], tuple(tensors), maps=tuple(maps), bit_operations=data["bit_operations"])
+
+
+def _tensor_from(row: Mapping[str, Any]) -> HardenedTensor:
+    groups = row.get("groups")
+    return HardenedTensor(**{**row, "groups": groups and GroupCounts(tuple(groups["before"]), tuple(groups["after"]))})
 
 
 def plain(value: Record | Hardening) -> dict[str, Any]:

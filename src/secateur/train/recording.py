@@ -10,7 +10,8 @@ from secateur.nn.learned_width import LearnedWidth
 from secateur.nn.map_sites import maps_of
 from secateur.nn.norms.distance import watched_norms
 from secateur.nn.norms.penalty import lagrange_norms
-from secateur.nn.transform import transforms_of
+from secateur.nn.patterns import group_counts
+from secateur.nn.transform import Transformed, transforms_of
 from secateur.train.budget import Budget
 from secateur.train.loop_state import LoopState
 from secateur.train.record import Record
@@ -34,7 +35,7 @@ def recorded(run: LoopState, budget: Budget | None) -> Record:
         run.terms["task"],
         found,
         density={site.name: float(site.count()) / site.original.numel() for site in pruned},
-        thresholds={site.name: float(site.transform.prune.alpha().mean()) for site in pruned},
+        thresholds={site.name: site.transform.prune.threshold(site.original) for site in pruned},
         multipliers=dict(budget.multipliers) if budget else {},
         costs={name: (cost, references[name]) for name, cost in costs.items()},
         terms=dict(run.terms),
@@ -43,7 +44,14 @@ def recorded(run: LoopState, budget: Budget | None) -> Record:
         shares=_shares([*quantized, *((site.name, site.quantizer) for site in maps)]),
         rounding=budget.rounding() if budget else {},
         norms={name: (*norms[name].worst, layer.largest()) for name, layer in held.items() if name in norms},
+        balance={site.name: _balance(site) for site in pruned if site.transform.prune.patterns},
     )
+
+
+def _balance(site: Transformed) -> float:
+    stage = site.transform.prune
+    mask = stage.keeps(site.original) if stage.mask is None else stage.mask
+    return group_counts(site, mask, mask).balance
 
 
 def _shares(quantized: Sequence[tuple[str, LearnedWidth | None]]) -> dict[str, dict[str, float]]:

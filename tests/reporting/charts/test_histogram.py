@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree
 
-from secateur.reporting.charts.histogram import histogram_chart
+from secateur.reporting.charts.histogram import counts_chart, histogram_chart
 
 
 def test_bars_edges_and_words():
@@ -34,3 +34,15 @@ def test_a_long_legend_takes_a_second_row():
     one, threshold = texts["one"], texts["threshold ±0.5"]
     assert float(threshold.get("y")) > float(one.get("y"))
     assert float(threshold.get("x")) == float(one.get("x"))
+
+
+def test_how_many_groups_keep_how_many():
+    parsed = ElementTree.fromstring(counts_chart("Groups", {"before": (3, 0, 5, 1), "hardened": (0, 0, 9)}))
+    bars = next(node.get("d") for node in parsed.iter("path") if node.get("class") == "fill s1")
+    heights = list(map(float, re.findall(r"V([\d.]+)", bars)))
+    floor = float(re.match(r"M[\d.]+ ([\d.]+)", bars)[1])
+    assert heights[0] == heights[1] == heights[3] == floor > heights[2]
+    words = parsed.find("desc").text
+    assert words == "before: 3 groups keep 0, 5 groups keep 2, 1 groups keep 3; hardened: 9 groups keep 2"
+    assert not [node for node in parsed.iter("line") if node.get("class") == "mark"], "no edge of a threshold"
+    assert ElementTree.fromstring(counts_chart("Groups", {"before": ()})).get("role") == "img"

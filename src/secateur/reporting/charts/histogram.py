@@ -1,4 +1,4 @@
-"""Histograms of weights on a logarithmic axis, with the edges of the dead zone."""
+"""Histograms of weights on a logarithmic axis, with the edges of the dead zone; and of how many weights groups keep."""
 
 from __future__ import annotations
 
@@ -41,6 +41,34 @@ def histogram_chart(
     return drawing(frame.width, frame.height, *shapes, title=title, description=words)
 
 
+def counts_chart(title: str, series: Mapping[str, Sequence[int]]) -> Markup:
+    """How many groups keep how many weights: the first series as a line, further ones as bars; series[label][c] groups
+    keep c."""
+    longest = max((len(groups) for groups in series.values()), default=0)
+    filled = {label: [*groups, *[0] * (longest - len(groups))] for label, groups in series.items()}
+    edges = [count - 0.5 for count in range(longest + 1)]
+    frame = HISTOGRAM
+    across = Scale(edges[0], max(edges[-1], 0.5), frame.left, frame.right)
+    most = max((max(groups, default=0) for groups in filled.values()), default=0)
+    up = Scale(FLOOR, max(10.0, 1.5 * most), frame.bottom, frame.top, log=True)
+    drawn = [
+        element("path", d=_steps(groups, edges, across, up), class_=f"fill s{index % COLOURS}" if index else OUTLINE)
+        for index, groups in enumerate(filled.values())
+    ]
+    marks = [tick for tick in across.ticks(8) if tick == int(tick)]
+    shapes = [
+        *left_axis(up, Axis("groups", brief, log=True), frame),
+        *reversed(drawn),
+        *bottom_axis(across, marks, "weights that a group keeps", frame),
+        *_legend(list(series), edge=False),
+    ]
+    words = "; ".join(
+        f"{label}: " + ", ".join(f"{found:,} groups keep {count}" for count, found in enumerate(groups) if found)
+        for label, groups in series.items()
+    )
+    return drawing(frame.width, frame.height, *shapes, title=title, description=words)
+
+
 def _steps(counts: Sequence[int], edges: Sequence[float], across: Scale, up: Scale) -> str:
     """The outline of all bars as one path, in the few letters that horizontal and vertical strokes need."""
     floor = number(up(FLOOR))
@@ -54,13 +82,14 @@ def _edge(x: float) -> Markup:
     return element("line", x1=x, x2=x, y1=HISTOGRAM.top, y2=HISTOGRAM.bottom, class_="mark")
 
 
-def _legend(labels: Sequence[str]) -> list[Markup]:
-    """One sample and label a series above the plot, the threshold last; a second row where the first is full."""
+def _legend(labels: Sequence[str], *, edge: bool = True) -> list[Markup]:
+    """One sample and label a series above the plot, the threshold last where there is an edge; a second row where the
+    first is full."""
     shapes, x, y = [], HISTOGRAM.left, 12.0
     for index, label in enumerate(labels):
         if x > HISTOGRAM.left and x + 22 + LETTER * len(label) > HISTOGRAM.width:
             x, y = HISTOGRAM.left, y + 16
-        if index == len(labels) - 1:
+        if edge and index == len(labels) - 1:
             sample = element("line", x1=x + 8, x2=x + 8, y1=y - 7, y2=y + 7, class_="mark")
         elif index:
             sample = element("rect", x=x, y=y - 5, width=16.0, height=10.0, class_=f"fill s{index % COLOURS}")

@@ -1,0 +1,72 @@
+"""Balanced pruning in torch: a stage "prune" whose groups of m weights learn to keep equally many, and end with n each.
+
+Source: US20200097830A1; formulas (our reading): `secateur.maths.balance`. The mask function is that of self-pruning,
+`nn.threshold`: its width alpha learns, its sharpness is raised by a schedule.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from secateur.ir.rules import Prune
+from secateur.nn.fused import gate_slopes, gate_values
+from secateur.nn.grouping import Grouping, counts_of, spread
+from secateur.nn.threshold import ThresholdPrune
+
+SHARP = 18.0
+"""From this least k = alpha beta on, at two thirds of a `Budget`'s run, the network computes with exactly n of every m,
+where n is given: the last steps of learning then know the mask that will stay (measured: docs/balanced.md)."""
+
+
+class BalancedPrune(ThresholdPrune):
+    """A ThresholdPrune that hardens to a pattern. Until then it is soft like one, but for the weight the network
+    computes with once its gates are SHARP; `train.balance` makes the counts of its groups equal, and n where n is
+    given."""
+
+    def __init__(self, w: Tensor, rule: Prune, channel_axis: int = 0) -> None:
+        super().__init__(w, rule, channel_axis)
+        self.patterns = rule.patterns
+        self.grouping = Grouping.of(tuple(w.shape), channel_axis, self.patterns[0])
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the network already computes with exactly n of every m, gradients being those of the soft gate."""
+        return self.is_fixed and float(self.floor) >= SHARP
+
+    def soft(self, w: Tensor, *, hard: bool = False) -> tuple[Tensor, Tensor]:
+        """As of a ThresholdPrune; once it `is_exact` the weight under the projection, whatever `hard` says."""
+        pruned, count = super().soft(w, hard=hard)
+        if self.is_exact:
+            exact = torch.where(self.project(w.detach().abs(), self.patterns[0]), w.detach(), 0.0)
+            pruned = pruned + (exact - pruned.detach())
+        return pruned, count
+
+    def group_counts(self, w: Tensor) -> Tensor:
+        """Soft counts (rows, groups): the sum of h over every group; differentiable in the weight and in alpha, while
+        k is given (what balances are weights and width)."""
+        rows, alpha, k = map(self.grouping.rows, (w.float(), self.alpha(), self.sharpness().detach()))
+        return _Counts.apply(rows, alpha, k, self.grouping.m)
+
+
+class _Counts(torch.autograd.Function):
+    """Nothing but the weight is kept between forward and backward; both are one fused pass and a few of torch's own."""
+
+    @staticmethod
+    def forward(rows: Tensor, alpha: Tensor, k: Tensor, m: int) -> Tensor:
+        return counts_of(gate_values(rows, alpha, k), m)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004 - torch's signature
+        *tensors, ctx.m = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        rows, alpha, k = ctx.saved_tensors
+        toward_w = gate_slopes(rows, alpha, k).mul_(spread(grads[0], rows.shape[1], ctx.m))
+        toward_size = toward_w * rows
+        summed = toward_size.sum() if alpha.numel() == 1 else toward_size.sum(1, keepdim=True)
+        return toward_w, (-summed / alpha).reshape(alpha.shape), None, None

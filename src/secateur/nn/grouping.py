@@ -1,0 +1,116 @@
+"""Groups of a weight in torch: its rows as groups divide them, counts of groups, and the exact projection onto n of
+every m. Definition and sources: `maths.balance`; which weights form a group: `ir.pattern`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from secateur.ir.pattern import Pattern
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """How the rows of one tensor lie. input_axis: that of its inputs, 0 or 1; that of its outputs is the other one."""
+
+    shape: tuple[int, ...]
+    input_axis: int
+    groups: str
+    m: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], channel_axis: int, pattern: Pattern) -> Grouping:
+        """channel_axis: that of the outputs."""
+        return cls(shape, 1 - channel_axis, pattern.groups, pattern.m)
+
+    @property
+    def length(self) -> int:
+        """Of a row."""
+        if self.groups == "inputs":
+            return self.shape[self.input_axis]
+        return math.prod(self.shape) // max(1, self.shape[1 - self.input_axis])
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """The elements as (rows, length): groups are m consecutive columns; differentiable. Something broadcastable to
+        the weight, one number an output, becomes (rows, 1)."""
+        if tensor.numel() == 1:
+            return tensor.reshape(1, 1)
+        if self.groups == "banks":
+            outputs = tensor.movedim(1 - self.input_axis, 0)
+            return outputs.reshape(len(outputs), -1)
+        if tensor.shape != self.shape:
+            tensor = tensor.expand(tuple(1 if a == self.input_axis else n for a, n in enumerate(self.shape)))
+        last = tensor.movedim(self.input_axis, -1)
+        return last.reshape(-1, last.shape[-1])
+
+    def whole(self, rows: Tensor) -> Tensor:
+        """The other way: (rows, length) in the shape of the weight."""
+        axis = 1 - self.input_axis if self.groups == "banks" else self.input_axis
+        other = tuple(extent for place, extent in enumerate(self.shape) if place != axis)
+        if self.groups == "banks":
+            return rows.reshape(self.shape[axis], *other).movedim(0, axis)
+        return rows.reshape(*other, self.shape[axis]).movedim(-1, axis)
+
+    def counts(self, tensor: Tensor) -> Tensor:
+        """The sum over every group of a tensor of the weight's shape: (rows, groups)."""
+        return counts_of(self.rows(tensor), self.m)
+
+    def project(self, score: Tensor, pattern: Pattern) -> Tensor:
+        """The mask with exactly the pattern's count of weights in every group and the largest scores; ties by index."""
+        rows = self.rows(score)
+        return self.whole(project(rows, pattern)).to(score.device)
+
+
+def counts_of(rows: Tensor, m: int) -> Tensor:
+    """(rows, length) -> (rows, groups), the last group shorter where m does not divide the length."""
+    length = rows.shape[1]
+    whole = length - length % m
+    parts = rows[:, :whole].reshape(len(rows), -1, m).sum(2)
+    return torch.cat([parts, rows[:, whole:].sum(1, keepdim=True)], 1) if whole < length else parts
+
+
+def spread(counts: Tensor, length: int, m: int) -> Tensor:
+    """(rows, groups) -> (rows, length): every element gets what its group has."""
+    return counts.repeat_interleave(m, 1)[:, :length]
+
+
+def project(rows: Tensor, pattern: Pattern) -> Tensor:
+    """`maths.balance.project` for the groups of a pattern."""
+    kept = pattern.kept(rows.shape[1])
+    if pattern.inner is not None:
+        most, size = pattern.inner
+        rows = rows.masked_fill(~_largest(rows, size, (most,) * -(-rows.shape[1] // size)), -torch.inf)
+    return _largest(rows, pattern.m, kept)
+
+
+def _largest(rows: Tensor, m: int, kept: tuple[int, ...]) -> Tensor:
+    length = rows.shape[1]
+    whole = length - length % m
+    mask = torch.empty_like(rows, dtype=torch.bool)
+    if whole:
+        mask[:, :whole] = _first(rows[:, :whole].reshape(-1, m), kept[0]).reshape(len(rows), whole)
+    if whole < length:
+        mask[:, whole:] = _first(rows[:, whole:], min(kept[-1], length - whole))
+    return mask
+
+
+def _first(groups: Tensor, count: int) -> Tensor:
+    """The largest `count` of every row; of equal ones the first. Where none is equal to the last that stays, which is
+    nearly always, no row has to be sorted."""
+    if torch.compiler.is_compiling():
+        return _sorted_first(groups, count)
+    edge = groups.topk(count, 1, sorted=False).values.amin(1, keepdim=True)
+    mask = groups >= edge
+    tied = (mask.sum(1) > count).nonzero().flatten()
+    if len(tied):
+        mask[tied] = _sorted_first(groups[tied], count)
+    return mask
+
+
+def _sorted_first(groups: Tensor, count: int) -> Tensor:
+    order = groups.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    return torch.zeros_like(groups, dtype=torch.bool).scatter(1, order, True)
