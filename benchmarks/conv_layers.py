@@ -1,4 +1,4 @@
-"""The convolutional layers that bench_conv.py measures: stride 1, padding that keeps the size, with a bias."""
+"""The convolutional layers of bench_conv.py and bench_sparse_conv.py: padding of half a kernel, with a bias."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from secateur.kernels.shape import ConvShape, convolve
 
 @dataclass(frozen=True)
 class Layer:
-    """Channels in and out, the map's height and width, and the taps of a side."""
+    """Channels in and out, the map's height and width, the taps of a side, and the stride."""
 
     in_channels: int
     out_channels: int
     height: int
     width: int
     taps: int = 3
+    stride: int = 1
 
     @property
     def name(self) -> str:
-        """As in 3x3 64-128@112, or @45x37 where the map is no square."""
+        """As in 3x3 64-128@112, or @45x37 where the map is no square, or @56/2 with a stride of 2."""
         size = str(self.height) if self.height == self.width else f"{self.height}x{self.width}"
+        size += f"/{self.stride}" if self.stride > 1 else ""
         return f"{self.taps}x{self.taps} {self.in_channels}-{self.out_channels}@{size}"
 
     def shape(self, batch: int) -> ConvShape:
         """As kernels know it."""
         channels, half = (self.in_channels, self.out_channels), self.taps // 2
-        taps, padding = (self.taps, self.taps), (half, half, half, half)
-        return ConvShape(batch, self.height, self.width, *channels, taps, padding=padding)
+        taps, stride, padding = (self.taps, self.taps), (self.stride, self.stride), (half, half, half, half)
+        return ConvShape(batch, self.height, self.width, *channels, taps, stride, padding)
 
 
 def _square(channels: int, side: int, taps: int = 3) -> Layer:
@@ -68,6 +70,16 @@ LARGE = (
 ODD = (Layer(17, 33, 45, 37), Layer(128, 3, 200, 200), _square(96, 40), Layer(100, 50, 31, 31))
 """Channels and sizes that fit no register; the second as at the end of image enlargers."""
 LAYERS: dict[str, Layer] = {layer.name: layer for group in (*NETWORKS.values(), LARGE, ODD) for layer in group}
+PRUNED = (
+    *(_square(channels, side) for channels, side in ((64, 56), (128, 28), (256, 14), (512, 7))),
+    *(Layer(channels, 2 * channels, side, side, 3, 2) for channels, side in ((64, 56), (128, 28), (256, 14))),
+    *(Layer(channels, 4 * channels, side, side, 1) for channels, side in ((64, 56), (128, 28), (256, 14), (512, 7))),
+    *(Layer(4 * channels, channels, side, side, 1) for channels, side in ((64, 56), (128, 28), (256, 14), (512, 7))),
+    *(Layer(channels, 2 * channels, side, side, 1, 2) for channels, side in ((256, 56), (1024, 14))),
+    *(_square(channels, side, 1) for channels, side in ((128, 56), (256, 28), (512, 14), (1024, 7))),
+)
+"""Layers of ResNet-18 and 50 with 3x3 and 1x1 taps, and the 1x1 layers of MobileNet (Howard et al. 2017)."""
+PRUNED_LAYERS: dict[str, Layer] = {layer.name: layer for layer in PRUNED}
 
 
 def arrays(layer: Layer, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,6 +90,13 @@ def arrays(layer: Layer, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     spread = np.float32(sqrt(2 / (layer.in_channels * layer.taps**2)))
     weight = spread * draw.standard_normal(shape.weight_shape, np.float32)
     return x, weight, draw.standard_normal(shape.out_channels, np.float32)
+
+
+def pruned(weight: np.ndarray, zeros: float) -> np.ndarray:
+    """The weight with its smallest entries zero, so large a part of all."""
+    count = round(zeros * weight.size)
+    edge = np.partition(np.abs(weight), count, axis=None)[count]
+    return np.where(np.abs(weight) < edge, np.float32(0), weight)
 
 
 def reference(layer: Layer, x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,10 @@ from secateur.kernels.memory import aligned
 
 CLASSES = ("strict", "default", "fast")
 """Of accuracy, in which this library competes."""
+ZEROS = {80: "80 % zeros", 90: "90 % zeros", 95: "95 % zeros"}
+"""Percent -> the competitor that may skip them."""
+HARDLY = 1e-30
+"""No zero, so that nothing is skipped, and adds nothing to a sum."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,13 @@ class Job:
 @dataclass(frozen=True)
 class Form:
     """One way to run a job: the competitor it belongs to, what makes it different from the competitor's other ways, the
-    call that is timed, and the result, channels_last."""
+    call that is timed, the result, channels_last, and the file with the float64 sum that it should be."""
 
     competitor: str
     variant: str
     run: Callable[[], object]
     result: Callable[[], np.ndarray]
+    wanted: str = "wanted.npy"
 
 
 def ours(job: Job) -> Iterator[Form]:
@@ -62,10 +67,25 @@ def ours(job: Job) -> Iterator[Form]:
         yield _ours(name, kernel, job.x)
 
 
+def sparse(job: Job) -> Iterator[Form]:
+    """The same in class "default", by what is fastest for weights with so many zeros; and by what is fastest for dense
+    ones, on those that all peers have."""
+    from secateur.kernels.conv import Conv2dKernel, ConvOptions
+
+    options, shape = ConvOptions(threads=job.threads), job.layer.shape(job.batch)
+    full = np.where(job.weight == 0, np.float32(HARDLY), job.weight)
+    yield _ours("dense", Conv2dKernel(shape, full, job.bias, options=options), job.x)
+    for zeros, name in ZEROS.items():
+        weight = np.load(job.folder / f"weight-{zeros}.npy")
+        form = _ours(name, Conv2dKernel(shape, weight, job.bias, options=options), job.x)
+        yield replace(form, wanted=f"wanted-{zeros}.npy")
+
+
 def _ours(name: str, kernel: Any, x: np.ndarray) -> Form:
     y = aligned(kernel.shape.output_shape)
     source, target, chosen = x.ctypes.data, y.ctypes.data, kernel.choice.chosen
     blocks = "" if chosen.blocking is None else f" blocks of {chosen.blocking.block_tiles} tiles"
+    blocks += "" if chosen.cut is None else " patches of {}x{}".format(*chosen.cut.patch)
     keep = (x, y)  # the kernel has their addresses only
     return Form(name, chosen.algorithm + blocks, lambda: (kernel.run(source, target), keep), lambda: y)
 
@@ -78,7 +98,7 @@ def torch_forms(job: Job) -> Iterator[Form]:
     torch._dynamo.reset()
     config.freezing = True
     layer = job.layer
-    module = torch.nn.Conv2d(layer.in_channels, layer.out_channels, layer.taps, padding=layer.taps // 2)
+    module = torch.nn.Conv2d(layer.in_channels, layer.out_channels, layer.taps, layer.stride, layer.taps // 2)
     module.weight.data, module.bias.data = torch.from_numpy(job.weight), torch.from_numpy(job.bias)
     module = module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     x = torch.from_numpy(job.x).permute(0, 3, 1, 2)
@@ -98,11 +118,11 @@ def onnx_file(job: Job, *, blocked: int = 0) -> Path:
         k, c, taps = layer.out_channels // blocked, layer.in_channels // blocked, layer.taps
         split = weight.reshape(k, blocked, c, blocked, taps, taps)
         weight = np.ascontiguousarray(split.transpose(0, 2, 4, 5, 3, 1)).reshape(weight.shape)
-    half, size = layer.taps // 2, [layer.height, layer.width]
-    attributes = {"kernel_shape": [layer.taps] * 2, "pads": [half] * 4, "strides": [1, 1], "dilations": [1, 1]}
+    half, size, stride = layer.taps // 2, [layer.height, layer.width], [layer.stride] * 2
+    attributes = {"kernel_shape": [layer.taps] * 2, "pads": [half] * 4, "strides": stride, "dilations": [1, 1]}
     node = helper.make_node("Conv", ["x", "weight", "bias"], ["y"], domain=domain, group=1, **attributes)
     x = helper.make_tensor_value_info("x", kind, [job.batch, layer.in_channels, *size])
-    y = helper.make_tensor_value_info("y", kind, [job.batch, layer.out_channels, *size])
+    y = helper.make_tensor_value_info("y", kind, [job.batch, layer.out_channels, *_output(layer)])
     constants = [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(job.bias, "bias")]
     opsets = [helper.make_opsetid("", 18), *([helper.make_opsetid(domain, 1)] if blocked else [])]
     path = job.folder / f"layer{blocked}.onnx"
@@ -111,6 +131,12 @@ def onnx_file(job: Job, *, blocked: int = 0) -> Path:
         path,
     )
     return path
+
+
+def _output(layer: Layer) -> tuple[int, int]:
+    """Rows and columns."""
+    shape = layer.shape(1)
+    return shape.out_height, shape.out_width
 
 
 def onnxruntime_forms(job: Job) -> Iterator[Form]:
@@ -132,7 +158,7 @@ def _onnxruntime(job: Job, blocked: int) -> Form:
         cores = sorted(os.sched_getaffinity(0))[1 : job.threads]
         options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(c + 1) for c in cores))
     session = onnxruntime.InferenceSession(onnx_file(job, blocked=blocked), options, ["CPUExecutionProvider"])
-    x, y = (aligned((job.batch, channels, *size)) for channels in (layer.in_channels, layer.out_channels))
+    x, y = aligned((job.batch, layer.in_channels, *size)), aligned((job.batch, layer.out_channels, *_output(layer)))
     if blocked:
         _split(x, blocked)[:] = job.x.reshape(job.batch, *size, -1, blocked).transpose(0, 3, 1, 2, 4)
     else:
@@ -143,7 +169,7 @@ def _onnxruntime(job: Job, blocked: int) -> Form:
 
     def result() -> np.ndarray:
         if blocked:
-            return _split(y, blocked).transpose(0, 2, 3, 1, 4).reshape(job.batch, *size, -1)
+            return _split(y, blocked).transpose(0, 2, 3, 1, 4).reshape(job.batch, *_output(layer), -1)
         return y.transpose(0, 2, 3, 1)
 
     keep = (x, y)
@@ -172,7 +198,7 @@ def _openvino(job: Job, layout: str) -> Form:
     opset13: Any = import_module("openvino.opset13")
     layer, half = job.layer, [job.layer.taps // 2] * 2
     parameter = opset13.parameter([job.batch, layer.in_channels, layer.height, layer.width], np.float32)
-    product = opset13.convolution(parameter, opset13.constant(job.weight), [1, 1], half, half, [1, 1])
+    product = opset13.convolution(parameter, opset13.constant(job.weight), [layer.stride] * 2, half, half, [1, 1])
     node = opset13.add(product, opset13.constant(job.bias.reshape(1, -1, 1, 1)))
     model = openvino.Model([node], [parameter], "layer")
     if layout == "NHWC":
@@ -206,7 +232,16 @@ def _ncnn(job: Job, variant: str) -> Form:
     ncnn: Any = import_module("ncnn")
     layer, half = job.layer, job.layer.taps // 2
     text, weights = job.folder / "layer.param", job.folder / "layer.bin"
-    numbers = {0: layer.out_channels, 1: layer.taps, 11: layer.taps, 3: 1, 13: 1, 4: half, 14: half, 5: 1}
+    numbers = {
+        0: layer.out_channels,
+        1: layer.taps,
+        11: layer.taps,
+        3: layer.stride,
+        13: layer.stride,
+        4: half,
+        14: half,
+        5: 1,
+    }
     given = " ".join(f"{key}={value}" for key, value in {**numbers, 6: job.weight.size}.items())
     text.write_text(f"7767517\n2 2\nInput in 0 1 in\nConvolution conv 1 1 in out {given}\n")
     weights.write_bytes(bytes(4) + job.weight.tobytes() + job.bias.tobytes())
@@ -292,13 +327,16 @@ class Engine:
 
 ENGINES = {
     "secateur": Engine(CLASSES, ("llvmlite",), ours, "worker"),
+    "sparse": Engine(("dense", *ZEROS.values()), ("llvmlite",), sparse, "worker"),
     "torch": Engine(("torch", "torch.compile"), ("torch",), torch_forms, "OpenMP"),
     "onnxruntime": Engine(("onnxruntime",), ("onnxruntime", "onnx"), onnxruntime_forms, "itself"),
     "openvino": Engine(("openvino",), ("openvino",), openvino_forms, "worker"),
     "ncnn": Engine(("ncnn",), ("ncnn",), ncnn_forms, "OpenMP"),
     "MNN": Engine(("MNN",), ("MNN", "onnx"), mnn_forms, "worker"),
 }
-PEERS = tuple(name for engine, row in ENGINES.items() if engine != "secateur" for name in row.competitors)
+OURS = ("secateur", "sparse")
+PEER_ENGINES = tuple(engine for engine in ENGINES if engine not in OURS)
+PEERS = tuple(name for engine in PEER_ENGINES for name in ENGINES[engine].competitors)
 
 
 def quietly() -> int:

@@ -72,7 +72,7 @@ BARS = (
 )
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def markdown(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """In markdown; nothing where there are no rows."""
     cells = [[str(cell) for cell in row] for row in rows]
     if not cells:
@@ -97,7 +97,7 @@ def layer_table(rows: Iterable[Row]) -> str:
         best = [_ratio_text(ratio(row, accuracy)) for accuracy in CLASSES]
         others = [_ratio_text(ratio(row, "default", peers)) for peers in (PYTORCH, ("ncnn",))]
         cells.append([row["layer"], *times, *best, fastest_peer(row), *others])
-    return _table(("layer", *names, *ranked), cells)
+    return markdown(("layer", *names, *ranked), cells)
 
 
 def network_table(rows: Mapping[str, Row]) -> str:
@@ -113,7 +113,7 @@ def network_table(rows: Mapping[str, Row]) -> str:
                 found = [value for row, n in present for value in [ratio(row, accuracy, peers)] * n if value]
                 values.append(_ratio_text(geometric_mean(found) if found else None))
             cells.append([network, accuracy, *values, f"{missing} layers missing" if missing else ""])
-    return _table(("network", "accuracy", *(f"over {name}" for name in against), ""), cells)
+    return markdown(("network", "accuracy", *(f"over {name}" for name in against), ""), cells)
 
 
 def bar_table(rows: Mapping[Key, Row], threads: int) -> str:
@@ -131,7 +131,7 @@ def bar_table(rows: Mapping[Key, Row], threads: int) -> str:
         cells.append(
             [bar.name, bar.accuracy, bar.least, f"{mean:.2f}", verdict, f"{found[lowest]:.2f} ({lowest})", count]
         )
-    return _table(("bar", "accuracy", "at least", "reached", "", "least of a layer", "layers"), cells)
+    return markdown(("bar", "accuracy", "at least", "reached", "", "least of a layer", "layers"), cells)
 
 
 def summary(rows: Mapping[Key, Row]) -> str:

@@ -1,4 +1,5 @@
-"""One engine of bench_conv.py in a process of its own: a line of JSON in, a line of JSON out, nothing in between.
+"""One engine of bench_conv.py or bench_sparse_conv.py in a process of its own: a line of JSON in, a line of JSON out,
+nothing in between.
 
 The process is stopped by a signal while others have their turn, so its threads may spin as its library likes.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from conv_layers import LAYERS
+from conv_layers import LAYERS, PRUNED_LAYERS
 from conv_peers import ENGINES, Form, Job, quietly
 from secateur.kernels.memory import aligned
 
@@ -75,8 +76,7 @@ class Worker:
         with np.load(folder / "arrays.npz") as kept:
             x = aligned(kept["x"].shape)
             x[:] = kept["x"]
-            job = Job(LAYERS[name], self.threads, x, kept["weight"], kept["bias"], folder)
-        wanted = np.load(folder / "wanted.npy", mmap_mode="r")
+            job = Job((LAYERS | PRUNED_LAYERS)[name], self.threads, x, kept["weight"], kept["bias"], folder)
         found: dict[str, dict[str, Any]] = {}
         for form in self.engine.forms(job):
             form.run()
@@ -87,7 +87,7 @@ class Worker:
                 found[form.competitor] = {"form": form.variant, "seconds": fastest}
         self._bind()  # some threads start late
         for competitor, form in self.forms.items():
-            found[competitor]["error"] = error_of(form, wanted)
+            found[competitor]["error"] = error_of(form, np.load(folder / form.wanted, mmap_mode="r"))
         return found
 
     def _bind(self) -> None:

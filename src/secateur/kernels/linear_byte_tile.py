@@ -12,14 +12,14 @@ from secateur.kernels.code import Function, Module, Value, vector
 from secateur.kernels.linear_bytes import ByteLookup
 from secateur.kernels.linear_form import DENSE, STEP_COLUMNS
 from secateur.kernels.linear_lanes import as_type, numbers, shifted_down
-from secateur.kernels.linear_tile import ARGUMENTS, TOKEN_BYTES, LinearTile, Sums, Walk, ask_ahead, emit_walk
+from secateur.kernels.linear_tile import LinearTile, Sums, Walk, ask_ahead, emit_walk
 
 SLOT_BYTES = 64
 
 
 def emit_byte_tile(module: Module, tile: LinearTile, table: tuple[int, ...]) -> None:
     """tile_<tokens>(...) for int8, codes (with their table) and dense matrices."""
-    f = module.function(f"tile_{tile.tokens}", ARGUMENTS, inner=True)
+    f = module.function(f"tile_{tile.tokens}", tile.arguments, inner=True)
     sums = Sums(f, tile, ByteLookup(tile.target).sums)
     numbers_ = _table(f, tile, table) if tile.form.kind == "codes" else None
 
@@ -83,7 +83,7 @@ def _emit_record(tile: LinearTile, walk: Walk, what: tuple[int, Value | None], s
         columns, groups = wanted[0] // 4, tuple(group % 4 for group in wanted)
         places = look.places(nibbles, groups)
         for token in range(tile.tokens):
-            at = x + (columns * tile.tokens + token) * TOKEN_BYTES
+            at = x + tile.place(columns, token)
             sums.add(
                 token, part, slot, lambda s, a=at, p=places, g=groups, v=weights: look.dot(s, look.take(a, p, g), v)
             )
@@ -107,7 +107,7 @@ def _emit_dense(tile: LinearTile, walk: Walk, sums: Sums) -> None:
         at = [w + (step * step_bytes + part * tile.target.vector_bytes) for part in range(tile.parts)]
         weights = [f.load(look.kind, place, 16) for place in at]
         for token in range(tile.tokens):
-            four = f.load("i32", x + (token * TOKEN_BYTES + STEP_COLUMNS * step))
+            four = f.load("i32", x + (tile.place(0, token) + STEP_COLUMNS * step))
             everywhere = as_type(_splat(four, lanes), look.kind)
             for part in range(tile.parts):
                 sums.add(token, part, step, lambda s, i=everywhere, v=weights[part]: look.dot(s, i, v))

@@ -54,12 +54,12 @@ def emit_byte_input(module: Module, target: Target) -> None:
     with f.loop(0, whole) as slot:
         for first in range(0, SLOT_COLUMNS, target.lanes):
             value = f.load(vector(target.lanes), f["x"] + (slot * (4 * SLOT_COLUMNS) + 4 * first))
-            _store_bytes(f, target, value * inverse, f["packed"] + (slot * f["step"] + first))
+            store_bytes(f, target, value * inverse, f["packed"] + (slot * f["step"] + first))
     with f.loop(whole, f["columns"] // SLOT_COLUMNS) as slot:
         for first in range(0, SLOT_COLUMNS, target.lanes):
             mask = f.lanes_below(f["inputs"] - (slot * SLOT_COLUMNS + first), target.lanes)
             value = f.load_masked(vector(target.lanes), f["x"] + (slot * (4 * SLOT_COLUMNS) + 4 * first), mask)
-            _store_bytes(f, target, value * inverse, f["packed"] + (slot * f["step"] + first))
+            store_bytes(f, target, value * inverse, f["packed"] + (slot * f["step"] + first))
     f.give()
 
 
@@ -101,7 +101,7 @@ def _larger(a: Value, b: Value) -> Value:
     return called(a.code, a.type, f"llvm.smax.v{lanes}i32", a, b)
 
 
-def _store_bytes(f: Function, target: Target, places: Value, to: Value) -> None:
+def store_bytes(f: Function, target: Target, places: Value, to: Value) -> None:
     """Numbers rounded and cut off, as bytes."""
     lanes, end = target.lanes, f.splat(float(LARGEST), target.lanes)
     rounded = nearest(at_most(at_least(places, -end), end))

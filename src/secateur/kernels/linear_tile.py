@@ -48,6 +48,19 @@ class LinearTile:
         """Every token and part."""
         return list(product(range(self.tokens), range(self.parts)))
 
+    @property
+    def arguments(self) -> dict[str, str]:
+        """Of the tile's function."""
+        return ARGUMENTS
+
+    def place(self, columns: int, token: int) -> int:
+        """Bytes from a unit's activations to those of a token, the `columns`-th group or slot."""
+        return (columns * self.tokens + token) * TOKEN_BYTES
+
+    def unit_inputs(self, f: Function, number: Value) -> Value:
+        """Where a unit's activations are."""
+        return f["x"] + number * (self.form.columns * self.form.input_bytes * self.tokens)
+
     def sum_bytes(self, token: int, part: int) -> int:
         """Where in memory the vector of sums is."""
         block, row = divmod(part * self.target.lanes, ROWS)
@@ -94,11 +107,10 @@ class Sums:
 
 def emit_walk(f: Function, tile: LinearTile, unit: Callable[[Walk, Value], None]) -> None:
     """unit(walk, number) for every unit."""
-    w, x = f.variable(PTR, f["w"]), f.variable(PTR, f["x"])
+    w = f.variable(PTR, f["w"])
     with f.loop(0, f["units"]) as number:
-        unit((w.get(), x.get()), number)
+        unit((w.get(), tile.unit_inputs(f, number)), number)
         w.set(w.get() + tile.form.unit_bytes(tile.target))
-        x.set(x.get() + tile.form.columns * tile.form.input_bytes * tile.tokens)
 
 
 def ask_ahead(tile: LinearTile, w: Value, size_bytes: int) -> None:
@@ -110,7 +122,7 @@ def ask_ahead(tile: LinearTile, w: Value, size_bytes: int) -> None:
 
 def emit_float_tile(module: Module, tile: LinearTile) -> None:
     """tile_<tokens>(...) for float32."""
-    f = module.function(f"tile_{tile.tokens}", ARGUMENTS, inner=True)
+    f = module.function(f"tile_{tile.tokens}", tile.arguments, inner=True)
     sums = Sums(f, tile, vector(tile.target.lanes))
 
     def unit(walk: Walk, _number: Value) -> None:
@@ -135,5 +147,5 @@ def _emit_float_record(tile: LinearTile, walk: Walk, record: int, sums: Sums) ->
         places = look.places(shifted_down(nibbles[part], 8 * j + 4 * slot))
         weights = f.load(kind, w + (64 + 64 * entry + part * size), 16)
         for token in range(tile.tokens):
-            table = x + (group * tile.tokens + token) * TOKEN_BYTES
+            table = x + tile.place(group, token)
             sums.add(token, part, entry, lambda s, t=table, p=places, v=weights: f.fma(look.take(t, p), v, s))

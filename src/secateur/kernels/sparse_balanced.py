@@ -1,0 +1,244 @@
+"""BalancedConvKernel: one convolution as generated code, for a balanced weight of float32, int8 or 4-bit codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64, Shaped
+
+from secateur.errors import KernelError
+from secateur.ir.balanced_format import ROWS, Balanced, unit_columns
+from secateur.kernels.arrays import check_array
+from secateur.kernels.build import CodeUnit, built
+from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.fast import blocks_of
+from secateur.kernels.linear import LinearOptions
+from secateur.kernels.linear_bytes import MOST_PRODUCTS, byte_target
+from secateur.kernels.linear_code import LinearPlan
+from secateur.kernels.linear_quantize import LARGEST, LEAST_SCALE, quantized
+from secateur.kernels.linear_weights import form_of, packed, products_of, row_scales, table_of
+from secateur.kernels.machine import l2_bytes
+from secateur.kernels.memory import CACHE_LINE_BYTES, aligned
+from secateur.kernels.pool import Job
+from secateur.kernels.record import float_bits
+from secateur.kernels.runnable import Runnable
+from secateur.kernels.shape import ConvShape, convolve
+from secateur.kernels.sparse_balanced_code import BALANCED, PixelTile, balanced_module
+from secateur.kernels.target import host_target
+
+PLAIN, DEFAULT = Epilogue(), LinearOptions()
+TILE_COST = 4
+"""Pixels that decoding the weights of a tile costs as much as."""
+Pair = tuple[int, int]
+
+
+def conv_matrix(weight: Shaped[np.ndarray, "k c r s"], count: int) -> Shaped[np.ndarray, "k columns"]:
+    """A weight as the matrix that a balanced convolution reads: tap by tap, in each the input channels, filled up with
+    zeros to whole units. Groups of 16 are input channels of one tap; `balanced` and `balanced_codes` take it."""
+    k, channels, *taps = weight.shape
+    wide = np.zeros((k, *taps, padded_channels(channels, count)), weight.dtype)
+    wide[..., :channels] = weight.transpose(0, 2, 3, 1)
+    return wide.reshape(k, wide[0].size)
+
+
+def padded_channels(channels: int, count: int) -> int:
+    """Input channels with those that fill units up."""
+    return blocks_of(channels, unit_columns(count)) * unit_columns(count)
+
+
+class BalancedConvKernel:
+    """y = activation(conv(x, weight) + bias + residual), float32 and channels_last in and out; any stride, dilation and
+    padding, one group.
+
+    weight is a Balanced of `conv_matrix`; of float32 with float32 activations, of int8 or codes with a scale a row and
+    activations in 8 bits: `options.scale` is theirs, beyond 127 times which x is cut off. Where a number of x is not
+    finite, all of y is NaN (in 8 bits). A kernel may be called from several threads at once. KernelError for a shape,
+    an option or an array that does not fit.
+    """
+
+    def __init__(
+        self,
+        shape: ConvShape,
+        weight: Balanced,
+        bias: np.ndarray | None = None,
+        *,
+        epilogue: Epilogue = PLAIN,
+        options: LinearOptions = DEFAULT,
+    ) -> None:
+        _check(shape, weight, options)
+        if bias is not None:
+            check_array("bias", bias, (shape.out_channels,))
+        self.shape, self.epilogue, self.options = shape, epilogue, options
+        self.name = form_of(weight).name
+        self._runnable = _runnable(_Plan(shape, weight, epilogue, options), bias)
+
+    def __call__(
+        self, x: np.ndarray, residual: np.ndarray | None = None, *, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The layer on dense arrays (batch, height, width, channels), into `out`, which overlaps no other."""
+        check_array("x", x, self.shape.input_shape)
+        if (residual is None) == self.epilogue.residual:
+            raise KernelError("a residual is needed exactly where the epilogue adds one")
+        out = aligned(self.shape.output_shape) if out is None else out
+        check_array("out", out, self.shape.output_shape)
+        for other in (x, residual):
+            if not out.flags.writeable or (other is not None and np.may_share_memory(out, other)):
+                raise KernelError("out must be writable and apart from x and the residual")
+        if residual is not None:
+            check_array("residual", residual, self.shape.output_shape)
+        self.run(x.ctypes.data, out.ctypes.data, 0 if residual is None else residual.ctypes.data)
+        return out
+
+    def run(self, source: int, target: int, residual: int = 0) -> None:
+        """The layer on memory at these addresses, unchecked: dense float32; `target` overlaps neither of the others."""
+        self._runnable.run(source, target, residual)
+
+
+def balanced_convolve(
+    shape: ConvShape, x: Float32[np.ndarray, "n h w c"], weight: Balanced, scale: float = 0.0
+) -> Shaped[np.ndarray, "n ho wo k"]:
+    """The definition without bias: in float64 for float32 weights; else exact integer sums times the row's scale times
+    the activations', in float32 and this order, which kernels equal bit for bit."""
+    if weight.kind == "float32":
+        return convolve(shape, x, _kernel_of(shape, weight.to_dense()))
+    codes, _ = quantized(x.reshape(1, x.size), scale)
+    exact = convolve(shape, codes.reshape(x.shape).astype(np.float64), _kernel_of(shape, weight.integers()))
+    found = exact.astype(np.float32) * row_scales(weight) * np.float32(scale)
+    return found if np.isfinite(x).all() else np.full_like(found, np.nan)
+
+
+def _kernel_of(shape: ConvShape, matrix: np.ndarray) -> np.ndarray:
+    """`conv_matrix` the other way."""
+    wide = matrix.reshape(shape.out_channels, *shape.taps, -1)[..., : shape.in_channels]
+    return wide.transpose(0, 3, 1, 2).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a layer is cut up."""
+
+    shape: ConvShape
+    weight: Balanced
+    epilogue: Epilogue
+    options: LinearOptions
+
+    @property
+    def linear(self) -> LinearPlan:
+        """The layer as a linear one of so many columns."""
+        form, target = form_of(self.weight), host_target(self.options.target)
+        needed = target if form.kind == "float32" else byte_target(target)
+        sizes = (0, self.weight.shape[1], self.shape.out_channels)
+        return LinearPlan(sizes, form, self.epilogue, needed, self.options.threads, table_of(self.weight))
+
+    @property
+    def padded(self) -> Pair:
+        """Rows and columns of a packed image."""
+        top, bottom, left, right = self.shape.padding
+        return self.shape.height + top + bottom, self.shape.width + left + right
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Of a packed image."""
+        form = form_of(self.weight)
+        return padded_channels(self.shape.in_channels, form.count) * form.input_bytes
+
+    @property
+    def tile(self) -> Pair:
+        """Rows and columns of the tile of least cost; no larger than the output."""
+        shape, most = self.shape, self.linear.form.most_tokens(self.linear.target)
+        found = []
+        for rows in range(1, min(most, shape.out_height) + 1):
+            for columns in range(1, min(most // rows, shape.out_width) + 1):
+                tiles = blocks_of(shape.out_height, rows) * blocks_of(shape.out_width, columns)
+                found.append((tiles * (rows * columns + TILE_COST), rows, columns))
+        return min(found)[1:]
+
+    def inputs(self, rows: np.ndarray, columns: np.ndarray) -> Int64[np.ndarray, "rows columns"]:
+        """Bytes in a packed image of pixels."""
+        places = (rows[:, None] * self.padded[1] + columns) * self.pixel_bytes
+        return places.astype(np.int64)
+
+
+def _starts(size: int, tile: int) -> np.ndarray:
+    """Where tiles begin along an axis; the last one ends with it."""
+    return np.minimum(np.arange(blocks_of(size, tile)) * tile, size - tile)
+
+
+def _runnable(plan: _Plan, bias: np.ndarray | None) -> Runnable:
+    shape, linear, (high, wide) = plan.shape, plan.linear, plan.tile
+    down, across = shape.stride
+    pixels = plan.inputs(np.arange(high) * down, np.arange(wide) * across).ravel()
+    tile = PixelTile(linear.target, linear.form, high * wide, tuple(pixels.tolist()))
+    made_from = f"{linear.form} {linear.table} {tile.pixels} {high} {plan.epilogue.code_name} {linear.target.features}"
+    unit = CodeUnit(
+        "balanced",
+        ("balanced_convolution",),
+        made_from,
+        lambda: balanced_module(tile, high, plan.epilogue, linear.table),
+    )
+    code, weights = built(unit, linear.target), packed(plan.weight, bias, linear)
+    rows, columns = _starts(shape.out_height, high), _starts(shape.out_width, wide)
+    tile_inputs = plan.inputs(rows * down, columns * across).ravel()
+    tile_outputs = ((rows[:, None] * shape.out_width + columns) * (4 * shape.out_channels)).astype(np.int64).ravel()
+    taps = plan.inputs(np.arange(shape.taps[0]) * shape.dilation[0], np.arange(shape.taps[1]) * shape.dilation[1])
+    step = linear.form.columns * linear.form.input_bytes
+    units = (taps.ravel()[:, None] + np.arange(plan.pixel_bytes // step) * step).ravel()
+    numbers = _numbers(plan, len(tile_inputs))
+    shift, scale, less = weights.by_row
+    layer = BALANCED.pack(
+        **numbers,
+        units=len(units),
+        tile_inputs=tile_inputs.ctypes.data,
+        tile_outputs=tile_outputs.ctypes.data,
+        unit_inputs=units.ctypes.data,
+        weights=weights.records.ctypes.data,
+        bias=shift.ctypes.data,
+        scale=scale.ctypes.data,
+        less=less.ctypes.data,
+        slope=float_bits(plan.epilogue.slope),
+        given=float_bits(plan.options.scale),
+        inverse=float_bits(float(np.float32(1) / np.float32(plan.options.scale)) if plan.options.scale else 0.0),
+    )
+    size = numbers["sums_offset"] + numbers["sums_bytes"] * plan.options.threads
+    keep = (code, weights, tile_inputs, tile_outputs, units)
+    job, pool_target = Job(code.addresses["balanced_convolution"]), host_target(linear.target.name)
+    return Runnable(pool_target, job, layer, size, plan.options.threads, shape.batch == 0, keep)
+
+
+def _numbers(plan: _Plan, tiles: int) -> dict[str, int]:
+    """The record without addresses."""
+    shape, linear, (rows, columns) = plan.shape, plan.linear, plan.padded
+    block_bytes, tokens = plan.weight.stream.shape[1], plan.tile[0] * plan.tile[1]
+    image = rows * columns * plan.pixel_bytes
+    chunk = max(1, min(l2_bytes() // 2 // block_bytes, blocks_of(linear.blocks, plan.options.threads)))
+    found = {"rows": shape.batch * rows, "image_rows": rows, "height": shape.height, "width": shape.width}
+    found.update(top=shape.padding[0], left=shape.padding[2], right=shape.padding[3])
+    found.update(row_bytes=columns * plan.pixel_bytes, pixel_bytes=plan.pixel_bytes, image_bytes=image)
+    found.update(in_channels=shape.in_channels, columns=plan.pixel_bytes // linear.form.input_bytes)
+    found.update(tiles=tiles, all_tiles=tiles * shape.batch, out_channels=shape.out_channels)
+    out_row = 4 * shape.out_width * shape.out_channels
+    found.update(out_image_bytes=shape.out_height * out_row, out_row_bytes=out_row)
+    found.update(chunks=blocks_of(linear.blocks, chunk), chunk_blocks=chunk, blocks=linear.blocks)
+    found.update(block_bytes=block_bytes, sums_offset=image * shape.batch)
+    sums = blocks_of((4 * ROWS + 4) * tokens, CACHE_LINE_BYTES) * CACHE_LINE_BYTES
+    found.update(sums_bytes=sums)
+    return found
+
+
+def _check(shape: ConvShape, weight: Balanced, options: LinearOptions) -> None:
+    if shape.groups != 1:
+        raise KernelError(f"a balanced convolution has one group, not {shape.groups}")
+    form = form_of(weight)
+    wanted = shape.out_channels, shape.taps[0] * shape.taps[1] * padded_channels(shape.in_channels, form.count)
+    if weight.shape != wanted or form.scaled:
+        raise KernelError(
+            f"the weight {weight.shape} is not {wanted} with a scale a row: make it with conv_matrix(weight, count)"
+        )
+    if options.threads < 1 or (form.kind != "float32") != (LEAST_SCALE <= options.scale < np.inf):
+        raise KernelError(
+            f"threads={options.threads}, scale={options.scale}: at least one thread; activations in 8 bits need a "
+            f"scale of at least {LEAST_SCALE:.0e} (the largest |x| over {LARGEST}), those in float32 have none"
+        )
+    if form.kind != "float32" and products_of(weight) > MOST_PRODUCTS:
+        raise KernelError(f"{products_of(weight)} products of bytes a row may leave int32: at most {MOST_PRODUCTS}")
