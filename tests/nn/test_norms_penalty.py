@@ -32,21 +32,19 @@ def made(mode="augmented", **options):
 def literal(layer, x, mode, wanted=1.0):
     """The published or augmented term, written out."""
     axes = [axis for axis in range(x.dim()) if axis != 1]
+    mean, variance = x.mean(axes), x.var(axes, correction=0)
+    mean = torch.where(mean.abs() > FAR, mean.sign() * FAR * (1 + (mean.abs() / FAR).log()), mean)
+    far = wanted + FAR
+    variance = torch.where(variance > far, far * (1 + (variance / far).log()), variance)
     total = 0.0
-    for m, c in (
-        (layer.mean_multiplier.detach(), x.mean(axes)),
-        (layer.variance_multiplier.detach(), x.var(axes, correction=0) - wanted),
-    ):
-        if mode == "squared":
-            total = total + (m * c**2).sum()
-        else:
-            huber = torch.where(c.abs() <= FAR, c**2 / 2, FAR * (c.abs() - FAR / 2))
-            total = total + (m * c + layer.rho * huber).sum()
+    for m, c in ((layer.mean_multiplier, mean), (layer.variance_multiplier, variance - wanted)):
+        m, huber = m.detach(), torch.where(c.abs() <= FAR, c**2 / 2, FAR * (c.abs() - FAR / 2))
+        total = total + ((m * c**2).sum() if mode == "squared" else (m * c + layer.rho * huber).sum())
     return total
 
 
 @pytest.mark.parametrize("mode", ["augmented", "squared"])
-@pytest.mark.parametrize("scale", [1.0, 4.0], ids=["near", "far"])
+@pytest.mark.parametrize("scale", [1.0, 20.0], ids=["near", "far"])
 def test_value_and_gradient_are_those_of_the_formula(mode, scale):
     model = made(mode)
     x, y = (scale * X).requires_grad_(), (scale * X).requires_grad_()
@@ -120,8 +118,10 @@ def test_running_statistics_give_one_example_a_variance():
         mean = mean + MOMENTUM * (x.detach()[0] - mean)
     torch.testing.assert_close(layer.batch_mean, mean)
     torch.testing.assert_close(layer.batch_variance, variance)
-    slope = layer.rho * (variance - 1).clamp(-FAR, FAR)  # multipliers were not stepped: they are 0
-    wanted = layer.rho * mean + 2 * slope * (x.detach()[0] - mean)
+    near = torch.where(variance > 1 + FAR, (1 + FAR) * (1 + (variance / (1 + FAR)).log()), variance)
+    steep = torch.where(variance > 1 + FAR, (1 + FAR) / variance, torch.ones(3))
+    slope = (near - 1).clamp(-FAR, FAR)
+    wanted = layer.rho * (mean + 2 * steep * slope * (x.detach()[0] - mean))  # multipliers are 0: not stepped
     torch.testing.assert_close(x.grad[0], wanted)
 
 
@@ -171,6 +171,18 @@ def test_divergence_names_the_layer():
     model(X)
     with pytest.raises(TrainingError, match="a multiplier"):
         norm_penalty(model)
+
+
+def test_the_pull_on_a_scale_stays_bounded_however_large_it_is():
+    pulls = []
+    for scale in (10.0, 1e3, 1e6):
+        model = nn.Sequential(LagrangeNorm2d(3))
+        log_scale = torch.tensor(scale).log().requires_grad_()
+        model(X * log_scale.exp())
+        norm_penalty(model).backward()
+        pulls.append(float(log_scale.grad))
+    assert pulls[0] > 0
+    assert max(pulls) < 1.01 * 2 * 3 * 0.03 * FAR * (1 + FAR + FAR), "2 d/d log of 3 variances, and of 3 means"
 
 
 def test_constraints_are_reached():

@@ -31,7 +31,7 @@ RHO = 0.03
 LIMIT = 1.0
 """Multipliers stay within +-LIMIT, and so does what a step adds to them, before its rate."""
 FAR = 3.0
-"""Variances further than this above s pull no harder: the penalty is quadratic up to here, then linear."""
+"""Means and variances further off than this count by their logarithm."""
 MOMENTUM = 0.05
 """Of running statistics, a forward pass."""
 FORGOTTEN = 64

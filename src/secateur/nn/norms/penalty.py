@@ -2,8 +2,13 @@
 
 Per channel, with the constraints c = mu and c = v - s, multipliers m and weight rho (our reading of US20200097829A1):
 
-    augmented, running    m c + rho/2 c^2        c counts beyond FAR linearly
+    augmented, running    m c + rho/2 c^2
     squared               m c^2                  as published
+
+where means beyond +-FAR and variances beyond FAR + s count by their logarithm, of equal value and slope there, and
+rho/2 c^2 grows linearly beyond FAR: so the pull on the scale of a layer has a bound. Early layers scale the variances
+of all later ones; without the bound one large step calls for a larger one (measured: 12 convolutions in a row then
+diverge at every rate that trains them).
 
 The gradient in m is -rho^2/2 clamp(c, +-1), of "squared" -rho^2/2 min(c^2, 1): descent by the weights' optimizer, at
 the weights' rate and momentum, is the multipliers' ascent, and slow beside the weights.
@@ -69,13 +74,19 @@ def _penalty(passes: list[_Pass], mode: str, rho: float) -> Tensor:
     ]
     _clamp_(held, 0.0 if squared else -LIMIT)
     statistics = _running(passes) if mode == "running" else [(one.mean, one.variance) for one in passes]
-    apart = [v - one.layer.wanted_variance() for one, (_, v) in zip(passes, statistics, strict=True)]
-    c = torch.cat([*(mean for mean, _ in statistics), *apart])
+    wanted = [one.layer.wanted_variance() for one in passes]
+    apart = [_bounded(v, s + FAR) - s for (_, v), s in zip(statistics, wanted, strict=True)]
+    c = torch.cat([*(_bounded(mean.abs(), FAR) * mean.sign() for mean, _ in statistics), *apart])
     multiplier = torch.cat(held)
     value = c.square() if squared else c
     ascent = (multiplier.detach() - multiplier) * value.detach().clamp(-LIMIT, LIMIT)  # 0; its gradient is the ascent
     penalty = 0.0 if squared else rho * F.huber_loss(c, torch.zeros_like(c), reduction="sum", delta=FAR)
     return (multiplier.detach() * value + rho**2 / 2 * ascent).sum() + penalty
+
+
+def _bounded(size: Tensor, far: Tensor | float) -> Tensor:
+    """Sizes above 0, those beyond `far` by their logarithm: the slope by log size is never more than `far`."""
+    return torch.where(size > far, far + far * (size.clamp_min(1e-12) / far).log(), size)
 
 
 @torch.no_grad()
