@@ -76,6 +76,9 @@ if TYPE_CHECKING:
     from secateur.train.calibrate import calibrate_ as calibrate_
     from secateur.train.distillation import Distillation as Distillation
     from secateur.train.fit import fit as fit
+    from secateur.train.mac_aware import MacAware as MacAware
+    from secateur.train.mac_aware import MacAwareLayer as MacAwareLayer
+    from secateur.train.mac_aware import mac_aware as mac_aware
     from secateur.train.one_shot import OneShot as OneShot
     from secateur.train.one_shot import one_shot_ as one_shot_
     from secateur.train.schedule import Schedule as Schedule
@@ -106,6 +109,7 @@ PUBLIC = {
     "Bilinear": "secateur.maths.bilinear",
     "Wish": "secateur.maths.choosing",
     "convolution": "secateur.maths.convolution",
+    "mac_aware": "secateur.train.mac_aware",
     "maps_of": "secateur.nn.map_sites",
     "param_groups": "secateur.nn.groups",
     "NormDistance": "secateur.nn.norms.distance",
@@ -153,6 +157,8 @@ PUBLIC = {
     "accuracy": "secateur.train.task",
     "score": "secateur.train.task",
     "SecateurWarning": "secateur.errors",
+    "MacAware": "secateur.train.mac_aware",
+    "MacAwareLayer": "secateur.train.mac_aware",
     "MapPlan": "secateur.ir.plan_rows",
     "TensorPlan": "secateur.ir.plan_rows",
 }

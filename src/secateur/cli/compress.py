@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.cli.exits import CHECK_FAILED, printable
+from secateur.cli.mac_aware import MAC_AWARE, SELF_PRUNING, mac_aware_plan, refuse_method
 from secateur.cli.options import verb, widths_from
 from secateur.cli.output import note, show_result
 from secateur.cli.pattern import prune_from
@@ -62,9 +63,14 @@ class Asked:
     one_shot: Annotated[
         bool, typer.Option("--one-shot", help="Cut, or with --bits quantize, at once instead of training.")
     ] = False
-    batches: Annotated[int | None, typer.Option(min=0, help="Of training inputs that --one-shot sees, 8; 0: none.")] = (
-        None
-    )
+    batches: Annotated[
+        int | None, typer.Option(min=0, help="Of training inputs that --one-shot sees, 8, or mac-aware, 0; 0: none.")
+    ] = None
+    method: Annotated[str, typer.Option(help="How weights are chosen: self-pruning or mac-aware.")] = SELF_PRUNING
+    allowance: Annotated[
+        str | None, typer.Option(help="Of mac-aware: uniform, linear, sqrt (the default) or sensitivity.")
+    ] = None
+    cap: Annotated[float | None, typer.Option(help="Of mac-aware: most of a tensor that goes, 0.95.")] = None
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 0
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; else torch's choice.")] = None
     save_seconds: Annotated[float, typer.Option(min=0, help="Between two states inside an epoch.")] = 60.0
@@ -76,6 +82,7 @@ def run_compress(asked: Asked) -> None:
     """See Asked."""
     given = {"--bits": asked.bits, "--map-bits": asked.map_bits}
     rules = {name: Quantize(widths_from(text, name)) for name, text in given.items() if text is not None}
+    _refuse_method(asked)
     rule = prune_from(asked.pattern)
     told = [*rules, *(["--pattern"] if asked.pattern else [])]
     plan = _plan(asked.plan)
@@ -98,6 +105,9 @@ def run_compress(asked: Asked) -> None:
         cuts = not asked.one_shot or asked.density is not None or asked.macs is not None or asked.pattern is not None
         prune = rule if cuts else None  # cutting at once does not quantize; a plan that only quantizes it does
         plan = plan_model(task.model, task.example, prune=prune, quantize=weights, maps=maps)
+    if asked.method == MAC_AWARE:
+        seen = (asked.batches or 0, asked.seed)
+        plan = mac_aware_plan(task, plan, target, allowance=asked.allowance, cap=asked.cap, seen=seen)
     with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
         warnings.showwarning = lambda message, *_: (
@@ -105,6 +115,18 @@ def run_compress(asked: Asked) -> None:
         )
         result = compress_task(task, target, out=asked.output, plan=plan, options=options, progress=progress)
     _tell(result, asked)
+
+
+def _refuse_method(asked: Asked) -> None:
+    beside = {
+        "--one-shot": asked.one_shot,
+        "--epochs": asked.epochs is not None,
+        "--pattern": asked.pattern is not None,
+        "--bits": asked.bits is not None,
+        "--map-bits": asked.map_bits is not None,
+    }
+    alone = {"--allowance": asked.allowance is not None, "--cap": asked.cap is not None}
+    refuse_method(asked.method, beside=beside, alone=alone)
 
 
 def _density_of(rule: Prune) -> float | None:
@@ -140,13 +162,13 @@ def _options(asked: Asked) -> Options:
         raise TargetError(f"--on-miss is {' or '.join(ON_MISS)}, not {asked.on_miss!r}")
     for name, given, needed in (
         ("--match", asked.match is not None, "--distill" if not asked.distill else ""),
-        ("--batches", asked.batches is not None, "--one-shot" if not asked.one_shot else ""),
+        ("--batches", asked.batches is not None, "" if asked.one_shot or asked.method == MAC_AWARE else "--one-shot"),
     ):
         if given and needed:
             raise TargetError(f"{name} says nothing without {needed}: give both, or neither")
     file = Path(asked.task.rpartition(":")[0])
     return Options(
-        prune_epochs=asked.epochs,
+        prune_epochs=0 if asked.method == MAC_AWARE else asked.epochs,
         finetune_epochs=asked.finetune_epochs,
         lr=asked.lr,
         average=asked.average,
