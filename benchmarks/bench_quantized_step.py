@@ -4,9 +4,10 @@ python benchmarks/bench_quantized_step.py
 
 Steps as in bench_step.py, of batches of 128, that take turns on one pinned thread: dense; with torch's FakeQuantize (8
 bits, moving-average observer, as quantization-aware training has them) on every weight and every map; with ours while
-the widths 2 to 8 of all of them are learned, Budget included; and with ours hardened. The quantizers of maps stand at
-the same places for both: `prepare_` puts them in. First every map's quantizer is compared with the numpy definition.
-Memory is the peak of all living tensors during a step. Ratios are medians over the rounds, to torch's FakeQuantize.
+the widths 2 to 8 of all of them are learned, Budget included ("learned"), and the same with "level" read as grid value
+for weights ("value"); and with ours hardened. The quantizers of maps stand at the same places for all: `prepare_` puts
+them in. First every map's quantizer is compared with the numpy definition. Memory is the peak of all living tensors
+during a step. Ratios are medians over the rounds, to torch's FakeQuantize.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ from secateur.nn.map_sites import maps_of
 from secateur.nn.transform import transforms_of
 from secateur.train.phases import LEARN
 
-KINDS = ("dense", "torch", "learned", "hard")
+KINDS = ("dense", "torch", "learned", "value", "hard")
 PEER = "torch"
 EIGHT, WIDTHS = sct.Quantize(8), sct.Quantize((2, 8))
+VALUES = sct.Quantize((2, 8), level="value")
 
 
 class QuantizedTraining(Training):
@@ -49,7 +51,8 @@ class QuantizedTraining(Training):
             sct.prepare_(self.model, sct.plan(self.model, example, maps=EIGHT))
             _replace_by_torch(self.model)
         elif kind != "dense":
-            sct.prepare_(self.model, sct.plan(self.model, example, quantize=WIDTHS, maps=WIDTHS))
+            rule = VALUES if kind == "value" else WIDTHS
+            sct.prepare_(self.model, sct.plan(self.model, example, quantize=rule, maps=WIDTHS))
             self.model(self.images)
             if kind == "hard":
                 sct.harden_(self.model)

@@ -17,6 +17,7 @@ from secateur.kernels.levels import levels_module
 from secateur.kernels.map_levels import MapWidths, map_module
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS, host_target
+from secateur.kernels.value_levels import value_levels_module
 
 REGISTERS = {"avx512": r"%zmm\d", "avx2": r"%ymm\d", "neon": r"\bv\d+\.4s"}
 MULTIPLY_ADD = {"avx512": r"vfmadd\w+ps.*%zmm", "avx2": r"vfmadd\w+ps.*%ymm", "neon": r"fmla\s+v\d+\.4s"}
@@ -33,6 +34,7 @@ def texts(target):
         "depthwise": depthwise_module(replace(SHAPE, out_channels=8, groups=8), target, Epilogue("relu6")),
         "gate": gate_module("analytic", target),
         "levels": levels_module((2, 3, 8), target),
+        "values": value_levels_module((2, 3, 8), target),
         "map_levels": map_module(MapWidths((2, 3, 8), signed=False), target),
     }
 

@@ -195,6 +195,8 @@ def _shape_to_text(row: TensorPlan | MapPlan) -> str:
 def _row_to_text(row: TensorPlan) -> tuple[str, ...]:
     prune = str(row.prune) if row.prune else "-"
     quantize = f"{row.quantize.bits!s} bits, per {row.quantize.granularity}" if row.quantize else "-"
+    if row.quantize and row.quantize.level == "value":
+        quantize += ", by value"
     tied = f" (tied: {', '.join(row.tied)})" if row.tied else ""
     macs = f"{row.macs:,}" if row.reuse else "-"
     return (row.name + tied, row.kind, _shape_to_text(row), f"{row.size:,}", macs, prune, quantize, row.reason)

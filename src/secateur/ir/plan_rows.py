@@ -123,3 +123,8 @@ def check_map_rule(rule: Quantize) -> None:
             f"maps=Quantize(granularity={rule.granularity!r}): a feature map has one scale, "
             'so that sums over channels stay integers; granularity "tensor" is the one it can have'
         )
+    if rule.level != "width":
+        raise PlanError(
+            f'maps=Quantize(level={rule.level!r}): a feature map is averaged over its widths; level "width" is the one '
+            "it can have"
+        )

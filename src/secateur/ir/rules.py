@@ -18,7 +18,7 @@ FORMS = ("analytic", "straight_through", "dense")
 DEFAULT_FORM = {"balanced": "straight_through"}
 """Where it is not "dense" (measured: docs/balanced.md)."""
 GRANULARITIES = ("tensor", "channel")
-LEVELS = ("width",)
+LEVELS = ("width", "value")
 SCALES = ("free", "power_of_two")
 NARROWEST, WIDEST = 2, 8
 
@@ -131,7 +131,8 @@ class Quantize:
     bits         4: four bits; (2, 8): any width from 2 to 8, learned; {2, 4, 8} or a list: one of these, learned. The
                  field is then the ascending tuple of widths, each 2 to 8
     granularity  one range of values a "tensor" or one an output "channel"; the width is one a tensor. A map has one
-    level        what the weighted average of US20200293893A1 runs over: "width", quantize-dequantize at every width
+    level        what the weighted average of US20200293893A1 runs over: "width", quantize-dequantize at every width;
+                 "value", at every width the grid values round a weight, softly. Maps have "width" alone
     scale        "free": any float16 number; "power_of_two": one of those, for hardware that shifts
     """
 

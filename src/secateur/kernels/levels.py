@@ -57,11 +57,11 @@ class Levels:
         the one range or one a row, and those of the shares."""
         toward_range, *found = self.backward_job(addresses, size, self._constants(x_max, shares))
         sums = [one if isinstance(one, float) else float(one.sum()) for one in found]
-        return toward_range / x_max, [one / ratio for one, ratio in zip(sums, _ratios(self.widths), strict=True)]
+        return toward_range / x_max, [one / ratio for one, ratio in zip(sums, ratios_of(self.widths), strict=True)]
 
     def _constants(self, x_max: Numbers, shares: Sequence[float]) -> list[Any]:
         step = x_max / largest_code(self.widths[0])
-        return [step, *(share / ratio for share, ratio in zip(shares, _ratios(self.widths), strict=True)), *shares]
+        return [step, *(share / ratio for share, ratio in zip(shares, ratios_of(self.widths), strict=True)), *shares]
 
 
 @functools.cache
@@ -80,8 +80,8 @@ def _passes(widths: Widths) -> tuple[RowKernel, RowKernel]:
     )
 
 
-def _ratios(widths: Widths) -> list[float]:
-    """r_n"""
+def ratios_of(widths: Widths) -> list[float]:
+    """r_n of all widths."""
     return [largest_code(bits) / largest_code(widths[0]) for bits in widths]
 
 
@@ -89,14 +89,14 @@ def _codes(widths: Widths, u: Value) -> list[Value]:
     f, lanes = u.code, lanes_of(u)
     one = f.splat(1.0, lanes)
     found = []
-    for bits, ratio in zip(widths, _ratios(widths), strict=True):
+    for bits, ratio in zip(widths, ratios_of(widths), strict=True):
         code = at_least(nearest(u * f.splat(ratio, lanes)), one)
         found.append(at_most(code, f.splat(float(largest_code(bits)), lanes)))
     return found
 
 
-def _mean(codes: Sequence[Value], weights: Sequence[Value]) -> Value:
-    """m"""
+def mean_of(codes: Sequence[Value], weights: Sequence[Value]) -> Value:
+    """m, of the codes of all widths."""
     mean = codes[0] * weights[0]
     for code, weight in zip(codes[1:], weights[1:], strict=True):
         mean = code.code.fma(code, weight, mean)
@@ -108,7 +108,7 @@ def _forward_step(
 ) -> tuple[list[Value], list[Value]]:
     (step, *numbers), (x,) = constants, inputs
     u = x.code.arithmetic("div", absolute(x), step)
-    mean = _mean(_codes(widths, u), numbers[: len(widths)])
+    mean = mean_of(_codes(widths, u), numbers[: len(widths)])
     return [with_sign_of(mean * step, x)], []
 
 
@@ -121,7 +121,7 @@ def _backward_step(
     codes = _codes(widths, u)
     pull = with_sign_of(step, x) * upstream
     inside = _inside(widths, u, shares)
-    toward_range = (_mean(codes, weights) - inside * u) * pull
+    toward_range = (mean_of(codes, weights) - inside * u) * pull
     return [inside * upstream], [toward_range, *(code * pull for code in codes)]
 
 
@@ -129,7 +129,7 @@ def _inside(widths: Widths, u: Value, shares: Sequence[Value]) -> Value:
     """s; round(Q + 1/2) is Q + 1, Q being odd. Where no width clips it is 1, not the shares' sum, which is rounded."""
     f, lanes = u.code, lanes_of(u)
     zero = f.splat(0.0, lanes)
-    ends = [(largest_code(bits) + 0.5) / ratio for bits, ratio in zip(widths, _ratios(widths), strict=True)]
+    ends = [(largest_code(bits) + 0.5) / ratio for bits, ratio in zip(widths, ratios_of(widths), strict=True)]
     kept = zero
     for end, share in zip(ends, shares, strict=True):
         kept = kept + chosen(compared("olt", u, f.splat(end, lanes)), share, zero)

@@ -18,6 +18,7 @@ from secateur.kernels.levels import Levels, levels_of
 from secateur.kernels.map_levels import MapLevels, MapWidths, map_levels_of
 from secateur.kernels.rows import Numbers
 from secateur.kernels.target import TARGETS, Target, supported
+from secateur.kernels.value_levels import ValueLevels, value_levels_of
 
 
 @functools.cache
@@ -38,6 +39,12 @@ def levels_for(x: Tensor, widths: list[int]) -> Levels | None:
     """As `gate_for`, of the average over bit widths."""
     target = _target_for(x)
     return levels_of(tuple(widths), target) if target else None
+
+
+def value_levels_for(x: Tensor, widths: list[int]) -> ValueLevels | None:
+    """As `gate_for`, of the average over grid values."""
+    target = _target_for(x)
+    return value_levels_of(tuple(widths), target) if target else None
 
 
 def map_levels_for(x: Tensor, widths: list[int], *, signed: bool) -> MapLevels | None:
@@ -80,6 +87,25 @@ def levels_backward(levels: Levels, grad: Tensor, x: Tensor, x_max: Tensor, p: T
     x_grad = torch.empty_like(x)
     addresses = (x.data_ptr(), upstream.data_ptr(), x_grad.data_ptr())
     ranges, shares = levels.backward(addresses, x.numel(), _numbers(x_max), p.tolist())
+    return x_grad, _shaped(ranges, x_max), torch.tensor(shares, dtype=p.dtype)
+
+
+def value_levels_forward(code: ValueLevels, x: Tensor, x_max: Tensor, weights: tuple[list[float], float]) -> Tensor:
+    """The average, dense in the order of dimensions. weights: (shares, temperature)."""
+    x = x.contiguous()
+    average = torch.empty_like(x)
+    code.forward((x.data_ptr(), average.data_ptr()), x.numel(), _numbers(x_max), weights)
+    return average
+
+
+def value_levels_backward(
+    code: ValueLevels, flat: tuple[Tensor, Tensor], x_max: Tensor, p: Tensor, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, x_max and p, each in its tensor's shape, from (upstream, x)."""
+    upstream, x = (one.contiguous() for one in flat)
+    x_grad = torch.empty_like(x)
+    addresses = (x.data_ptr(), upstream.data_ptr(), x_grad.data_ptr())
+    ranges, shares = code.backward(addresses, x.numel(), _numbers(x_max), (p.tolist(), temperature))
     return x_grad, _shaped(ranges, x_max), torch.tensor(shares, dtype=p.dtype)
 
 

@@ -19,10 +19,11 @@ from secateur.nn.prune_stage import PruneStage
 from secateur.nn.quantize import WidthQuantize
 from secateur.nn.sites import original_of
 from secateur.nn.threshold import ThresholdPrune
+from secateur.nn.value_quantize import ValueQuantize
 
 PRUNING = {"threshold": ThresholdPrune, "balanced": BalancedPrune, "sr_ste": SparseRefined, "top_n": TopN}
 """Method of a Prune -> stage, a PruneStage."""
-QUANTIZING = {"width": WidthQuantize}
+QUANTIZING = {"width": WidthQuantize, "value": ValueQuantize}
 """Level of a Quantize -> stage: forward, expected_bits, width, grid, harden."""
 STAGES = {**PRUNING, **QUANTIZING}
 """All of them; the laws in tests/laws run over this table."""
