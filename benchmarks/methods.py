@@ -11,6 +11,7 @@ import secateur as sct
 from codeq import DeadZone
 from fixed_point import FixedPoint
 from orders import PruneThenQuantize, QuantizeThenPrune
+from pattern_rival import PatternMagnitude
 from rivals import DynamicThreshold, GradualMagnitude
 from self_pruning import SelfPruning
 
@@ -71,7 +72,12 @@ METHODS: dict[str, Callable[..., Method]] = {
     "quantize_then_prune": QuantizeThenPrune,
     "codeq": DeadZone,
     "pquantml": FixedPoint,
+    "balanced": lambda *args, **options: SelfPruning(*args, method="balanced", **options),
+    "sr_ste": lambda *args, **options: SelfPruning(*args, method="sr_ste", **options),
+    "top_n": PatternMagnitude,
 }
 """Name in the results -> method(model, example, density, steps, **options)."""
 QUANTIZING = ("prune_then_quantize", "quantize_then_prune", "codeq", "pquantml")
 """Those that always quantize: their limit is packed_bytes, and bits are the widths they may take."""
+PATTERNED = ("balanced", "sr_ste", "top_n")
+"""Those that leave n of every m weights, options n and m, at the density of that pattern."""
