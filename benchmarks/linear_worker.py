@@ -1,0 +1,69 @@
+"""One engine of bench_linear.py in a process of its own: a line of JSON in, a line of JSON out, nothing in between."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conv_peers import Form, quietly
+from conv_worker import SET_DEATH_SIGNAL, burst
+from linear_peers import ENGINES, LinearJob
+from secateur.kernels.memory import aligned
+
+
+class LinearWorker:
+    """What is prepared, and how it answers."""
+
+    def __init__(self, engine: str, threads: int) -> None:
+        self.engine, self.threads = ENGINES[engine], threads
+        self.forms: dict[str, Form] = {}
+        self.job: LinearJob | None = None
+
+    def answer(self, asked: dict[str, Any]) -> Any:
+        """`prepare` the layer in a folder (gives errors), `run` a competitor, or the `versions`."""
+        if "prepare" in asked:
+            return self._prepare(Path(asked["prepare"]))
+        if "run" in asked:
+            return burst(self.forms[asked["run"]], asked["seconds"])
+        return self.engine.versions()
+
+    def _prepare(self, folder: Path) -> dict[str, float]:
+        with np.load(folder / "arrays.npz") as kept:
+            x = aligned(kept["x"].shape)
+            x[:] = kept["x"]
+            job = LinearJob(x, kept["dense"], kept["sparse"], self.threads, folder)
+            wanted = {name: kept[f"wanted_{name}"] for name in ("dense", "sparse")}
+        self.job = job  # libraries that share its memory do not hold it
+        self.forms = {form.competitor: form for form in self.engine.forms(job)}
+        return {
+            name: _error(form, wanted["sparse" if "4:16" in name else "dense"]) for name, form in self.forms.items()
+        }
+
+
+def _error(form: Form, wanted: np.ndarray) -> float:
+    """max|y - y64| / max|y64|"""
+    form.run()
+    return float(np.abs(form.result() - wanted).max() / np.abs(wanted).max())
+
+
+def main(engine: str, threads: str, cores: str) -> None:
+    """Answer until the questions end."""
+    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks the questions ends this process
+    os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
+    worker = LinearWorker(engine, int(threads))
+    with os.fdopen(quietly(), "w") as answers:
+        for line in sys.stdin:
+            answers.write(json.dumps(worker.answer(json.loads(line))) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
