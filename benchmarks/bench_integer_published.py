@@ -1,4 +1,4 @@
-"""A published network in integers against the same network in torch: MNISTNet, weights and maps in 8 bits, 10,000 images.
+"""A published network in integers against itself in torch: MNISTNet, weights and maps in 8 bits, 10,000 images.
 
     python benchmarks/bench_integer_published.py --data DIR --weights FOLDER
 
