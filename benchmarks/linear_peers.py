@@ -73,7 +73,6 @@ def _accelerated(job: LinearJob) -> Iterator[Form]:
     torch: Any = import_module("torch")
     sct: Any = import_module("secateur")
     torch.set_num_threads(job.threads)
-    torch.set_grad_enabled(False)
     x = torch.from_numpy(job.x)
     for accuracy, name in (("default", "accelerate float32 4:16"), ("int8", "accelerate int8 4:16")):
         layer = _module(torch, job.sparse)
@@ -92,7 +91,6 @@ def torch_forms(job: LinearJob) -> Iterator[Form]:
     """nn.Linear, and quantize_dynamic of it."""
     torch: Any = import_module("torch")
     torch.set_num_threads(job.threads)
-    torch.set_grad_enabled(False)
     x, layer = torch.from_numpy(job.x), _module(torch, job.dense)
     yield _form("torch float32", lambda: layer(x), lambda: layer(x).numpy())
     with warnings.catch_warnings():
