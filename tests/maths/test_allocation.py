@@ -22,6 +22,13 @@ def test_every_score_orders_a_layer_by_magnitude(w):
         assert np.isfinite(ordered).all(), name
 
 
+@pytest.mark.parametrize("value", [0.0, 4.0, -1e-30])
+def test_equal_weights_have_equal_finite_scores(value):
+    found = standardized(np.full((3, 4), value))
+    assert np.isfinite(found).all()
+    assert (found == found[0, 0]).all()
+
+
 @given(WEIGHTS)
 def test_lamp_is_what_its_paper_defines(w):
     """Equation 1, read off: sort ascending, divide each square by the sum of the squares from it on."""

@@ -29,8 +29,10 @@ def magnitude(w: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
 
 
 def standardized(w: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """|w| in standard deviations of the layer's weights."""
-    return magnitude(w) / max(float(w.astype(np.float64).std()), np.finfo(np.float64).tiny)
+    """|w| in standard deviations of the layer's weights, finite where these are all the same."""
+    size, number = magnitude(w), np.finfo(np.float64)
+    least = max(float(number.eps * size.max(initial=0.0)), float(number.tiny))
+    return size / max(float(w.astype(np.float64).std()), least)
 
 
 def lamp(w: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
