@@ -84,6 +84,12 @@ class ByteRival(ABC):
         coded = self.coded()
         self.scale = self.files.size(self.files.update(self.model), coded) / self.bound(coded)
 
+    def groups_of(self, name: str, own: list[nn.Parameter], rate: float) -> list[dict[str, Any]]:
+        """Groups for an optimizer: the network's parameters, and a rival's own at their rate."""
+        known = {id(p) for p in own}
+        rest = [p for p in self.model.parameters() if id(p) not in known]
+        return [{"params": rest}, {"name": name, "params": own, "lr": rate}]
+
     def penalty(self) -> Tensor:
         return torch.zeros(())
 

@@ -138,9 +138,7 @@ class DeadZone(ByteRival):
 
     def groups(self) -> list[dict[str, Any]]:
         own = [p for weight in self.weights.values() for p in (weight.u, weight.v)]
-        known = {id(p) for p in own}
-        rest = [p for p in self.model.parameters() if id(p) not in known]
-        return [{"params": rest}, {"name": "thresholds", "params": own, "lr": self.rate}]
+        return self.groups_of("thresholds", own, self.rate)
 
     @torch.no_grad()
     def press(self) -> None:

@@ -11,9 +11,10 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,6 +27,14 @@ TRIAL_SECONDS = 0.1
 MOST_CALLS = 50
 SET_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
+
+
+class Answering(Protocol):
+    """What a worker is asked: one JSON object in, what becomes one JSON value out."""
+
+    def answer(self, asked: dict[str, Any]) -> Any:
+        """A question's answer."""
+        ...
 
 
 def burst(form: Form, seconds: float) -> tuple[list[float], float]:
@@ -99,12 +108,12 @@ class Worker:
                 os.sched_setaffinity(thread, {self.cores[place]})
 
 
-def main(engine: str, threads: str, cores: str) -> None:
-    """Answer until the questions end."""
+def serve(make: Callable[[str, int], Answering], engine: str, threads: str, cores: str) -> None:
+    """Be the worker that `make` gives for an engine, on these cores, until the questions end."""
     ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks the questions ends this process
     os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    worker = Worker(engine, int(threads))
+    worker = make(engine, int(threads))
     with os.fdopen(quietly(), "w") as answers:
         for line in sys.stdin:
             answers.write(json.dumps(worker.answer(json.loads(line))) + "\n")
@@ -112,4 +121,4 @@ def main(engine: str, threads: str, cores: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve(Worker, *sys.argv[1:])

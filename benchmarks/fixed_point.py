@@ -131,9 +131,7 @@ class FixedPoint(ByteRival):
 
     def groups(self) -> list[dict[str, Any]]:
         own = [p for weight in self.weights.values() for p in (weight.i, weight.f)]
-        known = {id(p) for p in own}
-        rest = [p for p in self.model.parameters() if id(p) not in known]
-        return [{"params": rest}, {"name": "widths", "params": own, "lr": self.rate}]
+        return self.groups_of("widths", own, self.rate)
 
     def penalty(self) -> Tensor:
         total = torch.zeros(())

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from conv_peers import Form, quietly
-from conv_worker import SET_DEATH_SIGNAL, burst
+from conv_peers import Form
+from conv_worker import burst, serve
 from linear_peers import ENGINES, LinearJob
 from secateur.kernels.memory import aligned
 
@@ -53,17 +49,5 @@ def _error(form: Form, wanted: np.ndarray) -> float:
     return float(np.abs(form.result() - wanted).max() / np.abs(wanted).max())
 
 
-def main(engine: str, threads: str, cores: str) -> None:
-    """Answer until the questions end."""
-    ctypes.CDLL(None).prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks the questions ends this process
-    os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    worker = LinearWorker(engine, int(threads))
-    with os.fdopen(quietly(), "w") as answers:
-        for line in sys.stdin:
-            answers.write(json.dumps(worker.answer(json.loads(line))) + "\n")
-            answers.flush()
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve(LinearWorker, *sys.argv[1:])

@@ -13,14 +13,14 @@ says so; elsewhere torch's own operators, over cache-sized pieces; where most of
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from secateur.maths.grid import largest_code
 from secateur.nn.generated import levels_backward, levels_for, levels_forward
-from secateur.nn.pieces import LIBRARY, gathered, is_one, pieces
+from secateur.nn.pieces import LIBRARY, gathered, pieces
+from secateur.nn.width_units import Width, shares_of, unit_of
 
 FEW = 0.25
 """A piece with a smaller fraction of non-zeros is computed on these alone."""
@@ -42,40 +42,11 @@ def weighted_levels(x: Tensor, x_max: Tensor, p: Tensor, widths: list[int]) -> T
     return call(x, x_max, p, widths)
 
 
-class _Unit(NamedTuple):
-    """The step of the first width: a Python number, or one a row as a column."""
-
-    step: Any
-
-
-class _Level(NamedTuple):
-    """One width: largest code, codes a unit, what a code counts in units, and its share."""
-
-    largest: int
-    ratio: float
-    weight: float
-    share: float
-
-
-def _unit(x_max: Tensor, widths: list[int]) -> _Unit:
-    step = x_max / largest_code(widths[0])
-    return _Unit(step.item() if is_one(x_max) else step.reshape(-1, 1))
-
-
-def _levels(p: Tensor, widths: list[int]) -> list[_Level]:
-    first = largest_code(widths[0])
-    found = []
-    for share, bits in zip(p.tolist(), widths, strict=True):
-        largest = largest_code(bits)
-        found.append(_Level(largest, largest / first, share * first / largest, share))
-    return found
-
-
-def _code(u: Tensor, level: _Level, out: Tensor) -> Tensor:
+def _code(u: Tensor, level: Width, out: Tensor) -> Tensor:
     return torch.mul(u, level.ratio, out=out).round_().clamp_(1, level.largest)
 
 
-def _mean(u: Tensor, levels: list[_Level], code: Tensor, out: Tensor) -> Tensor:
+def _mean(u: Tensor, levels: list[Width], code: Tensor, out: Tensor) -> Tensor:
     """m of the piece u."""
     out.fill_(sum(level.weight for level in levels if level.largest == 1))
     for level in levels:
@@ -94,8 +65,8 @@ def _forward(x: Tensor, x_max: Tensor, p: Tensor, widths: list[int]) -> Tensor:
     if code := levels_for(x, widths):
         return levels_forward(code, x, x_max, p)
     result = torch.empty_like(x, memory_format=torch.contiguous_format)
-    levels = _levels(p, widths)
-    for unit, (w, out), (u, code, mean) in pieces(_unit(x_max, widths), x, result, scratch=3):
+    levels = shares_of(p, widths)
+    for unit, (w, out), (u, code, mean) in pieces(unit_of(x_max, widths), x, result, scratch=3):
         torch.div(torch.abs(w, out=u), unit.step, out=u)
         places = _nonzeros(w)
         if places is None:
@@ -111,9 +82,9 @@ def _backward(grad: Tensor, x: Tensor, x_max: Tensor, p: Tensor, widths: list[in
     if code := levels_for(x, widths):
         return levels_backward(code, grad, x, x_max, p)
     x_grad = torch.empty_like(x, memory_format=torch.contiguous_format)
-    levels = _levels(p, widths)
+    levels = shares_of(p, widths)
     ranges, shares = [], []
-    for unit, (w, upstream, out), (u, toward) in pieces(_unit(x_max, widths), x, grad, x_grad, scratch=2):
+    for unit, (w, upstream, out), (u, toward) in pieces(unit_of(x_max, widths), x, grad, x_grad, scratch=2):
         torch.div(torch.abs(w, out=u), unit.step, out=u)
         torch.mul(torch.sign(w, out=toward), upstream, out=toward).mul_(unit.step)
         out.copy_(upstream)
@@ -132,7 +103,7 @@ def _backward(grad: Tensor, x: Tensor, x_max: Tensor, p: Tensor, widths: list[in
     return x_grad, gathered(ranges, x_max) / x_max, torch.stack(shares).sum(0).to(p.dtype)
 
 
-def _toward_shares(u: Tensor, pull: Tensor, levels: list[_Level]) -> tuple[Tensor, Tensor]:
+def _toward_shares(u: Tensor, pull: Tensor, levels: list[Width]) -> tuple[Tensor, Tensor]:
     """m, and by width the product of pull with code_n / r_n: what moving a share by one would change."""
     mean = torch.full_like(u, sum(level.weight for level in levels if level.largest == 1))
     code, found = torch.empty_like(u), []
@@ -145,7 +116,7 @@ def _toward_shares(u: Tensor, pull: Tensor, levels: list[_Level]) -> tuple[Tenso
     return mean, torch.stack(found)
 
 
-def _clipped(u: Tensor, levels: list[_Level]) -> tuple[Tensor, Tensor]:
+def _clipped(u: Tensor, levels: list[Width]) -> tuple[Tensor, Tensor]:
     """Places of what some width clips, and the shares there of the widths that do not. round(Q + 1/2) is Q + 1."""
     ends = [(level.largest + 0.5) / level.ratio for level in levels]
     places = (u >= min(ends)).nonzero().squeeze(1)

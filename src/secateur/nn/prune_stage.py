@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from secateur.nn.grouping import Grouping
 from secateur.nn.states import take_states
 
 
-class PruneStage(nn.Module):
+class PruneStage(nn.Module, ABC):
     """The stage "prune" of one weight. A kind of it says how it is soft (`soft`), which weights it would keep now
     (`keeps`), and what a weight's score is."""
 
@@ -28,22 +29,22 @@ class PruneStage(nn.Module):
         super().__init__()
         self.register_buffer("mask", None)
 
+    @abstractmethod
     def soft(self, w: Tensor, *, hard: bool = False) -> tuple[Tensor, Tensor]:
         """The pruned weight and the expected number of non-zeros, both differentiable where anything is learned. hard:
         the weight under the hard mask, with the gradients of the soft gate."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, w: Tensor) -> Tensor:
         """How much a weight matters: one stays when its score exceeds a common factor, 1 for what was learned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keeps(self, w: Tensor) -> Tensor:
         """The mask of what would stay now, while soft."""
-        raise NotImplementedError
 
+    @abstractmethod
     def threshold(self, w: Tensor) -> float:
         """The magnitude at which weights go, in units of the weight: the mean where there is one a channel."""
-        raise NotImplementedError
 
     def set_threshold(self, alpha: float) -> None:
         """One threshold for the whole tensor, in units of the weight; nothing where there is none to set."""

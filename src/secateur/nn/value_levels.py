@@ -8,15 +8,15 @@ Generated code is used where `nn.generated` says so; elsewhere torch's own opera
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from secateur.kernels.value_levels import REACH
-from secateur.maths.grid import largest_code
 from secateur.nn.generated import value_levels_backward, value_levels_for, value_levels_forward
-from secateur.nn.pieces import LIBRARY, gathered, is_one, pieces
+from secateur.nn.pieces import LIBRARY, gathered, pieces
+from secateur.nn.width_units import shares_of, unit_of
 
 LIBRARY.define("weighted_values(Tensor x, Tensor x_max, Tensor p, Tensor temperature, int[] widths) -> Tensor")
 LIBRARY.define(
@@ -34,32 +34,6 @@ def weighted_values(x: Tensor, x_max: Tensor, p: Tensor, temperature: Tensor, wi
     """
     call = torch.ops.secateur.weighted_values if torch.compiler.is_compiling() else _Values.apply
     return call(x, x_max, p, temperature, widths)
-
-
-class _Unit(NamedTuple):
-    """The step of the first width: a Python number, or one a row as a column."""
-
-    step: Any
-
-
-class _Width(NamedTuple):
-    """One width: largest code, codes a unit, what a code counts in units, and its share."""
-
-    largest: int
-    ratio: float
-    weight: float
-    share: float
-
-
-def _unit(x_max: Tensor, widths: list[int]) -> _Unit:
-    step = x_max / largest_code(widths[0])
-    return _Unit(step.item() if is_one(x_max) else step.reshape(-1, 1))
-
-
-def _widths(p: Tensor, widths: list[int]) -> list[_Width]:
-    first = largest_code(widths[0])
-    rows = ((share, largest_code(bits)) for share, bits in zip(p.tolist(), widths, strict=True))
-    return [_Width(largest, largest / first, share * first / largest, share) for share, largest in rows]
 
 
 def _soft(v: Tensor, largest: int, temperature: float) -> tuple[Tensor, Tensor]:
@@ -82,8 +56,8 @@ def _forward(x: Tensor, x_max: Tensor, p: Tensor, temperature: Tensor, widths: l
     if code := value_levels_for(x, widths):
         return value_levels_forward(code, x, x_max, (p.tolist(), warmth))
     result = torch.empty_like(x, memory_format=torch.contiguous_format)
-    rows = _widths(p, widths)
-    for unit, (w, out), (u, mean) in pieces(_unit(x_max, widths), x, result, scratch=2):
+    rows = shares_of(p, widths)
+    for unit, (w, out), (u, mean) in pieces(unit_of(x_max, widths), x, result, scratch=2):
         torch.div(torch.abs(w, out=u), unit.step, out=u)
         mean.zero_()
         for row in rows:
@@ -99,8 +73,8 @@ def _backward(
     if code := value_levels_for(x, widths):
         return value_levels_backward(code, (grad, x), x_max, p, warmth)
     x_grad = torch.empty_like(x, memory_format=torch.contiguous_format)
-    rows, ranges, shares = _widths(p, widths), [], []
-    for unit, (w, upstream, out), (u, pull, mean) in pieces(_unit(x_max, widths), x, grad, x_grad, scratch=3):
+    rows, ranges, shares = shares_of(p, widths), [], []
+    for unit, (w, upstream, out), (u, pull, mean) in pieces(unit_of(x_max, widths), x, grad, x_grad, scratch=3):
         torch.div(torch.abs(w, out=u), unit.step, out=u)
         torch.mul(torch.sign(w, out=pull), upstream, out=pull).mul_(unit.step)
         mean.zero_()

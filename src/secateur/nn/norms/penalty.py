@@ -7,8 +7,8 @@ Per channel, with the constraints c = mu and c = v - s, multipliers m and weight
 
 where means beyond +-FAR and variances beyond FAR + s count by their logarithm, of equal value and slope there, and
 rho/2 c^2 grows linearly beyond FAR: so the pull on the scale of a layer has a bound. Early layers scale the variances
-of all later ones; without the bound one large step calls for a larger one (measured: 12 convolutions in a row then
-diverge at every rate that trains them).
+of all later ones; without the bound one large step calls for a larger one (12 convolutions in a row, batches of 8:
+without it they diverged at rates from 0.003 on, with it they train at 0.01 and diverge at 0.03).
 
 The gradient in m is -rho^2/2 clamp(c, +-1), of "squared" -rho^2/2 min(c^2, 1): descent by the weights' optimizer, at
 the weights' rate and momentum, is the multipliers' ascent, and slow beside the weights.
