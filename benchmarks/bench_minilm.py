@@ -6,18 +6,17 @@ Three students in one run, each with 50 % of the weights of all 36 linear layers
 as they are and once distilled, and self-pruning with the same number of steps on the same texts in the same order. The
 teacher is the dense model, the loss 1 - cosine of the embeddings plus the relative squared error of the hidden states.
 Embedding tables are frozen and not counted. The learning rate was chosen on validation texts with the distilled
-magnitude student; the held-out texts are read once, at the end.
+magnitude student; the held-out texts are read once, at the end. A fourth student keeps 4 of every 16 weights, a
+quarter: balanced pruning with the same steps, texts and rates. Interrupted, a student goes on from its last state.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import random
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,121 +28,21 @@ from torch.nn import functional as F
 import mails
 import minilm
 import secateur as sct
+from minilm_training import BATCH, LONGEST_TOKENS, Distillation, Run, Text, Texts, embeddings, similarity
 from record import record
 from secateur.nn.transform import transforms_of
-from secateur.train.schedule import cosine, set_rate
 
 DENSITY = 0.5
-LONGEST_TOKENS, BATCH, SORTED_BATCHES = 64, 32, 16
-HIDDEN_WEIGHT = 1.0
 CHECKED = 8
 """Texts on which a file is compared with its model."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """How long and how fast. The last `finetune` of the steps run on exact masks."""
-
-    steps: int
-    finetune: float
-    lr: float
-    threshold_lr: float
-    seed: int
-
-    @property
-    def prune_steps(self) -> int:
-        """Steps with soft gates."""
-        return round(self.steps * (1 - self.finetune))
-
-
-Batch = tuple[Tensor, Tensor]
-
-
-class Text:
-    """Texts as batches of token numbers and masks."""
-
-    def __init__(self, tokenizer: Any, texts: tuple[str, ...]) -> None:
-        self.ids, self.mask = minilm.encoded(tokenizer, list(texts), LONGEST_TOKENS)
-
-    def batch(self, rows: list[int]) -> Batch:
-        """These texts, cut to the longest of them (to a multiple of eight tokens)."""
-        ids, mask = self.ids[rows], self.mask[rows]
-        longest = -(-int(mask.sum(1).max()) // 8) * 8
-        return ids[:, :longest], mask[:, :longest]
-
-    def shuffled(self, seed: int) -> Iterator[Batch]:
-        """Endless batches; neighbours in length share one, so that little is computed on padding."""
-        order = random.Random(seed)
-        while True:
-            rows = order.sample(range(len(self.ids)), len(self.ids))
-            for start in range(0, len(rows), BATCH * SORTED_BATCHES):
-                chunk = sorted(rows[start : start + BATCH * SORTED_BATCHES], key=lambda row: int(self.mask[row].sum()))
-                batches = [chunk[i : i + BATCH] for i in range(0, len(chunk), BATCH)]
-                yield from map(self.batch, order.sample(batches, len(batches)))
-
-    def in_order(self) -> Iterator[Batch]:
-        """Every text once, by length."""
-        rows = self.mask.sum(1).argsort(stable=True).tolist()
-        for start in range(0, len(rows), BATCH):
-            yield self.batch(rows[start : start + BATCH])
-
-
-def distillation(student: minilm.MiniLM, teacher: minilm.MiniLM, batch: Batch) -> Tensor:
-    """1 - cosine of the embeddings + mean over the layers of |student - teacher|^2 / |teacher|^2 over real tokens."""
-    mask = batch[1]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        with torch.no_grad():
-            wanted = teacher.states(*batch)
-        states = student.states(*batch)
-    missed = torch.zeros(())
-    for ours, theirs in zip(states[1:], wanted[1:], strict=True):
-        missed = missed + (ours - theirs).float()[mask].square().mean() / theirs.float()[mask].square().mean()
-    ours, theirs = (minilm.pooled(s[-1].float(), mask) for s in (states, wanted))
-    return (1 - F.cosine_similarity(ours, theirs)).mean() + HIDDEN_WEIGHT * missed / (len(states) - 1)
-
-
-@torch.no_grad()
-def embeddings(model: nn.Module, text: Text) -> Tensor:
-    """(texts, width) in float32, in the order of length."""
-    model.eval()
-    return torch.cat([model(*batch) for batch in text.in_order()])
-
-
-def similarity(student: nn.Module, teacher: nn.Module, text: Text) -> float:
-    """Mean cosine between the two embeddings of every text."""
-    return float(F.cosine_similarity(embeddings(student, text), embeddings(teacher, text)).mean())
-
-
-class Distillation:
-    """A student in training: one optimizer and one cosine of the learning rate over all steps, hard or soft."""
-
-    def __init__(self, student: minilm.MiniLM, teacher: minilm.MiniLM, batches: Iterator[Batch], run: Run) -> None:
-        self.student, self.teacher, self.batches, self.run, self.taken = student, teacher, batches, run, 0
-        groups = sct.param_groups(student, threshold_lr=run.threshold_lr)
-        self.optimizer = torch.optim.Adam(groups, lr=run.lr, fused=True)
-
-    def train(self, steps: int, budget: sct.Budget | None = None) -> None:
-        """Some steps, in place; with a budget in the loss where one is given."""
-        self.student.train()
-        for _ in range(steps):
-            set_rate(self.optimizer, self.run.lr * cosine(self.taken / self.run.steps))
-            loss = distillation(self.student, self.teacher, next(self.batches))
-            self.optimizer.zero_grad()
-            (loss + budget() if budget else loss).backward()
-            self.optimizer.step()
-            if budget:
-                budget.step()
-            if self.taken % 50 == 0:
-                print(f"step {self.taken:5d}  loss {float(loss.detach()):.4f}  {time.strftime('%H:%M:%S')}", flush=True)
-            self.taken += 1
-
-
-def prepared(teacher: minilm.MiniLM) -> minilm.MiniLM:
-    """A copy of the dense model with its 36 linear layers under self-pruning and its word table frozen."""
+def prepared(teacher: minilm.MiniLM, prune: sct.Prune) -> minilm.MiniLM:
+    """A copy of the dense model with its 36 linear layers to be pruned and its word table frozen."""
     student = copy.deepcopy(teacher)
     student.word.weight.requires_grad_(False)
     example = torch.zeros(1, LONGEST_TOKENS, dtype=torch.int64), torch.ones(1, LONGEST_TOKENS, dtype=torch.bool)
-    sct.prepare_(student, sct.plan(student, example, prune=sct.Prune()))
+    sct.prepare_(student, sct.plan(student, example, prune=prune))
     return student
 
 
@@ -152,7 +51,7 @@ Student = tuple[minilm.MiniLM, dict[str, Any]]
 
 def magnitude(teacher: minilm.MiniLM, *_: Any) -> Student:
     """The largest half of all linear weights by |w|, over all layers together, as they are."""
-    student = prepared(teacher)
+    student = prepared(teacher, sct.Prune())
     sites = transforms_of(student)
     every = torch.cat([site.original.detach().abs().flatten() for site in sites])
     threshold = every.kthvalue(round((1 - DENSITY) * len(every))).values
@@ -161,30 +60,47 @@ def magnitude(teacher: minilm.MiniLM, *_: Any) -> Student:
     return student, {}
 
 
-def magnitude_distilled(teacher: minilm.MiniLM, batches: Iterator[Batch], run: Run, _: Text) -> Student:
+def magnitude_distilled(teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path) -> Student:
     """The same weights, distilled for all the steps."""
     student, details = magnitude(teacher)
-    Distillation(student, teacher, batches, run).train(run.steps)
+    training = Distillation(student, teacher, run, kept)
+    training.train(texts.train, run.steps)
     return student, details
 
 
-def self_pruned(teacher: minilm.MiniLM, batches: Iterator[Batch], run: Run, validation: Text) -> Student:
+def self_pruned(teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path) -> Student:
+    """Half of the weights, at any place."""
+    return _learned(prepared(teacher, sct.Prune()), sct.Target(density=DENSITY), teacher, texts, run, kept)
+
+
+def balanced(teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path) -> Student:
+    """4 of every 16 weights, a quarter of all."""
+    prune = sct.Prune("balanced", n=4, m=16)
+    return _learned(prepared(teacher, prune), sct.Target(density=4 / 16), teacher, texts, run, kept)
+
+
+def _learned(
+    student: minilm.MiniLM, target: sct.Target, teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path
+) -> Student:
     """Self-pruning to the target, hardening, fine-tuning; and how hardening went, in cosines on validation texts."""
-    student, target = prepared(teacher), sct.Target(density=DENSITY)
-    training = Distillation(student, teacher, batches, run)
-    training.train(run.prune_steps, sct.Budget(student, target, steps=run.prune_steps))
-    soft = similarity(student, teacher, validation)
-    hardening = sct.harden_(student, target)
-    hard = similarity(student, teacher, validation)
-    training.train(run.steps - run.prune_steps)
-    densities = {row.name.removesuffix(".weight"): round(row.density, 3) for row in hardening.tensors}
-    return student, {"factor": hardening.factor, "soft": soft, "hard": hard, "densities": densities}
+    training = Distillation(student, teacher, run, kept, sct.Budget(student, target, steps=run.prune_steps))
+    if not training.details:
+        training.train(texts.train, run.prune_steps)
+        soft = similarity(student, teacher, texts.validation)
+        hardening = sct.harden_(student, target)
+        hard = similarity(student, teacher, texts.validation)
+        densities = {row.name.removesuffix(".weight"): round(row.density, 3) for row in hardening.tensors}
+        training.details = {"factor": hardening.factor, "soft": soft, "hard": hard, "densities": densities}
+        training.keep()
+    training.train(texts.train, run.steps)
+    return student, training.details
 
 
 STUDENTS: dict[str, Callable[..., Student]] = {
     "self_pruning": self_pruned,
     "magnitude": magnitude,
     "magnitude_distilled": magnitude_distilled,
+    "balanced": balanced,
 }
 
 
@@ -243,13 +159,14 @@ def measure(data: Path, run: Run, students: list[str], held_out: bool) -> None:
             )
     minilm.Block.attention = staticmethod(minilm.attention_in_float32)
     passages = mails.read(data)
-    train, validation = Text(tokenizer, passages.train), Text(tokenizer, passages.validation[:500])
-    judged = Text(tokenizer, passages.held_out) if held_out else validation
+    texts = Texts(Text(tokenizer, passages.train), Text(tokenizer, passages.validation[:500]))
+    judged = Text(tokenizer, passages.held_out) if held_out else texts.validation
 
     wanted = embeddings(teacher, judged)
     for method in students:
         start = time.perf_counter()
-        student, details = STUDENTS[method](teacher, train.shuffled(run.seed), run, validation)
+        kept = data / f"minilm_{method}_{run.seed}.state"
+        student, details = STUDENTS[method](teacher, texts, run, kept)
         seconds = time.perf_counter() - start
         sct.strip_(student)
         linear = [m.weight for m in student.modules() if isinstance(m, nn.Linear)]

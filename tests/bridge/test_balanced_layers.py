@@ -1,6 +1,8 @@
-"""accelerate on linear layers with n of 16, and in 8 bits: what runs, or why it is left, layer by layer."""
+"""accelerate on linear layers and convolutions with n of 16, and in 8 bits: every word of a layer, threads, changes."""
 
 import copy
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import secateur as sct
 from balanced_matrices import random_balanced
 from bridge_cases import CLOSE, apart, exact, glance
 from secateur.bridge import deciding
-from secateur.bridge.accelerated_conv import Asked
+from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
 from secateur.bridge.accelerated_linear import AcceleratedLinear
 from secateur.bridge.timing import Comparison
 from secateur.kernels import balanced_choice
@@ -36,40 +38,6 @@ def balanced_wins(monkeypatch):
 
     monkeypatch.setattr(balanced_choice, "timed", timed)
     monkeypatch.setattr(balanced_choice, "read_object", lambda _: None)
-
-
-class Lenet5(nn.Module):
-    """As published, with every kernel size and width as odd as it is."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), balanced(120, 84), nn.Linear(84, 10)
-
-    def forward(self, x):
-        x = torch.max_pool2d(torch.relu(self.conv1(x)), 2)
-        x = torch.max_pool2d(torch.relu(self.conv2(x)), 2)
-        return self.fc3(torch.relu(self.fc2(torch.relu(self.fc1(x.flatten(1))))))
-
-
-@pytest.mark.parametrize("accuracy", ["default", "int8"])
-def test_lenet_5_layer_by_layer(accuracy):
-    """Every layer either runs on a kernel or says why not."""
-    torch.manual_seed(0)
-    model, x = Lenet5().eval(), torch.randn(3, 1, 28, 28)
-    fast = sct.accelerate(model, x, accuracy=accuracy, measure=False)
-    rows = {row.name: row for row in fast.report.layers}
-    assert list(rows) == ["conv1", "conv2", "fc1", "fc2", "fc3"]
-    assert all(bool(row.algorithm) != bool(row.reason) for row in rows.values())
-    kinds = {name: rows[name].algorithm for name in ("fc1", "fc2", "fc3")}
-    if accuracy == "int8":
-        assert kinds == {"fc1": "dense int8", "fc2": "balanced 4:16 int8", "fc3": "dense int8"}
-        assert all(1e-4 < (rows[name].error or 0) < BYTE_ERROR for name in kinds)
-        assert 1e-4 < apart(fast(x), exact(model, x)) < BYTE_ERROR
-    else:
-        assert kinds == {"fc1": None, "fc2": "balanced 4:16 float32", "fc3": None}
-        assert "not n of 16" in rows["fc1"].reason
-        assert apart(fast(x), exact(model, x)) < CLOSE
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8])
@@ -97,26 +65,6 @@ def test_a_shared_module_is_replaced_at_every_call():
     fast = sct.accelerate(model, x, measure=False)
     assert [row.algorithm for row in fast.report.layers] == ["balanced 4:16 float32"]
     assert sum(isinstance(one, AcceleratedLinear) for _, one in fast.named_modules(remove_duplicate=False)) == 2
-    assert apart(fast(x), exact(model, x)) < CLOSE
-
-
-@pytest.mark.parametrize("traced", [True, False])
-def test_multihead_attention_says_why_not(traced):
-    class Attends(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.attention, self.after = nn.MultiheadAttention(32, 4, batch_first=True), balanced(32, 32)
-
-        def forward(self, x):
-            x = x if traced or float(x.sum()) < 1e9 else -x
-            return self.after(self.attention(x, x, x, need_weights=False)[0])
-
-    model, x = Attends().eval(), torch.randn(2, 7, 32)
-    fast = sct.accelerate(model, x, measure=False)
-    rows = {row.name: row for row in fast.report.layers}
-    assert rows["after"].algorithm == "balanced 4:16 float32"
-    why = rows["attention" if traced else "attention.out_proj"].reason
-    assert ("not MultiheadAttention" if traced else "not called as a module") in why
     assert apart(fast(x), exact(model, x)) < CLOSE
 
 
@@ -186,3 +134,106 @@ def test_a_copy_computes_the_same():
     fast = sct.accelerate(layer, x, accuracy="int8", measure=False)
     assert torch.equal(copy.deepcopy(fast)(x), fast(x))
     assert np.isfinite(fast(x).numpy()).all()
+
+
+CONVOLUTIONS = {
+    "3x3": ((40, 24, 3), {"padding": 1}, (1, 40, 7, 9)),
+    "stride and dilation per axis": ((40, 24, 3), {"stride": (2, 1), "dilation": (1, 2)}, (1, 40, 9, 9)),
+    "5x5, stride 2": ((20, 17, 5), {"stride": 2, "padding": 2}, (3, 20, 9, 8)),
+    "one tap, stride 2": ((40, 24, 1), {"stride": 2}, (1, 40, 7, 9)),
+    "reflected": ((40, 24, 3), {"padding": 1, "padding_mode": "reflect"}, (1, 40, 7, 7)),
+    "same, even taps": ((40, 24, (2, 4)), {"padding": "same", "bias": False}, (1, 40, 7, 7)),
+    "without batch": ((40, 24, 3), {"padding": 1}, (40, 7, 7)),
+    "a line": ((40, 24, 3), {"stride": 2}, (2, 40, 31)),
+}
+
+
+def convolution(word, count=4):
+    """The layer of a word with n of 16 input channels at every tap, and an input."""
+    torch.manual_seed(0)
+    given, options, shape = CONVOLUTIONS[word]
+    layer = (nn.Conv1d if len(shape) == 3 and word == "a line" else nn.Conv2d)(*given, **options)
+    k, channels, *taps = layer.weight.shape
+    rows = torch.from_numpy(random_balanced(k * int(np.prod(taps)), channels, count))
+    layer.weight.data = rows.view(k, *taps, channels).movedim(-1, 1).contiguous()
+    return layer, torch.randn(shape)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
+@pytest.mark.parametrize("accuracy", ["default", "int8"])
+@pytest.mark.parametrize("word", CONVOLUTIONS)
+def test_every_word_of_a_convolution(word, accuracy):
+    layer, x = convolution(word)
+    fast = sct.accelerate(layer, x, accuracy=accuracy, measure=False)
+    (row,) = fast.report.layers
+    assert row.algorithm == f"balanced 4:16 {'int8' if accuracy == 'int8' else 'float32'}"
+    limit = BYTE_ERROR if accuracy == "int8" else CLOSE
+    assert row.error is not None
+    assert apart(fast(x), exact(layer, x)) < limit
+    other = torch.randn(*x.shape[:-1], x.shape[-1] + 2)
+    assert apart(fast(other), exact(layer, other)) < CLOSE, "another size is computed by PyTorch"
+
+
+def test_activation_and_residual_in_the_same_call():
+    class Adds(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = convolution("3x3")[0], nn.BatchNorm2d(24)
+
+        def forward(self, x, y):
+            return torch.relu(self.norm(self.conv(x)) + y)
+
+    model, x, y = Adds().eval(), torch.randn(2, 40, 7, 9), torch.randn(2, 24, 7, 9)
+    for accuracy, limit in (("default", CLOSE), ("int8", BYTE_ERROR)):
+        fast = sct.accelerate(model, (x, y), accuracy=accuracy, measure=False)
+        (row,) = fast.report.layers
+        assert (row.algorithm or "").startswith("balanced 4:16")
+        assert row.fused == ("batch norm", "residual", "relu")
+        with torch.no_grad():
+            wanted = copy.deepcopy(model).double()(x.double(), y.double())
+        assert apart(fast(x, y), wanted) < limit
+
+
+def test_images_in_8_bits_do_not_depend_on_each_other():
+    layer, _ = convolution("3x3")
+    x = torch.randn(3, 40, 7, 9) * torch.tensor([1.0, 100.0, 0.01])[:, None, None, None]
+    fast = sct.accelerate(layer, x, accuracy="int8", measure=False)
+    among = fast(x)
+    alone = sct.accelerate(layer, x[:1], accuracy="int8", measure=False)
+    assert all(torch.equal(among[image], alone(x[image : image + 1])[0]) for image in range(3))
+
+
+@pytest.mark.parametrize("accuracy", ["default", "int8"])
+def test_a_convolution_whose_weights_change(accuracy):
+    """Others of the pattern are packed anew; those that left it, with as many zeros, are computed otherwise."""
+    layer, x = convolution("3x3")
+    asked = Asked(activations=BYTES) if accuracy == "int8" else Asked()
+    made = AcceleratedConv(layer, asked)
+    made.plan_for(x)
+    limit = BYTE_ERROR if accuracy == "int8" else CLOSE
+    assert apart(made(x), exact(layer, x)) < limit
+    for change in (lambda w: w.flip(0), lambda w: w.roll(1, 2), lambda w: w.sort(1).values):
+        with torch.no_grad():
+            made.weight.copy_(change(made.weight))
+            layer.weight.copy_(made.weight)
+        assert apart(made(x), exact(layer, x)) < limit
+    assert chosen_for(made, x).arithmetic is None
+
+
+@pytest.mark.parametrize("accuracy", ["default", "int8"])
+def test_several_threads_and_a_forked_child(accuracy):
+    layer, x = convolution("5x5, stride 2")
+    fast = sct.accelerate(layer, x, accuracy=accuracy, measure=False, threads=2)
+    wanted = fast(x)
+    found: list[torch.Tensor] = []
+    callers = [threading.Thread(target=lambda: found.extend(fast(x) for _ in range(20))) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(found) == 60
+    assert all(torch.equal(one, wanted) for one in found)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(fast(x), wanted) else 1)
+    assert os.waitpid(child, 0)[1] == 0

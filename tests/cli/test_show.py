@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from balanced_matrices import random_balanced
 from secateur.ir.artifact import Artifact
 from secateur.ir.formats import from_dense
 from secateur.ir.map_names import key_of, scale_key
@@ -112,3 +113,22 @@ def test_maps_and_what_runs_in_integers(secateur, quantized_maps, packed):
     assert plain["arithmetic"] == []
     assert plain["bit_operations"] == 32 * 32 * plain["effective_macs"]
     assert "arithmetic:" not in secateur("show", packed).out
+
+
+def test_patterns_have_a_column(secateur, packed, tmp_path):
+    assert not any(line.endswith(" pattern") for line in secateur("show", packed).out.splitlines())
+    weight, other = random_balanced(16, 64, 4), np.ones((2, 2), np.float32)
+    weight[0, 0:16] *= np.arange(16) < 8
+    tensors = {"balanced": from_dense(weight), "full": from_dense(other)}
+    Artifact(None, tensors, {"weights_only": "test"}).save(tmp_path / "a.secat")
+    lines = secateur("show", tmp_path / "a.secat").out.splitlines()
+    row = next(line for line in lines if line.startswith("balanced "))
+    assert "4:16: " in row
+    assert "of 4 a group, " in row
+    assert "of lanes idle" in row
+    assert next(line for line in lines if line.startswith("full ")).split()[-1] == "-"
+    found, none = (row["pattern"] for row in secateur("show", tmp_path / "a.secat", "--json").json["tensors"])
+    assert none is None
+    assert found["pattern"] == "4:16"
+    assert sum(found["counts"]) == 64
+    assert found["idle"] == 1 - found["mean"] / found["most"]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from random_networks import Net
 from sample_artifacts import tiny
 
+from balanced_matrices import random_balanced
 from secateur.ir.artifact import Artifact
-from secateur.ir.describe import FactChange, describe, difference
-from secateur.ir.formats import Dense, from_dense
+from secateur.ir.describe import FactChange, PatternRow, describe, difference
+from secateur.ir.formats import Dense, from_dense, on_grid
 from secateur.ir.graph import Node
+from secateur.ir.grid import Grid
 from secateur.ir.records import UnitGroup
 
 
@@ -27,6 +30,26 @@ def test_a_row_a_tensor():
     assert rows["table"].file.positions_code == "dense"
     assert rows["mask"].file.values_code == "bits"
     assert row.file == artifact.bytes_by_stream().tensors["fc.weight"]
+
+
+def test_a_pattern_is_found_in_every_form_a_tensor_is_stored_in():
+    weight = np.where(random_balanced(32, 64, 4) != 0, 1.5, 0).astype(np.float32)
+    forms = {"float": from_dense(weight), "codes": on_grid(weight, Grid(8, np.full(32, 0.5, np.float32)))}
+    assert {type(one).__name__ for one in forms.values()} == {"Sparse", "Quantized"}
+    for row in describe(Artifact(None, forms)):
+        assert row.pattern == PatternRow("4:16", (0, 0, 0, 0, 128), 4.0, 4, 0.0)
+    assert all(row.pattern is None for row in describe(tiny()))
+
+
+def test_inputs_of_a_transposed_convolution_lie_on_its_first_axis():
+    weight = np.ascontiguousarray(random_balanced(24, 32, 4).T)[:, :, None, None]
+    net = Net(-1, 32, 3, 3)
+    net.conv_transpose("x", "up", 24, 1, False)
+    net.constants["up.weight"] = weight
+    tensors = {name: from_dense(array) for name, array in net.constants.items()}
+    (row,) = describe(Artifact(net.graph("v0"), tensors))
+    assert row.pattern is not None
+    assert row.pattern.pattern == "4:16"
 
 
 def test_empty_tensors_have_rows():

@@ -1,4 +1,6 @@
-"""Which layers with one tap may run as balanced matrices or on bytes, and what is measured of that."""
+"""Which layers may run on kernels for balanced weights or on bytes, and what is measured of that."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from balanced_matrices import random_balanced
 from secateur.errors import KernelError
 from secateur.kernels import balanced_choice
-from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT, balanced_count
+from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT, balanced_count, has_ways
 from secateur.kernels.choice import Choice, forget_choices
 from secateur.kernels.conv import Conv2dKernel, ConvOptions
 from secateur.kernels.shape import ConvShape, convolve
@@ -36,6 +38,58 @@ def test_forced(activations, name):
     assert name in kernel.explain()
 
 
+def taps_weight(shape, count=4):
+    """n of 16 along the input channels of every tap."""
+    k, c, r, s = shape.weight_shape
+    return np.ascontiguousarray(random_balanced(k * r * s, c, count).reshape(k, r, s, c).transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(("taps", "stride"), [((3, 3), (1, 1)), ((5, 5), (2, 2)), ((1, 1), (2, 2)), ((1, 3), (1, 2))])
+@pytest.mark.parametrize(("activations", "name"), [(FLOAT, "balanced 4:16 float32"), (BYTES, "balanced 4:16 int8")])
+def test_convolutions_of_several_taps(taps, stride, activations, name):
+    shape = ConvShape(2, 9, 8, 40, 24, taps, stride, padding=(1, 1, 0, 1))
+    weight, x = taps_weight(shape), np.random.default_rng(1).standard_normal(shape.input_shape, np.float32)
+    assert balanced_count(weight) == 4
+    assert has_ways(shape, weight, activations)
+    kernel = Conv2dKernel(shape, weight, options=ConvOptions(algorithm="balanced", activations=activations))
+    assert kernel.choice.chosen.algorithm == name
+    assert kernel.packed_bytes > 0
+    wanted = convolve(shape, x, weight)
+    error = np.abs(kernel(x) - wanted).max() / np.abs(wanted).max()
+    assert error < (1e-6 if activations == FLOAT else BYTE_ERROR)
+    assert 0 < (kernel.choice.chosen.error or 0) < (1e-5 if activations == FLOAT else BYTE_ERROR)
+
+
+def test_what_several_taps_have_no_kernels_for():
+    shape = ConvShape(1, 6, 6, 64, 48, (3, 3))
+    assert not has_ways(shape, np.ones(shape.weight_shape, np.float32), BYTES), "dense ones have none on bytes"
+    across = np.zeros(shape.weight_shape, np.float32)
+    across[:, :, 0, 0] = 1
+    assert balanced_count(across) is None, "one tap is full, though each channel has one of nine"
+    grouped = ConvShape(1, 6, 6, 64, 48, (3, 3), groups=2)
+    assert not has_ways(grouped, taps_weight(grouped), BYTES)
+
+
+def test_weights_that_leave_the_pattern_with_as_many_zeros(monkeypatch):
+    """As many zeros as before, but one group has five: another way is chosen, and nothing is lost."""
+    monkeypatch.setattr(balanced_choice, "timed", by_arithmetic)
+    monkeypatch.setattr(balanced_choice, "read_object", lambda _: None)
+    kernel = Conv2dKernel(SHAPE, WEIGHT)
+    assert kernel.choice.chosen.algorithm == "balanced 4:16 float32"
+    moved = WEIGHT.copy()
+    moved[0, :, 0, 0] = np.roll(np.sort(moved[0, :, 0, 0]), 3)
+    assert balanced_count(moved) is None
+    other = kernel.with_weights(moved)
+    assert other.choice.chosen.arithmetic is None
+    np.testing.assert_allclose(other(X), convolve(SHAPE, X, moved), rtol=1e-4, atol=1e-4)
+    assert other.with_weights(WEIGHT).choice.chosen.arithmetic == FLOAT
+
+
+def by_arithmetic(_setting, ways):
+    """Kernels for balanced weights win."""
+    return [replace(one, microseconds=1.0 if one.arithmetic else 2.0) for one, _ in ways]
+
+
 def test_dense_weights_in_8_bits():
     weight = np.random.default_rng(1).standard_normal(SHAPE.weight_shape, np.float32)
     weight[3] = 0
@@ -59,8 +113,9 @@ def test_measured_beside_the_others_and_kept(monkeypatch):
     ("shape", "options", "told"),
     [
         (SHAPE, {"activations": "int3"}, "is none of float32, dynamic-int8"),
-        (ConvShape(1, 6, 6, 64, 48, (3, 3)), {"algorithm": "balanced"}, "needs one tap"),
-        (ConvShape(1, 6, 6, 64, 48, (1, 1), (2, 2)), {"algorithm": "balanced"}, "needs one tap"),
+        (ConvShape(1, 6, 6, 64, 48, (3, 3)), {"algorithm": "balanced"}, "of 16 input channels"),
+        (ConvShape(1, 6, 6, 64, 48, (1, 1), (2, 2)), {"algorithm": "balanced"}, "of 16 input channels"),
+        (ConvShape(1, 6, 6, 64, 48, (3, 3), groups=2), {"algorithm": "balanced"}, "one group"),
     ],
 )
 def test_what_does_not_fit_is_refused(shape, options, told):

@@ -70,7 +70,7 @@ def int8(count=4):
         ({"weight": balanced(np.zeros((5, 120), np.float32), 4)}, "conv_matrix"),
         ({"options": LinearOptions(threads=0)}, "threads=0"),
         ({"options": LinearOptions(scale=0.1)}, "float32 have none"),
-        ({"weight": int8()}, "need a scale"),
+        ({"weight": int8(), "options": LinearOptions(scale=-1.0)}, "found at run time"),
         ({"weight": int8(), "options": LinearOptions(scale=1e-45)}, "at least"),
         ({"bias": np.zeros(4, np.float32)}, "bias"),
     ],

@@ -121,3 +121,23 @@ def test_what_is_said_where_a_dense_way_is_faster():
     slower = Candidate("sparse", None, None, 20.0, None, SparseCut((1, 1), (1, 1), 1))
     choice = Choice(dense, (dense, slower), "default", 1.5e-5, "measurement", "now", 0.75)
     assert told_zeros(layer_with(0.75).weight, choice) == "75%, sparse 20 us, direct 10 us"
+
+
+def test_balanced_kernels_are_told_beside():
+    cut = SparseCut((1, 1), (1, 1), 1)
+    ways = [
+        Candidate("F(4x4,3x3)", None, None, 10.0, 1e-6),
+        Candidate("balanced 4:16 float32", None, None, 15.0, 1e-6, arithmetic="float32"),
+        Candidate("sparse", None, None, 20.0, None, cut),
+        Candidate("sparse", None, None, 25.0, None, cut),
+        Candidate("dense int8", None, None, 12.0, 1e-2, arithmetic="dynamic-int8"),
+    ]
+    weight = layer_with(0.75).weight
+    told = {
+        one.algorithm: told_zeros(weight, Choice(one, tuple(ways), "default", 1.5e-5, "", "", 0.75)) for one in ways
+    }
+    assert told["F(4x4,3x3)"] == "75%, balanced 4:16 float32 15 us, sparse 20 us, F(4x4,3x3) 10 us"
+    assert told["balanced 4:16 float32"] == told["sparse"] == "75%"
+    assert told["dense int8"].endswith("dense int8 12 us")
+    half = Choice(ways[0], tuple(ways[:2]), "default", 1.5e-5, "", "", 0.0)
+    assert told_zeros(layer_with(0.5).weight, half) == "50%, balanced 4:16 float32 15 us, F(4x4,3x3) 10 us"

@@ -1,7 +1,7 @@
 """Laws of convolutions with balanced weights: float32 against the float64 sum, bytes bit for bit; for every target,
 count, geometry, epilogue and number of threads, in arrays between guards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -138,6 +138,32 @@ def test_what_is_not_finite_is_seen(value):
         x[place] = value
         for threads in (1, 3):
             assert np.isnan(case.kernel(threads=threads)(x)).all()
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_a_scale_an_image(batch, residual):
+    """Images of very different size: one alone has the bits it has among others, on any number of threads."""
+    case = case_of(ConvShape(batch, 5, 6, 20, 17, (3, 3), padding=SAME), 4, "int8", residual=residual)
+    case.x[...] *= np.float32(10.0) ** np.arange(batch, dtype=np.float32)[:, None, None, None]
+    dynamic, epilogue = replace(case, scale=0.0), Epilogue("relu", residual=residual)
+    found = check(dynamic, epilogue)
+    np.testing.assert_array_equal(found, check(dynamic, epilogue, threads=3))
+    for image in range(batch):
+        shape = replace(case.shape, batch=1)
+        other = None if dynamic.residual is None else dynamic.residual[image : image + 1].copy()
+        alone = replace(dynamic, shape=shape, x=case.x[image : image + 1].copy(), residual=other)
+        np.testing.assert_array_equal(found[image : image + 1], check(alone, epilogue))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_image_that_is_not_finite_spoils_no_other(value):
+    case = replace(case_of(ConvShape(3, 6, 6, 16, 16, (3, 3), padding=SAME), 4, "int8"), scale=0.0)
+    case.x[1, 2, 3, 4], case.x[2] = value, 0
+    found = check(case)
+    assert np.isnan(found[1]).all()
+    assert np.isfinite(found[0]).all()
+    assert (found[2] == case.bias).all()
 
 
 def test_a_planted_fault_is_seen():

@@ -13,7 +13,7 @@ from secateur.bridge.accelerated_conv import Asked
 from secateur.bridge.acceleration import Acceleration, LayerReport
 from secateur.bridge.deciding import decided
 from secateur.bridge.folding import without_training
-from secateur.bridge.graph_sites import replace_in_graph
+from secateur.bridge.graph_sites import other_kinds, replace_in_graph
 from secateur.bridge.timing import compare
 from secateur.bridge.tracing import traced
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, unwatched
@@ -24,7 +24,7 @@ from secateur.nn.fx_graph import difference
 
 MODEL_SECONDS = 1.0
 IN_BYTES = "int8"
-"""What `accuracy` is called where linear layers may compute in 8 bits."""
+"""What `accuracy` is called where layers may compute in 8 bits."""
 LARGEST_DIFFERENCE = {FLOAT: 1e-2, BYTES: 0.25}
 """Rounding stays far below, and that of 8 bits below the other; a larger difference of the outputs means that something
 went wrong."""
@@ -64,9 +64,10 @@ def accelerate(
     example    what the model is called with: a tensor or a tuple of arguments. Kernels are for the shapes it leads to;
                with inputs of other shapes the results are the same and torch computes those layers
     accuracy   bounds max|y - y64| / max|y64| of a layer on normal data: "strict" 3e-6, "default" 1.5e-5, "fast" 1e-4;
-               "int8" is "default", but linear layers, pruned or not, may compute in 8 bits: weights with a scale a row,
-               activations with one a token, found at run time. Such a layer's error on its own data, at most 5e-2, is
-               in the report; it is usually near 1e-2
+               "int8" is "default", but these may compute in 8 bits: linear layers and convolutions with one tap, pruned
+               or not, and convolutions with n of 16 weights; weights with a scale a row, activations with one a token,
+               a pixel or an image, found at run time. Such a layer's error on its own data, at most 5e-2, is in the
+               report; it is usually near 1e-2
     threads    of a kernel; None: as many as torch has (`torch.get_num_threads()`) when it is called
     measure    False: replace every layer that kernels can compute, faster or not
     watch      sees how far it is, as `Progress(phase, done, total, name)`: the first time on a machine takes seconds a
@@ -136,7 +137,7 @@ def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> 
         if module is not None:
             for place in [place for place, one in body.named_modules(remove_duplicate=False) if one is conv]:
                 body.set_submodule(place, module)
-    return rows
+    return rows + other_kinds(dict(body.named_modules()))
 
 
 def _keeper(name: str, first: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], None]:

@@ -23,7 +23,7 @@ Layer = Conv | nn.Linear
 @dataclass(frozen=True)
 class Asked:
     """What is asked of all layers: the class of accuracy; threads, 0 as many as torch has; whether a layer's output
-    must have the layout of its input (else it is channels_last); how linear layers may read activations."""
+    must have the layout of its input (else it is channels_last); how layers may read activations."""
 
     accuracy: str = "default"
     threads: int = 0
@@ -59,6 +59,7 @@ class AcceleratedConv(nn.Module):
             slope=slope,
             accuracy=asked.accuracy,
             threads=asked.threads,
+            activations=asked.activations,
         )
         self.layer = self.plan.text()
 

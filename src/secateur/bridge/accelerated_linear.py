@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,8 +20,6 @@ class AcceleratedLinear(AcceleratedConv):
 
     def __init__(self, linear: nn.Linear, asked: Asked, *, activation: str = "none", slope: float = 0.01) -> None:
         super().__init__(as_conv(linear), asked, activation=activation, slope=slope)
-        self.plan = replace(self.plan, activations=asked.activations)
-        self.layer = self.plan.text()
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (..., inputs) and a residual of the output's shape."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -169,9 +170,13 @@ def _others(module: fx.GraphModule) -> list[LayerReport]:
     for node in module.graph.nodes:
         if node.op == "call_function" and node.target in FUNCTIONS:
             rows.append(LayerReport(node.name, "", reason="it is called as a function; only modules are replaced"))
-        elif node.op == "call_module" and isinstance(module.get_submodule(str(node.target)), MODULES):
-            kind = type(module.get_submodule(str(node.target))).__name__
-            rows.append(
-                LayerReport(str(node.target), "", reason=f"kernels compute Conv1d, Conv2d and Linear, not {kind}")
-            )
+        elif node.op == "call_module":
+            rows += other_kinds({str(node.target): module.get_submodule(str(node.target))})
     return rows
+
+
+def other_kinds(modules: Mapping[str, nn.Module]) -> list[LayerReport]:
+    """Rows for those that have many weights but no kernels."""
+    kinds = {name: type(module).__name__ for name, module in modules.items() if isinstance(module, MODULES)}
+    why = "kernels compute Conv1d, Conv2d and Linear, not "
+    return [LayerReport(name, "", reason=why + kind) for name, kind in kinds.items()]

@@ -34,6 +34,8 @@ COLUMNS = (
     "float32",
     "codes",
 )
+PATTERN = "pattern"
+"""A column that is there where a tensor has one."""
 CHANGES = ("tensor", "shape", "non-zeros", "bytes", "largest change")
 
 
@@ -88,7 +90,9 @@ def _graph(artifact: Artifact) -> dict[str, Any] | None:
 
 def _text(file: Path, artifact: Artifact) -> str:
     data, rows = _data(file, artifact), describe(artifact)
-    table = text_table(COLUMNS, map(_row, rows), right=COLUMNS[3:11])
+    patterned = any(row.pattern for row in rows)
+    columns, cells = (COLUMNS, _row) if not patterned else ((*COLUMNS, PATTERN), _patterned_row)
+    table = text_table(columns, map(cells, rows), right=COLUMNS[3:11])
     frame = data["header_bytes"] + data["unit_mask_bytes"] + data["framing_bytes"]
     parts = f"tensors {data['file_bytes'] - frame:,}, header {data['header_bytes']:,}, masks of removed units "
     parts += f"{data['unit_mask_bytes']:,}, lengths and checksums {data['framing_bytes']:,}"
@@ -130,6 +134,14 @@ def _row(row: TensorRow) -> tuple[str, ...]:
     codes = f"{file.positions_code}, {file.values_code}"
     density = UNITS["fraction"](row.density)
     return (row.name, shape, row.dtype, f"{row.nonzeros:,}", density, *(f"{n:,}" for n in counts), codes)
+
+
+def _patterned_row(row: TensorRow) -> tuple[str, ...]:
+    found = row.pattern
+    if found is None:
+        return (*_row(row), "-")
+    idle = UNITS["fraction"](found.idle)
+    return (*_row(row), f"{found.pattern}: {found.mean:.2f} of {found.most} a group, {idle} of lanes idle")
 
 
 def _shape(shape: tuple[int, ...]) -> str:

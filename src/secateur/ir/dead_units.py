@@ -63,16 +63,24 @@ class Removal:
     made_biases: tuple[str, ...]
 
 
+Removed = tuple[Graph, dict[str, np.ndarray], Removal]
+
+
 def remove_dead_units(
-    graph: Graph, constants: Mapping[str, np.ndarray]
-) -> tuple[Graph, dict[str, np.ndarray], Removal]:
+    graph: Graph, constants: Mapping[str, np.ndarray], *, whole: Mapping[str, str] | None = None
+) -> Removed:
     """The same function with fewer units; graph must be verified and hold exactly the constants it reads.
+
+    whole  weights that keep all of their inputs, and why
 
     Outputs equal the original's within float32 rounding, and bit for bit where no constant was folded and sums keep
     their order. Two things are taken for granted: inputs are finite and no activation overflows (a dead unit that
     would have been inf or NaN no longer spreads).
     """
     flow = trace_units(graph, constants)
+    for layer in flow.layers:
+        if whole and layer.columns is not None and layer.weight in whole:
+            flow.pin(layer.columns, whole[layer.weight])
     settled = settle(flow)
     smaller, tensors, axes = compact(flow, settled)
     groups, records = unit_groups(axes, settled)

@@ -13,12 +13,26 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.bit_count import count_bits
 from secateur.ir.coding.tensors import TensorBytes
 from secateur.ir.count import count
+from secateur.ir.formats import Stored
 from secateur.ir.graph import Graph, Node
 from secateur.ir.ops.sizes import show
+from secateur.ir.pattern_search import found_pattern
 from secateur.ir.records import restore_units
 
 FLOAT32_BYTES = 4
 ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class PatternRow:
+    """The pattern of a tensor as stored, "4:16" (`pattern_search`). counts[c]: groups with c weights that are not zero;
+    mean and most: weights of a group; idle: the share of lane time that is idle while one lane works on the fullest."""
+
+    pattern: str
+    counts: tuple[int, ...]
+    mean: float
+    most: int
+    idle: float
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class TensorRow:
     nonzeros        elements != 0; density: their share of the original elements, 0.0 where there are none
     file            bytes in the file, by stream, and the codes chosen
     float32_bytes   of the original shape, dense, as float32
+    pattern         n of every m inputs, or None
     """
 
     name: str
@@ -40,6 +55,7 @@ class TensorRow:
     density: float
     file: TensorBytes
     float32_bytes: int
+    pattern: PatternRow | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,9 @@ class Difference:
 def describe(artifact: Artifact) -> tuple[TensorRow, ...]:
     """One row a tensor, in the artifact's order. Bytes that belong to no tensor are in `artifact.bytes_by_stream()`."""
     coded = artifact.bytes_by_stream().tensors
-    return tuple(_row(artifact, name, coded[name]) for name in artifact.tensors)
+    nodes = artifact.graph.nodes if artifact.graph else ()
+    turned = {node.inputs[1] for node in nodes if node.op == "conv_transpose"}
+    return tuple(_row(artifact, name, coded[name], int(name not in turned)) for name in artifact.tensors)
 
 
 def difference(before: Artifact, after: Artifact) -> Difference:
@@ -98,11 +116,18 @@ def difference(before: Artifact, after: Artifact) -> Difference:
     return Difference(tuple(changes), tuple(_fact_changes(before, after)), *sizes)
 
 
-def _row(artifact: Artifact, name: str, coded: TensorBytes) -> TensorRow:
+def _row(artifact: Artifact, name: str, coded: TensorBytes, input_axis: int) -> TensorRow:
     tensor, original = artifact.tensors[name], artifact.original_shape(name)
-    nonzeros, size = tensor.nonzeros, prod(original)
+    nonzeros, size, found = tensor.nonzeros, prod(original), _pattern(tensor, input_axis)
     density = nonzeros / size if size else 0.0
-    return TensorRow(name, tensor.shape, original, tensor.dtype, nonzeros, density, coded, FLOAT32_BYTES * size)
+    return TensorRow(name, tensor.shape, original, tensor.dtype, nonzeros, density, coded, FLOAT32_BYTES * size, found)
+
+
+def _pattern(tensor: Stored, input_axis: int) -> PatternRow | None:
+    if len(tensor.shape) < 2 or not 0 < tensor.nonzeros < tensor.size:
+        return None
+    found = found_pattern(tensor.to_dense(), input_axis)
+    return found and PatternRow(str(found.pattern), found.counts, found.mean, found.most, found.idle)
 
 
 def _restored(artifact: Artifact, name: str) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Whether a layer with one tap runs on a kernel for balanced matrices, or on bytes where a caller asks for that.
+"""Whether a layer runs on a kernel for balanced weights, or on bytes where a caller asks for that.
 
-Such a layer is a product of its pixels, the tokens, with one matrix. The ways are measured beside the one that was
-chosen without them.
+A layer with one tap is a product of its pixels, the tokens, with one matrix, which on bytes may be dense; with several
+taps, or a stride, it is a `BalancedConvKernel`. The ways are measured beside the one that was chosen without them.
 """
 
 from __future__ import annotations
@@ -13,23 +13,26 @@ import numpy as np
 from jaxtyping import Float32
 
 from secateur.errors import KernelError
-from secateur.ir.balanced_format import GROUP, balanced, balanced_codes, blocks_of, pattern
+from secateur.ir.balanced_format import GROUP, Balanced, balanced, balanced_codes, blocks_of, pattern
 from secateur.ir.formats import Quantized
 from secateur.ir.grid import Grid
-from secateur.kernels.accuracy import SAMPLE_MARGIN, accuracy_limit, normal_input
+from secateur.kernels.accuracy import SAMPLE_MARGIN, accuracy_limit, normal_input, sample_shape
 from secateur.kernels.build import emitters
 from secateur.kernels.choice import KEPT_CHOICES, Candidate, Choice, now, time_of, timed
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.linear import LinearKernel, LinearOptions
 from secateur.kernels.linear_weights import Weight
 from secateur.kernels.machine import machine_name
+from secateur.kernels.memory import aligned
 from secateur.kernels.object_cache import read_object, write_object
-from secateur.kernels.runnable import Runnable, Setting
-from secateur.kernels.shape import ConvShape, is_pointwise
+from secateur.kernels.runnable import Runs, Setting
+from secateur.kernels.shape import ConvShape, convolve, is_pointwise
+from secateur.kernels.sparse_balanced import BalancedConvKernel, conv_matrix
 
 FLOAT, BYTES = "float32", "dynamic-int8"
 ACTIVATIONS = (FLOAT, BYTES)
-"""How activations may be read: as they are, or in 8 bits with a scale a token (pixel), weights with one a row."""
+"""How activations may be read: as they are, or in 8 bits with a scale a token (of one tap: a pixel; of several: an
+image), weights with one a row."""
 BALANCED = "balanced"
 """What a caller calls these kernels."""
 MOST_FILLED = 0.5
@@ -45,10 +48,11 @@ SAMPLE_TOKENS = 64
 
 
 def balanced_count(weight: np.ndarray) -> int | None:
-    """n of n:16 along the input channels of a weight with one tap; None where there is none worth a kernel."""
+    """n of n:16 along the inputs of a matrix, or the input channels at every tap of a convolution's weight; None where
+    there is none worth a kernel."""
     if not weight.size:
         return None
-    matrix = weight.reshape(len(weight), -1)
+    matrix = np.moveaxis(weight, 1, -1).reshape(-1, weight.shape[1])
     count = pattern(matrix)
     if count is None:
         return None
@@ -59,11 +63,13 @@ def balanced_count(weight: np.ndarray) -> int | None:
 
 def has_ways(shape: ConvShape, weight: np.ndarray, activations: str) -> bool:
     """Whether there is anything to measure."""
-    return is_pointwise(shape) and (activations == BYTES or balanced_count(weight) is not None)
+    if shape.groups == 1 and balanced_count(weight) is not None:
+        return True
+    return is_pointwise(shape) and activations == BYTES
 
 
 def with_balanced(
-    setting: Setting, weight: Float32[np.ndarray, "k c 1 1"], chosen: tuple[Choice, Runnable], activations: str
+    setting: Setting, weight: Float32[np.ndarray, "k c r s"], chosen: tuple[Choice, Runs], activations: str
 ) -> Choice:
     """The fastest of what was chosen and these kernels, from the file of an earlier measurement where there is one."""
     choice, run = chosen
@@ -71,10 +77,10 @@ def with_balanced(
     key = f"{KEPT_CHOICES}balanced-{hashlib.sha256(' '.join(map(str, parts)).encode()).hexdigest()}"
     if (kept := read_object(key)) is not None:
         return Choice.from_json(kept.decode())
-    ways = [(choice.chosen, run)]
+    ways: list[tuple[Candidate, Runs]] = [(choice.chosen, run)]
     for one, kernel in _candidates(setting, weight, activations):
         if one.error is not None and one.error <= allowed(one, choice.limit):
-            ways.append((one, kernel.runnable))
+            ways.append((one, kernel))
     found = sorted(timed(setting, ways), key=time_of)
     others = [one for one in choice.candidates if one.algorithm != choice.chosen.algorithm]
     made = replace(choice, chosen=found[0], candidates=(*found, *others), how="measurement", measured=now())
@@ -88,7 +94,7 @@ def forced_balanced(
     """These kernels as a caller wants them, whatever they cost."""
     if not has_ways(setting.shape, weight, activations):
         raise KernelError(
-            f"algorithm {BALANCED!r} needs one tap, stride 1 and weights that hold 1, 2, 4 or 8 of {GROUP}"
+            f"algorithm {BALANCED!r} needs one group, and weights that hold 1, 2, 4 or 8 of {GROUP} input channels"
         )
     one, _ = _candidates(setting, weight, activations)[0]
     return Choice(one, (one,), accuracy, accuracy_limit(accuracy), "the caller")
@@ -99,19 +105,24 @@ def allowed(one: Candidate, limit: float) -> float:
     return BYTE_ERROR if one.arithmetic == BYTES else limit
 
 
-def linear_kernel(
-    setting: Setting, weight: Float32[np.ndarray, "k c 1 1"], bias: np.ndarray | None, arithmetic: str
-) -> LinearKernel:
-    """The kernel for a layer with one tap."""
-    shape = setting.shape
-    tokens, options = shape.batch * shape.height * shape.width, LinearOptions(setting.threads, setting.target.name)
-    matrix = np.ascontiguousarray(weight.reshape(len(weight), -1))
-    return LinearKernel(tokens, _packable(matrix, arithmetic), bias, epilogue=setting.epilogue, options=options)
+def kernel_of(
+    setting: Setting, weight: Float32[np.ndarray, "k c r s"], bias: np.ndarray | None, arithmetic: str
+) -> LinearKernel | BalancedConvKernel:
+    """The kernel for a layer that `has_ways`."""
+    shape, options = setting.shape, LinearOptions(setting.threads, setting.target.name)
+    count = balanced_count(weight)
+    if not is_pointwise(shape):
+        assert count is not None
+        packed = _packable(conv_matrix(weight, count), count, arithmetic)
+        assert isinstance(packed, Balanced)
+        return BalancedConvKernel(shape, packed, bias, epilogue=setting.epilogue, options=options)
+    packed = _packable(np.ascontiguousarray(weight.reshape(len(weight), -1)), count, arithmetic)
+    tokens = shape.batch * shape.height * shape.width
+    return LinearKernel(tokens, packed, bias, epilogue=setting.epilogue, options=options)
 
 
-def _packable(matrix: Float32[np.ndarray, "rows columns"], arithmetic: str) -> Weight:
+def _packable(matrix: Float32[np.ndarray, "rows columns"], count: int | None, arithmetic: str) -> Weight:
     """Balanced where it holds a pattern; in 8 bits with the largest of a row as its 127."""
-    count = balanced_count(matrix)
     if arithmetic == FLOAT:
         return balanced(matrix, count)
     largest = np.abs(matrix).max(axis=1, initial=0)
@@ -120,7 +131,9 @@ def _packable(matrix: Float32[np.ndarray, "rows columns"], arithmetic: str) -> W
     return Quantized(codes, Grid(8, scale)) if count is None else balanced_codes(codes, scale, count)
 
 
-def _candidates(setting: Setting, weight: np.ndarray, activations: str) -> list[tuple[Candidate, LinearKernel]]:
+def _candidates(
+    setting: Setting, weight: np.ndarray, activations: str
+) -> list[tuple[Candidate, LinearKernel | BalancedConvKernel]]:
     """Those that fit, bytes first, with their errors."""
     found = []
     for arithmetic in (BYTES, FLOAT):
@@ -128,7 +141,7 @@ def _candidates(setting: Setting, weight: np.ndarray, activations: str) -> list[
             continue
         if arithmetic == FLOAT and balanced_count(weight) is None:
             continue
-        kernel = linear_kernel(setting, weight, None, arithmetic)
+        kernel = kernel_of(setting, weight, None, arithmetic)
         error = _error(setting, weight, arithmetic)
         found.append((Candidate(kernel.name, None, None, None, error, arithmetic=arithmetic), kernel))
     return found
@@ -136,10 +149,13 @@ def _candidates(setting: Setting, weight: np.ndarray, activations: str) -> list[
 
 def _error(setting: Setting, weight: np.ndarray, arithmetic: str) -> float:
     """max|y - y64| / max|y64| of a layer's own weights on normal input, with the margin of a sample."""
-    shape = ConvShape(1, 1, SAMPLE_TOKENS, weight.shape[1], weight.shape[0], (1, 1))
-    x = normal_input(shape, 0).reshape(SAMPLE_TOKENS, -1)
-    part = Setting(shape, Epilogue(), setting.target, 1)
-    y = linear_kernel(part, weight, None, arithmetic)(x)
-    wanted = x.astype(np.float64) @ weight.reshape(len(weight), -1).T.astype(np.float64)
+    if is_pointwise(setting.shape):
+        shape, some = ConvShape(1, 1, SAMPLE_TOKENS, weight.shape[1], len(weight), (1, 1)), weight
+    else:
+        shape = sample_shape(setting.shape)
+        some = np.ascontiguousarray(weight[: shape.out_channels])
+    x, part = normal_input(shape, 0), Setting(shape, Epilogue(), setting.target, 1)
+    wanted, found = convolve(shape, x, some), aligned(shape.output_shape)
     largest = np.abs(wanted).max(initial=0)
-    return 0.0 if largest == 0 else SAMPLE_MARGIN * float(np.abs(y - wanted).max() / largest)
+    kernel_of(part, some, None, arithmetic).run(x.ctypes.data, found.ctypes.data)
+    return 0.0 if largest == 0 else SAMPLE_MARGIN * float(np.abs(found - wanted).max() / largest)

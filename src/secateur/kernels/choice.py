@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from time import gmtime, perf_counter, strftime
 
@@ -29,6 +29,7 @@ from secateur.kernels.object_cache import drop_objects, read_object, write_objec
 from secateur.kernels.regions import flattened
 from secateur.kernels.runnable import (
     Runnable,
+    Runs,
     Setting,
     direct_runnable,
     direct_unit,
@@ -273,7 +274,7 @@ def _timed(setting: Setting, candidates: list[Candidate]) -> list[Candidate]:
     return timed(setting, [(one, with_any_weights(setting, one)) for one in candidates])
 
 
-def timed(setting: Setting, candidates: list[tuple[Candidate, Runnable]]) -> list[Candidate]:
+def timed(setting: Setting, candidates: Sequence[tuple[Candidate, Runs]]) -> list[Candidate]:
     """The same for candidates that are ready to run."""
     shape = setting.shape
     x, y, residual = aligned(shape.input_shape), aligned(shape.output_shape), aligned(shape.output_shape)
@@ -293,7 +294,7 @@ def timed(setting: Setting, candidates: list[tuple[Candidate, Runnable]]) -> lis
     return [replace(one, microseconds=1e6 * seconds) for (one, _), seconds in zip(candidates, fastest, strict=True)]
 
 
-def _runner(made: Runnable, x: np.ndarray, y: np.ndarray, residual: np.ndarray) -> Callable[[], None]:
+def _runner(made: Runs, x: np.ndarray, y: np.ndarray, residual: np.ndarray) -> Callable[[], None]:
     return lambda: made.run(x.ctypes.data, y.ctypes.data, residual.ctypes.data)
 
 

@@ -17,17 +17,19 @@ from secateur.kernels.balanced_choice import (
     FLOAT,
     forced_balanced,
     has_ways,
-    linear_kernel,
+    kernel_of,
     with_balanced,
 )
 from secateur.kernels.build import CodeUnit
 from secateur.kernels.choice import Candidate, Choice, choose, forced, likely_code
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import fast_weights
+from secateur.kernels.linear import LinearKernel
 from secateur.kernels.memory import aligned
 from secateur.kernels.pool import pool_unit
 from secateur.kernels.runnable import (
     Runnable,
+    Runs,
     Setting,
     direct_runnable,
     direct_weights,
@@ -51,7 +53,7 @@ class ConvOptions:
     algorithm   "direct", "sparse", "balanced", or a fast one by name such as "F(4x4,3x3)"; None: the fastest, measured
     target      "avx512", "avx2" or "neon"; None: the best this machine has
     activations  "float32", or "dynamic-int8": a layer with one tap may read pixels in 8 bits, each with a scale of its
-                own, and have its weights in 8 bits
+                own, one with n of 16 weights and several taps images, and have its weights in 8 bits
     """
 
     accuracy: str = "default"
@@ -91,12 +93,12 @@ class Conv2dKernel:
     def with_weights(self, weight: np.ndarray, bias: np.ndarray | None = None) -> Conv2dKernel:
         """The same choice and code for other weights of the same shape: packed anew, nothing is measured.
 
-        But where the part of the weights that are zero has changed so that another way may be faster: then it is chosen
-        anew.
+        But where the part of the weights that are zero has changed so that another way may be faster, or weights may
+        have left the pattern of a kernel or come into one: then it is chosen anew.
         """
         _check_weights(self.shape, weight, bias)
         made = copy.copy(self)
-        ways = has_ways(self.shape, weight, self.options.activations)
+        ways = has_ways(self.shape, weight, self.options.activations) or self.choice.chosen.arithmetic is not None
         if self.options.algorithm is None and (ways or enough_zeros(weight) != self.choice.zeros):
             made.choice = _choice(self._setting, self.options, weight)
         made._pack(weight, bias)
@@ -105,8 +107,9 @@ class Conv2dKernel:
     def _pack(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         chosen = self.choice.chosen
         if chosen.arithmetic is not None:
-            made = linear_kernel(self._setting, weight, bias, chosen.arithmetic)
-            self._runnable, self.packed_bytes = made.runnable, made.packed_bytes
+            made = kernel_of(self._setting, weight, bias, chosen.arithmetic)
+            self._runnable: Runs = made.runnable if isinstance(made, LinearKernel) else made
+            self.packed_bytes = made.packed_bytes
         else:
             self._runnable, self.packed_bytes = _runnable(self._setting, chosen, weight, bias)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float32
@@ -31,6 +31,12 @@ from secateur.kernels.record import float_bits
 from secateur.kernels.regions import flattened
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
+
+
+class Runs(Protocol):
+    """A convolution between dense float32 channels_last arrays at addresses."""
+
+    def run(self, source: int, target: int, residual: int = 0) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ctypes
+from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
@@ -52,9 +54,10 @@ class BalancedConvKernel:
     padding, one group.
 
     weight is a Balanced of `conv_matrix`; of float32 with float32 activations, of int8 or codes with a scale a row and
-    activations in 8 bits: `options.scale` is theirs, beyond 127 times which x is cut off. Where a number of x is not
-    finite, all of y is NaN (in 8 bits). A kernel may be called from several threads at once. KernelError for a shape,
-    an option or an array that does not fit.
+    activations in 8 bits: `options.scale` is theirs, beyond 127 times which x is cut off; 0: the largest |x| of each
+    image over 127. Where a number of x is not finite, all of y is NaN (in 8 bits; of that image where scales are the
+    images'). A kernel may be called from several threads at once. KernelError for a shape, an option or an array that
+    does not fit.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class BalancedConvKernel:
         if bias is not None:
             check_array("bias", bias, (shape.out_channels,))
         self.shape, self.epilogue, self.options = shape, epilogue, options
-        self.name = form_of(weight).name
-        self._runnable = _runnable(_Plan(shape, weight, epilogue, options), bias)
+        self.name, self.packed_bytes = form_of(weight).name, weight.nbytes
+        self._by_image = weight.kind != "float32" and options.scale == 0
+        alone = replace(shape, batch=min(1, shape.batch)) if self._by_image else shape
+        self._runnable = _runnable(_Plan(alone, weight, epilogue, options), bias)
 
     def __call__(
         self, x: np.ndarray, residual: np.ndarray | None = None, *, out: np.ndarray | None = None
@@ -92,16 +97,50 @@ class BalancedConvKernel:
 
     def run(self, source: int, target: int, residual: int = 0) -> None:
         """The layer on memory at these addresses, unchecked: dense float32; `target` overlaps neither of the others."""
-        self._runnable.run(source, target, residual)
+        if not self._by_image:
+            self._runnable.run(source, target, residual)
+            return
+        read, written = (prod(sizes[1:]) for sizes in (self.shape.input_shape, self.shape.output_shape))
+        for image in range(self.shape.batch):
+            at = source + 4 * read * image
+            scaled = _scaled(self._runnable, _image_scale(_floats(at, read)))
+            scaled.run(at, target + 4 * written * image, residual and residual + 4 * written * image)
+
+
+def _floats(address: int, count: int) -> Float32[np.ndarray, " count"]:
+    """What lies in memory there."""
+    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address))
+
+
+def _image_scale(x: Float32[np.ndarray, ...]) -> np.float32:
+    """The largest |x| over 127. 0 where that is hardly a number: all codes are 0; 1 where a number is not finite, which
+    the code itself sees."""
+    largest = np.maximum(x.max(initial=0), -x.min(initial=0))
+    scale = np.float32(largest / np.float32(LARGEST))
+    if not np.isfinite(scale):
+        return np.float32(1)
+    return scale if scale >= LEAST_SCALE else np.float32(0)
+
+
+def _scaled(runnable: Runnable, scale: np.float32) -> Runnable:
+    """The same with this scale of activations."""
+    record = type(runnable.layer)(*runnable.layer)
+    record[BALANCED.names.index("given")] = float_bits(float(scale))
+    record[BALANCED.names.index("inverse")] = float_bits(float(np.float32(1) / scale) if scale else 0.0)
+    return replace(runnable, layer=record)
 
 
 def balanced_convolve(
     shape: ConvShape, x: Float32[np.ndarray, "n h w c"], weight: Balanced, scale: float = 0.0
 ) -> Shaped[np.ndarray, "n ho wo k"]:
     """The definition without bias: in float64 for float32 weights; else exact integer sums times the row's scale times
-    the activations', in float32 and this order, which kernels equal bit for bit."""
+    the activations' (0: that of each image), in float32 and this order, which kernels equal bit for bit."""
     if weight.kind == "float32":
         return convolve(shape, x, _kernel_of(shape, weight.to_dense()))
+    if scale == 0:
+        one, images = replace(shape, batch=1), np.split(x, max(1, len(x)))
+        found = [balanced_convolve(one, image, weight, float(_image_scale(image)) or 1.0) for image in images if len(x)]
+        return np.concatenate(found) if found else np.zeros(shape.output_shape, np.float32)
     codes, _ = quantized(x.reshape(1, x.size), scale)
     exact = convolve(shape, codes.reshape(x.shape).astype(np.float64), _kernel_of(shape, weight.integers()))
     found = exact.astype(np.float32) * row_scales(weight) * np.float32(scale)
@@ -235,10 +274,12 @@ def _check(shape: ConvShape, weight: Balanced, options: LinearOptions) -> None:
         raise KernelError(
             f"the weight {weight.shape} is not {wanted} with a scale a row: make it with conv_matrix(weight, count)"
         )
-    if options.threads < 1 or (form.kind != "float32") != (LEAST_SCALE <= options.scale < np.inf):
+    given = form.kind != "float32" and LEAST_SCALE <= options.scale < np.inf
+    if options.threads < 1 or not (given or options.scale == 0):
         raise KernelError(
-            f"threads={options.threads}, scale={options.scale}: at least one thread; activations in 8 bits need a "
-            f"scale of at least {LEAST_SCALE:.0e} (the largest |x| over {LARGEST}), those in float32 have none"
+            f"threads={options.threads}, scale={options.scale}: at least one thread; activations in 8 bits have a "
+            f"scale of at least {LEAST_SCALE:.0e} (the largest |x| over {LARGEST}) or 0, found at run time; those in "
+            "float32 have none"
         )
     if form.kind != "float32" and products_of(weight) > MOST_PRODUCTS:
         raise KernelError(f"{products_of(weight)} products of bytes a row may leave int32: at most {MOST_PRODUCTS}")

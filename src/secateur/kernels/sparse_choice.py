@@ -13,6 +13,7 @@ from secateur.kernels.accuracy import SAMPLE_MARGIN, accuracy_limit, normal_inpu
 from secateur.kernels.build import emitters
 from secateur.kernels.choice import KEPT_CHOICES, Candidate, Choice, now, time_of, timed, with_any_weights
 from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.linear_form import DENSE
 from secateur.kernels.machine import machine_name
 from secateur.kernels.memory import aligned
 from secateur.kernels.object_cache import read_object, write_object
@@ -102,11 +103,18 @@ def told_zeros(weight: np.ndarray, choice: Choice) -> str:
     zeros = zeros_of(weight)
     if zeros < FEWEST_ZEROS:
         return ""
-    told = f"{zeros:.0%}"
-    sparse = [one for one in choice.candidates if one.cut is not None]
-    if choice.chosen.cut is not None:
+    told, chosen = f"{zeros:.0%}", choice.chosen
+    if _reads_zeros(chosen):
         return told
-    if not choice.zeros:
+    times: dict[str, float] = {}
+    for one in filter(_reads_zeros, choice.candidates):
+        times[one.algorithm] = min(time_of(one), times.get(one.algorithm, float("inf")))
+    if not times:
         return f"{told}, sparse from {LEAST_ZEROS:.0%} on"
-    best = min(map(time_of, sparse), default=float("inf"))
-    return f"{told}, sparse {best:.0f} us, {choice.chosen.algorithm} {time_of(choice.chosen):.0f} us"
+    times[chosen.algorithm] = time_of(chosen)
+    return ", ".join([told, *(f"{name} {time:.0f} us" for name, time in times.items())])
+
+
+def _reads_zeros(one: Candidate) -> bool:
+    """Whether it computes from non-zeros alone."""
+    return one.cut is not None or (one.arithmetic is not None and one.algorithm != DENSE)

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from secateur import __version__
 from secateur.errors import ArtifactError, GraphError, SecateurWarning
 from secateur.ir.artifact import Artifact
-from secateur.ir.dead_units import Removal, remove_dead_units
+from secateur.ir.dead_units import Removal
 from secateur.ir.fold import fold_batch_norm
 from secateur.ir.graph import Graph
 from secateur.ir.grid import Grid
 from secateur.ir.grids import Grids, fold_grids, in_order, without_units
 from secateur.ir.map_names import is_scale
 from secateur.ir.naming import is_made, refusal
+from secateur.ir.patterned_units import lost_patterns, removed_around_patterns
 from secateur.ir.push_biases import push_biases
 from secateur.ir.records import Fold
 from secateur.ir.rounding import STATISTICS, Rounding
@@ -55,13 +56,17 @@ def pack(
              with "int8", statistics of norms that stay and masks with infinities are float16.
     sort     put the units of each layer (channels, neurons) in the order that is cheapest to code (`ir.sort_units`):
              the file becomes smaller by about log2(n!) bits for n units, and `restore_` gives a model that computes the
-             same, with its units in that order and those that were removed as the last ones
+             same, with its units in that order and those that were removed as the last ones. Patterns of weights
+             (n of every m inputs) do not survive it
     rescale  with `sort`: also multiply what a unit computes by the number that makes its first weight a power of two,
              and divide where it is read, wherever ReLU and pooling alone stand between: the same function, but other
              weights, rounded anew; what has to do with quantized weights keeps its scale, and a note says so
 
     Quantized weights are stored as their codes, whatever `values` says. A norm that is folded into them multiplies
     their scales, one a channel then.
+
+    Units nobody reads are removed, but those whose removal would shift inputs out of the groups of a weight with a
+    pattern (4 of every 16), unless that saves more multiplications than the pattern does; `meta["notes"]` says which.
 
     A model the graph cannot express becomes a weights-only Artifact, with a SecateurWarning and the reason in
     `meta["weights_only"]`. ArtifactError for a model that is still soft, holds NaN or infinity, or values that float16
@@ -109,15 +114,16 @@ def with_graph(
     rounding.know(on_grids.grids)
     whole = {name: rounding.early(name, array) for name, array in push_biases(graph, on_grids.tensors).items()}
     before = _parameters(whole)
-    smaller, tensors, removal = remove_dead_units(graph, whole)
+    smaller, tensors, removal = dead = removed_around_patterns(graph, whole, keep=not sort)
     rounding.know(without_units(rounding.grids, removal.groups, removal.axes))
     tensors = {name: rounding(name, array) for name, array in tensors.items()}
     result = Sorted(tensors, removal.groups)
     if sort:
         fixed = rounding.grids
-        result = sort_units(graph, whole, (smaller, tensors, removal), rescale=rescale, fixed=fixed)
+        result = sort_units(graph, whole, dead, rescale=rescale, fixed=fixed)
         rounding.know(in_order(fixed, result.orders))
         tensors = {name: rounding(name, array) for name, array in result.tensors.items()}
+    lost = lost_patterns(graph, whole, tensors)
     graph = _with_usual_names(smaller)
     verify(graph)
     meta = {
@@ -127,7 +133,7 @@ def with_graph(
         **_unless_empty(
             rounding=float(f"{rounding.largest:.2g}"),
             dead_units=_dead_units(removal),
-            notes=[*traced.notes, *reasons, *on_grids.notes, *_still_there(removal), *_unscaled(result)],
+            notes=[*traced.notes, *reasons, *on_grids.notes, *_still_there(removal), *lost, *_unscaled(result)],
             unread=_unread(state, traced, graph, folds),
             folded={name: checksum(state[name]) for name in traced.folded},
         ),
