@@ -1,6 +1,5 @@
 """The pool runs every share of a job exactly once: awake, asleep, from many threads at once, and after a fork."""
 
-import ctypes
 import os
 import threading
 import time
@@ -11,7 +10,10 @@ import pytest
 from secateur.kernels.build import CodeUnit, built
 from secateur.kernels.code import Module
 from secateur.kernels.driver import JOB
-from secateur.kernels.pool import Job, Pool, pool_of
+from secateur.kernels.layout import CALL
+from secateur.kernels.memory import ORDER_NUMBERS, WORKSPACE_NUMBER
+from secateur.kernels.pool import Pool, pool_of
+from secateur.kernels.pool_code import ORDER
 from secateur.kernels.target import host_target
 
 TARGET = host_target()
@@ -29,10 +31,7 @@ def counting_module() -> str:
 
 @pytest.fixture(scope="module")
 def job():
-    library = built(CodeUnit("counting", ("job",), "", counting_module), TARGET)
-    made = Job(library.addresses["job"])
-    made.library = library
-    return made
+    return built(CodeUnit("counting", ("job",), "", counting_module), TARGET).addresses["job"]
 
 
 @pytest.fixture
@@ -44,10 +43,18 @@ def pool():
 
 def shares(pool, job, threads, times=1):
     """How often each member and each number of members was seen."""
-    layer, call = np.zeros(16, np.int64), np.zeros(16, np.int64)
+    layer, order, _work = ordered(job)
     for _ in range(times):
-        pool.run(job, layer.ctypes.data, call.ctypes.data, threads)
-    return call[:threads].tolist(), layer.tolist()
+        pool.run(order.ctypes.data, threads)
+    return order[1 : 1 + threads].tolist(), layer.tolist()
+
+
+def ordered(job):
+    """A layer of zeros, the order of the job on it with a call of zeros, and the work, which somebody has to hold."""
+    layer, order = np.zeros(16, np.int64), np.zeros(len(ORDER.names), np.int64)
+    work = np.array([job, layer.ctypes.data])
+    order[0] = work.ctypes.data
+    return layer, order, work
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -76,17 +83,18 @@ def test_workers_are_started_when_needed_and_stopped(pool, job):
 
 
 def test_several_python_threads_at_once(pool, job):
-    layer, call = np.zeros(16, np.int64), np.zeros(16, np.int64)
+    layer, order, _work = ordered(job)
 
     def work() -> None:
         for _ in range(100):
-            pool.run(job, layer.ctypes.data, call.ctypes.data, 2)
+            pool.run(order.ctypes.data, 2)
 
     threads = [threading.Thread(target=work) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    call = order[1:]
     assert call[0] == 300
     assert layer[1] + layer[2] // 2 == 300
     assert call[1] == layer[2] // 2
@@ -112,5 +120,15 @@ def test_a_forked_child_has_a_pool_of_its_own(job):
 
 def test_jobs_are_called_as_the_code_says():
     assert list(JOB) == ["layer", "call", "member", "members"]
-    assert len(Job._argtypes_) == len(JOB)
-    assert ctypes.sizeof(ctypes.c_void_p) == 8
+    assert ORDER.names[1:] == CALL.names
+    assert ORDER.names[:4] == ("work", "source", "target", "residual")
+    assert len(ORDER.names) == ORDER_NUMBERS
+    assert ORDER.names[WORKSPACE_NUMBER] == "workspace"
+
+
+def test_counters_of_a_call_start_at_zero(pool, job):
+    _layer, order, _work = ordered(job)
+    order[1 + CALL.names.index("arrived")] = order[1 + CALL.names.index("next_block")] = 7
+    for threads in (1, 2):
+        pool.run(order.ctypes.data, threads)
+        assert not order[1 + CALL.names.index("workspace") + 1 :].any()

@@ -199,3 +199,25 @@ def test_a_planted_fault_on_bytes_is_seen():
     wrong[7, 3] += 1 if wrong[7, 3] < 0 else -1
     found = guarded_result(LinearKernel(4, weight), case.x)
     assert not np.array_equal(found, linear(case.x, Quantized(wrong, weight.grid)))
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("name", BYTE_FORMS)
+@pytest.mark.parametrize("target", HERE)
+def test_one_token_and_any_number_of_blocks_of_rows(target, name, count):
+    """With one token, blocks may be summed two at a time."""
+    for outputs in (16, 17, 48, 1040):
+        checked(name, (1, outputs, 130), count, target)
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("target", HERE)
+def test_codes_of_any_table(target, tokens):
+    """A table that is not the usual one is looked up, also where that one is not."""
+    table = np.array([-127, 9, 0, 127, 31, -5, 77, -90, 2, -3, 1, 100, -100, 40, -40, 13], np.int8)
+    draw = np.random.default_rng(0)
+    codes = np.where(np.arange(200) % 4 == 1, draw.choice(table, (50, 200)), 0).astype(np.int8)
+    weight = balanced_codes(codes, np.ones(50, np.float32), 4, table=table)
+    x = draw.standard_normal((tokens, 200)).astype(np.float32)
+    kernel = LinearKernel(tokens, weight, options=LinearOptions(target=target))
+    np.testing.assert_array_equal(guarded_result(kernel, x), linear(x, weight))

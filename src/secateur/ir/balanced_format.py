@@ -6,7 +6,7 @@ row r has there, and belongs to group q // n of the four. A block of rows is one
 
     float32   64 bytes of nibbles (low: first slot, high: second), then the 8 vectors (slot, j) of 16 rows
     int8      the same nibbles, then the two slots of codes
-    codes     the two slots, a byte an entry: the nibble times 16, plus a 4-bit code that a table turns into an int8
+    codes     the two slots, a byte an entry: the nibble, plus 16 times a 4-bit code that a table turns into an int8
 
 Rows are filled up to whole blocks and columns to whole records; groups with fewer non-zeros hold zeros at place 0. Such
 zeros add nothing. The pattern of US20200097830A1's groups; the layout is ours.
@@ -93,7 +93,7 @@ class Balanced:
         if self.kind == "codes":
             assert self.table is not None
             both = entries.reshape(blocks, 2 * records, ROWS, 4)
-            return both >> 4, self.table[both & 15]
+            return both & 15, self.table[both >> 4]
         places, rest = np.empty((blocks, records, 2, ROWS, 4), np.uint8), np.ascontiguousarray(entries[:, :, 64:])
         nibbles = entries[:, :, :64].reshape(blocks, records, ROWS, 4)
         places[:, :, 0], places[:, :, 1] = nibbles & 15, nibbles >> 4
@@ -188,7 +188,7 @@ def balanced_codes(
     codes = numbers[values.view(np.uint8)]
     if not np.array_equal(table[codes], values):
         raise ArtifactError("a number is not in the table: quantize to its numbers first")
-    return Balanced(_sizes(matrix), n, "codes", _stream(places << 4 | codes), scale, table)
+    return Balanced(_sizes(matrix), n, "codes", _stream(places | codes << 4), scale, table)
 
 
 def _sizes(matrix: np.ndarray) -> tuple[int, int]:

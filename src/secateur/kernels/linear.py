@@ -18,7 +18,6 @@ from secateur.kernels.linear_driver import LINEAR
 from secateur.kernels.linear_quantize import quantized
 from secateur.kernels.linear_weights import Weight, form_of, integers_of, packed, products_of, row_scales, table_of
 from secateur.kernels.memory import aligned
-from secateur.kernels.pool import Job
 from secateur.kernels.record import float_bits
 from secateur.kernels.runnable import Runnable
 from secateur.kernels.target import host_target
@@ -99,9 +98,9 @@ class LinearKernel:
             given=float_bits(self.options.scale),
         )
         size = numbers["sums_offset"] + numbers["sums_bytes"] * plan.threads
-        job, empty = Job(code.addresses["linear"]), not self.tokens or not self.outputs
+        function, empty = code.addresses["linear"], not self.tokens or not self.outputs
         pool_target = host_target(plan.target.name)
-        self.runnable = Runnable(pool_target, job, layer, size, plan.threads, empty, (code, weights))
+        self.runnable = Runnable(pool_target, function, layer, size, plan.threads, empty, (code, weights))
         self.packed_bytes = weights.records.nbytes + weights.group_scales.nbytes
 
     def __call__(

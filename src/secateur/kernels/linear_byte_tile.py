@@ -1,61 +1,110 @@
 """Tiles of a linear layer on bytes: exact int32 sums of int8 activations times int8 or 4-bit weights, and dense ones.
 
 Where every 128 columns have scales, their exact sums are multiplied by them and added up in float32.
+
+Some slots of records are decoded at once, as many as there are registers for beside the sums: a token's activations are
+then read once for all of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
+from typing import NamedTuple
 
-from secateur.ir.balanced_format import RECORD_BYTES, ROWS, SLOT_COLUMNS
+from secateur.ir.balanced_format import CODES, RECORD_BYTES, ROWS, SLOT_COLUMNS
 from secateur.kernels.code import Function, Module, Value, vector
+from secateur.kernels.lanes import lanes_of
 from secateur.kernels.linear_bytes import ByteLookup
 from secateur.kernels.linear_form import DENSE, STEP_COLUMNS
 from secateur.kernels.linear_lanes import as_type, numbers, shifted_down
-from secateur.kernels.linear_tile import LinearTile, Sums, Walk, ask_ahead, emit_walk
+from secateur.kernels.linear_tile import ENTRIES, LinearTile, Sums, Walk, ask_ahead, emit_blocks
+from secateur.kernels.target import Target
 
 SLOT_BYTES = 64
+FREE_REGISTERS = 26
+"""Of AVX-512, for sums and two a decoded slot; the rest hold constants and what is looked up."""
+CODE_BITS = 4
+
+
+class Decoded(NamedTuple):
+    """A vector of a slot, ready for any token. columns: the slot of columns it looks up in; groups: of its entries."""
+
+    columns: int
+    groups: tuple[int, ...]
+    places: tuple[Value, ...]
+    weights: Value
+    part: int
+    slot: int
 
 
 def emit_byte_tile(module: Module, tile: LinearTile, table: tuple[int, ...]) -> None:
     """tile_<tokens>(...) for int8, codes (with their table) and dense matrices."""
     f = module.function(f"tile_{tile.tokens}", tile.arguments, inner=True)
     sums = Sums(f, tile, ByteLookup(tile.target).sums)
-    numbers_ = _table(f, tile, table) if tile.form.kind == "codes" else None
+    tables = _table(f, tile, table) if tile.form.kind == "codes" and not raised(tile.target, table) else None
 
-    def unit(walk: Walk, _number: Value) -> None:
+    def unit(walk: Walk) -> None:
         if tile.form.kind == DENSE:
             _emit_dense(tile, walk, sums)
             return
-        for record in range(tile.form.records):
-            _emit_record(tile, walk, (record, numbers_), sums)
+        vectors = list(product(range(2 * tile.form.records), range(tile.parts)))
+        step = _decoded_at_once(tile)
+        for first in range(0, len(vectors), step):
+            decoded = [_decoded(tile, walk, slot, part, tables) for slot, part in vectors[first : first + step]]
+            _emit_products(tile, walk.x, decoded, sums)
+
+    finish = lowered if tile.form.kind == "codes" and tables is None else lambda total: total
 
     if tile.form.scaled:
-        _emit_scaled(f, tile, unit, sums)
+        _emit_scaled(f, tile, unit, sums, finish)
     else:
-        emit_walk(f, tile, unit)
-        sums.store()
+        emit_blocks(f, tile, sums, unit, finish)
     f.give()
 
 
-def _emit_scaled(f: Function, tile: LinearTile, unit, sums: Sums) -> None:
+def raised(target: Target, table: tuple[int, ...]) -> bool:
+    """Whether codes stand for themselves less 8, and are multiplied by as 16 times that: a code is the high four bits
+    of its byte, so this takes one instruction that every port has. Sums are then a whole number times 16."""
+    return target.name == "avx512" and table == tuple(CODES.tolist())
+
+
+def lowered(total: Value) -> Value:
+    """Sums over 16, exactly."""
+    f, lanes = total.code, lanes_of(total)
+    if total.type == vector(lanes):
+        return total * f.splat(2.0**-CODE_BITS, lanes)
+    return f.arithmetic("ashr", total, numbers(f, "i32", [CODE_BITS] * lanes))
+
+
+def _decoded_at_once(tile: LinearTile) -> int:
+    """Vectors of slots: whole records on avx512, or the slots beside one another of blocks that are summed together."""
+    if tile.target.name != "avx512" or tile.blocks > 1:
+        return tile.blocks
+    sums = tile.tokens * (2 if tile.form.scaled else 1)
+    return 2 * max(1, (FREE_REGISTERS - sums) // 4)
+
+
+def _emit_scaled(
+    f: Function, tile: LinearTile, unit: Callable[[Walk], None], sums: Sums, finish: Callable[[Value], Value]
+) -> None:
     """Sums of a unit times its scales, in float32."""
     target, kind = tile.target, vector(tile.target.lanes)
     totals = Sums(f, tile, kind)
 
-    def scaled_unit(walk: Walk, number: Value) -> None:
+    def scaled_unit(walk: Walk) -> None:
         sums.clear()
-        unit(walk, number)
+        unit(walk)
         for token, part in tile.places:
-            place = f["scales"] + (number * (2 * ROWS) + 2 * part * target.lanes)
+            block, row = divmod(part * target.lanes, ROWS)
+            place = walk.scales + walk.next_scales * block + 2 * row
             half = f.load(vector(target.lanes, "half"), place, 2)
             scale = f.emit(kind, f"fpext {half.type} {half.text} to {kind}")
             exact = sums.total(token, part)
             value = f.emit(kind, f"sitofp {exact.type} {exact.text} to {kind}")
             totals.add(token, part, 0, lambda s, v=value, by=scale: f.fma(v, by, s))
 
-    emit_walk(f, tile, scaled_unit)
-    totals.store()
+    emit_blocks(f, tile, totals, scaled_unit, finish)
 
 
 def _table(f: Function, tile: LinearTile, table: tuple[int, ...]) -> Value:
@@ -64,42 +113,48 @@ def _table(f: Function, tile: LinearTile, table: tuple[int, ...]) -> Value:
     return f.pin(numbers(f, "i8", repeated), tile.target.register)
 
 
-def _emit_record(tile: LinearTile, walk: Walk, what: tuple[int, Value | None], sums: Sums) -> None:
-    """The two slots of a record, 8 non-zeros of every row."""
-    record, table = what
-    w, x = walk[0] + record * RECORD_BYTES[tile.form.kind], walk[1]
-    f, look, size = w.code, ByteLookup(tile.target), tile.target.vector_bytes
-    ask_ahead(tile, w, RECORD_BYTES[tile.form.kind])
-    for slot, part in product(range(2), range(tile.parts)):
-        offset = slot * SLOT_BYTES + part * size
-        if table is None:
-            nibbles = _nibbles(f.load(look.kind, w + part * size, 16), tile, high=slot == 1)
-            weights = f.load(look.kind, w + (SLOT_BYTES + offset), 16)
-        else:
-            both = f.load(look.kind, w + offset, 16)
-            nibbles, weights = _nibbles(both, tile, high=True), look.by_code(table, both)
-        first = 4 * (2 * record + slot)
-        wanted = [(first + j) // tile.form.count for j in range(4)]
-        columns, groups = wanted[0] // 4, tuple(group % 4 for group in wanted)
-        places = look.places(nibbles, groups)
-        for token in range(tile.tokens):
-            at = x + tile.place(columns, token)
+def _decoded(tile: LinearTile, walk: Walk, number: int, part: int, table: Value | None) -> Decoded:
+    """A vector of the slot of that number of a unit: its entries' places, and what they are multiplied by."""
+    (record, slot), (block, row) = divmod(number, 2), divmod(part * tile.target.lanes, ROWS)
+    f, look = walk.w.code, ByteLookup(tile.target, spread=tile.spread)
+    w = walk.w + walk.next_records * block + record * RECORD_BYTES[tile.form.kind]
+    if slot == part == 0:
+        ask_ahead(tile, w, RECORD_BYTES[tile.form.kind])
+    part_bytes = ENTRIES * row
+    offset = slot * SLOT_BYTES + part_bytes
+    wanted = [(ENTRIES * number + j) // tile.form.count for j in range(ENTRIES)]
+    groups = tuple(group % 4 for group in wanted)
+    if tile.form.kind == "codes":
+        both = f.load(look.kind, w + offset, 16)
+        places = look.places(both, groups)
+        weights = look.raised_codes(both) if table is None else look.by_code(table, both)
+    else:
+        pairs = f.load(look.kind, w + part_bytes, 16)
+        nibbles = as_type(shifted_down(as_type(pairs, vector(tile.target.lanes, "i32")), 4 * slot), look.kind)
+        places, weights = look.places(nibbles, groups), f.load(look.kind, w + (SLOT_BYTES + offset), 16)
+    return Decoded(wanted[0] // 4, groups, places, weights, part, number)
+
+
+def _emit_products(tile: LinearTile, x: Value, decoded: list[Decoded], sums: Sums) -> None:
+    look = ByteLookup(tile.target, spread=tile.spread)
+    for token in range(tile.tokens):
+        read: dict[tuple[int, ...], Value] = {}
+        for one in decoded:
+            key = (one.columns, *one.groups) if look.spread else (one.columns,)
+            if key not in read:
+                read[key] = look.columns(x + tile.place(one.columns, token), one.groups)
+            place, from_ = one, read[key]
             sums.add(
-                token, part, slot, lambda s, a=at, p=places, g=groups, v=weights: look.dot(s, look.take(a, p, g), v)
+                token,
+                one.part,
+                one.slot,
+                lambda s, o=place, c=from_: look.dot(s, look.take(c, o.places, o.groups), o.weights),
             )
-
-
-def _nibbles(both: Value, tile: LinearTile, *, high: bool) -> Value:
-    """The low or high four bits of every byte."""
-    f, lanes, count = both.code, tile.target.lanes, tile.target.vector_bytes
-    if high:
-        both = as_type(shifted_down(as_type(both, vector(lanes, "i32")), 4), both.type)
-    return f.arithmetic("and", both, numbers(f, "i8", [15] * count))
 
 
 def _emit_dense(tile: LinearTile, walk: Walk, sums: Sums) -> None:
     """64 columns, four at a time: one input of every token in all lanes."""
-    w, x = walk
+    w, x = walk.w, walk.x
     f, look, lanes = w.code, ByteLookup(tile.target), tile.target.lanes
     step_bytes = STEP_COLUMNS * tile.form.block_rows(tile.target)
     for step in range(SLOT_COLUMNS // STEP_COLUMNS):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from secateur.errors import KernelError
 from secateur.kernels.code import Value, vector
-from secateur.kernels.linear_lanes import called, numbers
+from secateur.kernels.linear_lanes import as_type, called, numbers, shifted_down
 from secateur.kernels.target import LLVM, TARGETS, Target, supported
 
 GROUP_BYTES = 16
@@ -22,7 +22,7 @@ OFFSET = {"avx512": 128, "avx2": 0, "neon": 0}
 """What is added to activations, so that they are what the target multiplies by."""
 OUTSIDE = 0x80
 """Added to a place, it makes pshufb and tbl look nothing up: 0."""
-MOST_PRODUCTS = (2**31 - 1) // (255 * 127)
+MOST_PRODUCTS = (2**31 - 1) // (255 * 128)
 """Of a row: no sum leaves int32."""
 BYTE_FEATURES = {"avx512": "+avx512vnni,+avx512vbmi", "avx2": "", "neon": "+dotprod"}
 """What the kernels on bytes need beyond a row of TARGETS."""
@@ -42,9 +42,15 @@ def byte_target(target: Target) -> Target:
 @dataclass(frozen=True)
 class ByteLookup:
     """Bytes of activations by nibble, and their products; `groups` of a slot: of the four that 64 columns are, the one
-    that entries 4 r, 4 r + 1, 4 r + 2 and 4 r + 3 belong to."""
+    that entries 4 r, 4 r + 1, 4 r + 2 and 4 r + 3 belong to.
+
+    spread    whether a group is repeated over the whole vector as it is read, for slots of one group each (avx512): a
+              look-up sees the place alone then, whatever the byte holds beside it, and places cost nothing. Worth it
+              where a slot serves one token.
+    """
 
     target: Target
+    spread: bool = False
 
     @property
     def kind(self) -> str:
@@ -57,7 +63,11 @@ class ByteLookup:
         return vector(self.target.lanes, "i32")
 
     def places(self, nibbles: Value, groups: tuple[int, ...]) -> tuple[Value, ...]:
-        """Emits what does not depend on the inputs; nibbles are bytes below 16."""
+        """Emits what does not depend on the inputs; nibbles are the low four bits of bytes."""
+        f = nibbles.code
+        if self.spread:
+            return (nibbles,)
+        nibbles = f.arithmetic("and", nibbles, numbers(f, "i8", [GROUP_BYTES - 1] * self.target.vector_bytes))
         if self.target.name == "avx512":
             return (self._plus(nibbles, [GROUP_BYTES * group for group in groups]),) if any(groups) else (nibbles,)
         found = []
@@ -71,11 +81,18 @@ class ByteLookup:
         signed = [value - 256 if value > 127 else value for value in by_entry]
         return f.arithmetic("or", nibbles, numbers(f, "i8", signed * self.target.lanes))
 
+    def columns(self, place: Value, groups: tuple[int, ...]) -> Value:
+        """Emits reading the 64 activations at an address, or a group of them, where that is no part of looking up."""
+        f = place.code
+        if self.spread:
+            return self._repeated(f.load(vector(GROUP_BYTES, "i8"), place + GROUP_BYTES * groups[0], GROUP_BYTES))
+        return f.load(self.kind, place, 64) if self.target.name == "avx512" else place
+
     def take(self, columns: Value, places: tuple[Value, ...], groups: tuple[int, ...]) -> Value:
-        """Each entry's activation, of the 64 at an address."""
+        """Each entry's activation, of the 64 that `columns` gave."""
         f, target = columns.code, self.target
         if target.name == "avx512":
-            return called(f, self.kind, "llvm.x86.avx512.permvar.qi.512", f.load(self.kind, columns, 64), *places)
+            return called(f, self.kind, "llvm.x86.avx512.permvar.qi.512", columns, *places)
         found: Value | None = None
         for group, place in zip(dict.fromkeys(groups), places, strict=True):
             part = self._in_group(columns + GROUP_BYTES * group, place)
@@ -88,17 +105,25 @@ class ByteLookup:
         one = f.load(bytes_, group, GROUP_BYTES)
         if self.target.name == "neon":
             return called(f, bytes_, "llvm.aarch64.neon.tbl1.v16i8", one, places)
-        return called(f, self.kind, "llvm.x86.avx2.pshuf.b", self._twice(one), places)
+        return called(f, self.kind, "llvm.x86.avx2.pshuf.b", self._repeated(one), places)
 
-    def _twice(self, one: Value) -> Value:
-        f = one.code
-        order = ", ".join(f"i32 {place % GROUP_BYTES}" for place in range(2 * GROUP_BYTES))
-        return f.emit(self.kind, f"shufflevector {one.type} {one.text}, {one.type} poison, <32 x i32> <{order}>")
+    def _repeated(self, one: Value) -> Value:
+        """A group as often as a vector holds it."""
+        f, count = one.code, self.target.vector_bytes
+        order = ", ".join(f"i32 {place % GROUP_BYTES}" for place in range(count))
+        return f.emit(self.kind, f"shufflevector {one.type} {one.text}, {one.type} poison, <{count} x i32> <{order}>")
 
-    def by_code(self, table: Value, codes: Value) -> Value:
-        """The int8 that each code stands for, by its low four bits. `table` is as `code_table` made it."""
-        f, target = codes.code, self.target
-        if target.name == "avx512":
+    def raised_codes(self, both: Value) -> Value:
+        """16 times (the high four bits less 8)."""
+        f, count = both.code, self.target.vector_bytes
+        high = f.arithmetic("and", both, numbers(f, "i8", [-16] * count))
+        return f.arithmetic("xor", high, numbers(f, "i8", [-128] * count))
+
+    def by_code(self, table: Value, both: Value) -> Value:
+        """The int8 that each code, the high four bits, stands for; `table` is repeated over a whole vector."""
+        f, target = both.code, self.target
+        codes = as_type(shifted_down(as_type(both, vector(target.lanes, "i32")), 4), both.type)
+        if target.name == "avx512":  # two bits more are looked at, which choose between repetitions
             return called(f, self.kind, "llvm.x86.avx512.permvar.qi.512", table, codes)
         low = f.arithmetic("and", codes, numbers(f, "i8", [15] * target.vector_bytes))
         if target.name == "avx2":

@@ -15,7 +15,7 @@ from secateur.kernels.linear_form import Form
 from secateur.kernels.linear_input import emit_float_input
 from secateur.kernels.linear_output import emit_output
 from secateur.kernels.linear_quantize import emit_byte_input
-from secateur.kernels.linear_tile import TOKEN_BYTES, LinearTile, emit_float_tile
+from secateur.kernels.linear_tile import SPAN_BYTES, TOKEN_BYTES, LinearTile, emit_float_tile
 from secateur.kernels.machine import l2_bytes
 from secateur.kernels.target import Target
 
@@ -84,7 +84,9 @@ class LinearPlan:
         found.update(units=units, block_bytes=units * unit_bytes)
         found.update(token_bytes=units * unit_token, step_token_bytes=TOKEN_BYTES)
         found.update(scales_offset=scales, sums_offset=scales + _lines(4 * tokens))
-        found.update(sums_bytes=_lines(block_rows * 4 * long))
+        span = min(chunk, max(1, SPAN_BYTES // (4 * block_rows * long)))
+        room = span + 1  # a tile of two blocks writes two
+        found.update(span_blocks=span, sums_bytes=_lines(room * block_rows * 4 * long))
         found.update(scale_block_bytes=2 * ROWS * units if form.scaled else 0)
         return found
 

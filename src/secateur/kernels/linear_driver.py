@@ -20,14 +20,14 @@ LINEAR = Record(
     *("tiles", "long_tiles", "long_tokens", "short_tokens"),
     *("blocks", "block_rows", "chunk_blocks", "chunks", "units"),
     *("block_bytes", "token_bytes", "step_token_bytes"),
-    *("scales_offset", "sums_offset", "sums_bytes"),
+    *("scales_offset", "sums_offset", "sums_bytes", "span_blocks"),
     *("weights", "scale", "less", "bias", "slope", "given", "group_scales"),
     "scale_block_bytes",
 )
 """Sizes of the layer (columns: inputs filled up to whole units), how tokens are cut into tiles (long ones first), rows
 into blocks and those into chunks; bytes of records of a block; of a token's activations in all, and from one group or
-slot to the next; where scales and sums lie in the workspace; addresses; slope and static
-scale of activations as floats; bytes of a block's scales of groups of columns."""
+slot to the next; where scales and sums lie in the workspace, and of how many blocks these are; addresses; slope and
+static scale of activations as floats; bytes of a block's scales of groups of columns."""
 
 
 def emit_driver(module: Module, target: Target, sizes: tuple[int, ...], *, byte: bool) -> None:
@@ -81,29 +81,34 @@ def _emit_chunk(f: Function, layer: dict[str, Value], blocks: tuple[Value, Value
     with f.loop(0, layer["tiles"]) as tile:
         first, count = _tile(f, layer, tile)
         x = space + first * layer["token_bytes"]
-        with f.loop(blocks[0], blocks[1]) as block:
-            _emit_tile(f, layer, (x, sums, block, count), sizes)
-            _emit_output(f, layer, sums, block, (first, count))
+        with f.loop(blocks[0], blocks[1], layer["span_blocks"]) as block:
+            some = block, f.least(layer["span_blocks"], blocks[1] - block)
+            _emit_tile(f, layer, (x, sums, count), some, sizes)
+            _emit_output(f, layer, sums, some, (first, count))
 
 
-def _emit_tile(f: Function, layer: dict[str, Value], at: tuple[Value, ...], sizes: tuple[int, ...]) -> None:
-    x, sums, block, count = at
+Some = tuple[Value, Value]
+"""The first block or token, and how many."""
+
+
+def _emit_tile(f: Function, layer: dict[str, Value], at: tuple[Value, ...], some: Some, sizes: tuple[int, ...]) -> None:
+    (x, sums, count), (block, blocks) = at, some
     weights = LINEAR.read_pointer(f, f["layer"], "weights")
     w = weights + block * layer["block_bytes"]
     scales = LINEAR.read_pointer(f, f["layer"], "group_scales")
-    given = [w, x, sums, layer["units"], scales + block * layer["scale_block_bytes"]]
+    given = [w, x, sums, layer["units"], scales + block * layer["scale_block_bytes"], blocks]
     emit_choice(f, count, {size: (f"tile_{size}", given) for size in sizes})
 
 
-def _emit_output(f: Function, layer: dict[str, Value], sums: Value, block: Value, tokens: tuple[Value, Value]) -> None:
-    first, count = tokens
+def _emit_output(f: Function, layer: dict[str, Value], sums: Value, some: Some, tokens: Some) -> None:
+    (block, blocks), (first, count) = some, tokens
     target, residual, space = (CALL.read_pointer(f, f["call"], name) for name in ("target", "residual", "workspace"))
-    with f.loop(0, layer["block_rows"], ROWS) as part:
-        row = block * layer["block_rows"] + part
-        place = first * (layer["outputs"] * 4) + row * 4
-        by_row = [LINEAR.read_pointer(f, f["layer"], name) + row * 4 for name in ("scale", "less", "bias")]
-        scales = space + (layer["scales_offset"] + first * 4)
-        given = [sums + part * (count * 4), target + place, residual + place, *by_row, scales, count]
-        slope = LINEAR.read_float(f, f["layer"], "slope")
-        with f.when(row < layer["outputs"]):
-            f.call("output_tile", [*given, layer["outputs"] - row, layer["outputs"] * 4, slope])
+    row = block * layer["block_rows"]
+    place = first * (layer["outputs"] * 4) + row * 4
+    by_row = [LINEAR.read_pointer(f, f["layer"], name) + row * 4 for name in ("scale", "less", "bias")]
+    scales = space + (layer["scales_offset"] + first * 4)
+    left = layer["outputs"] - row
+    parts = f.least(blocks * layer["block_rows"], left + (ROWS - 1)) // ROWS
+    given = [sums, target + place, residual + place, *by_row, scales, count, left, layer["outputs"] * 4]
+    slope = LINEAR.read_float(f, f["layer"], "slope")
+    f.call("output_tile", [*given, parts, count * (4 * ROWS), slope])

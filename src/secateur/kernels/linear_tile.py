@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 from secateur.ir.balanced_format import RECORD_BYTES, ROWS
 from secateur.kernels.code import I64, PTR, Function, Module, Value, Variable, vector
@@ -17,17 +18,31 @@ from secateur.kernels.linear_lanes import FloatLookup, shifted_down
 from secateur.kernels.memory import CACHE_LINE_BYTES
 from secateur.kernels.target import Target
 
-ARGUMENTS = {"w": PTR, "x": PTR, "sums": PTR, "units": I64, "scales": PTR}
+ARGUMENTS = {"w": PTR, "x": PTR, "sums": PTR, "units": I64, "scales": PTR, "blocks": I64}
 """Of every tile: records, activations [unit][group or slot][token][64 bytes], where sums go, [16 rows][token][row], how
-many units, and scales a unit where a form has them."""
+many units, scales a unit where a form has them, and how many blocks of rows, one after the other."""
 TOKEN_BYTES = 64
 """Of a token between two others: 16 float32 inputs, or 64 bytes."""
+SPAN_BYTES = 4096
+"""Sums that are made before any is used: few enough to stay in the first-level cache, enough that calls of functions do
+not count where a block's sums are few."""
 AHEAD_BYTES = 8192
 """Measured: weights that come from the third-level cache or memory cost half as much as without, and as with 16 kB."""
+ENTRIES = 4
+"""Of a row in a slot."""
 CHAINS = {1: 4, 2: 2, 3: 2}
 """Vectors of sums that a tile has -> chains that each is split into: additions need not wait for one another."""
-Walk = tuple[Value, Value]
-"""Where the unit's records and activations are."""
+
+
+class Walk(NamedTuple):
+    """Where a unit's records, scales and activations are; and from a block's records and scales to those of the block
+    beside it, in bytes, where two are summed at a time."""
+
+    w: Value
+    scales: Value
+    x: Value
+    next_records: Value
+    next_scales: Value
 
 
 @dataclass(frozen=True)
@@ -39,9 +54,21 @@ class LinearTile:
     tokens: int
 
     @property
+    def blocks(self) -> int:
+        """Of rows, summed at a time. With one token 4-bit codes come as fast as they are looked up, so two blocks share
+        what is read of the activations."""
+        return 2 if self.spread and self.form.kind == "codes" else 1
+
+    @property
+    def spread(self) -> bool:
+        """Whether ByteLookup reads a group into every part of a vector."""
+        whole = self.form.kind in ("int8", "codes") and self.form.count >= ENTRIES
+        return whole and self.target.name == "avx512" and self.tokens == 1
+
+    @property
     def parts(self) -> int:
-        """Vectors of a block of rows."""
-        return self.form.block_rows(self.target) // self.target.lanes
+        """Vectors of the blocks of rows."""
+        return self.blocks * self.form.block_rows(self.target) // self.target.lanes
 
     @property
     def places(self) -> list[tuple[int, int]]:
@@ -99,18 +126,31 @@ class Sums:
             total = total + other
         return total
 
-    def store(self) -> None:
-        """Into memory."""
+    def store(self, to: Value, finish: Callable[[Value], Value] = lambda total: total) -> None:
+        """finish(totals) into memory."""
         for place in self.tile.places:
-            self.f.store(self.total(*place), self.f["sums"] + self.tile.sum_bytes(*place), 16)
+            self.f.store(finish(self.total(*place)), to + self.tile.sum_bytes(*place), 16)
 
 
-def emit_walk(f: Function, tile: LinearTile, unit: Callable[[Walk, Value], None]) -> None:
-    """unit(walk, number) for every unit."""
-    w = f.variable(PTR, f["w"])
-    with f.loop(0, f["units"]) as number:
-        unit((w.get(), tile.unit_inputs(f, number)), number)
-        w.set(w.get() + tile.form.unit_bytes(tile.target))
+def emit_blocks(
+    f: Function, tile: LinearTile, sums: Sums, unit: Callable[[Walk], None], finish: Callable[[Value], Value]
+) -> None:
+    """unit(walk) for every unit of every block of rows, and each block's sums, finished, into memory. Where two blocks
+    are summed at a time and one is left over, it is summed again with the one before it, or twice if it is alone."""
+    w, scales = f.variable(PTR, f["w"]), f.variable(PTR, f["scales"])
+    unit_bytes, sums_bytes = tile.form.unit_bytes(tile.target), 4 * tile.form.block_rows(tile.target) * tile.tokens
+    records, steps = f["units"] * unit_bytes, f["units"] * (2 * ROWS)
+    beside = f.choose(f["blocks"] >= tile.blocks, f.constant(1), 0)
+    with f.loop(0, f["blocks"], tile.blocks) as number:
+        first = number if tile.blocks == 1 else f.most(f.least(number, f["blocks"] - tile.blocks), 0)
+        w.set(f["w"] + first * records)
+        scales.set(f["scales"] + first * steps)
+        sums.clear()
+        with f.loop(0, f["units"]) as place:
+            unit(Walk(w.get(), scales.get(), tile.unit_inputs(f, place), beside * records, beside * steps))
+            w.set(w.get() + unit_bytes)
+            scales.set(scales.get() + 2 * ROWS)
+        sums.store(f["sums"] + first * sums_bytes, finish)
 
 
 def ask_ahead(tile: LinearTile, w: Value, size_bytes: int) -> None:
@@ -125,18 +165,17 @@ def emit_float_tile(module: Module, tile: LinearTile) -> None:
     f = module.function(f"tile_{tile.tokens}", tile.arguments, inner=True)
     sums = Sums(f, tile, vector(tile.target.lanes))
 
-    def unit(walk: Walk, _number: Value) -> None:
+    def unit(walk: Walk) -> None:
         for record in range(tile.form.records):
             _emit_float_record(tile, walk, record, sums)
 
-    emit_walk(f, tile, unit)
-    sums.store()
+    emit_blocks(f, tile, sums, unit, lambda total: total)
     f.give()
 
 
 def _emit_float_record(tile: LinearTile, walk: Walk, record: int, sums: Sums) -> None:
     """The 8 non-zeros that a record has of every row."""
-    w, x = walk[0] + record * RECORD_BYTES[tile.form.kind], walk[1]
+    w, x = walk.w + record * RECORD_BYTES[tile.form.kind], walk.x
     f, target = w.code, tile.target
     look, size, kind = FloatLookup(target), target.vector_bytes, vector(target.lanes)
     ask_ahead(tile, w, RECORD_BYTES[tile.form.kind])

@@ -81,7 +81,7 @@ def _records(weight: Balanced, plan: LinearPlan) -> Shaped[np.ndarray, "blocks b
     """Filled up with records of zeros."""
     records = plan.units * plan.form.records
     more = (records - weight.records) * RECORD_BYTES[weight.kind]
-    zero = 0 if weight.table is None else int(np.flatnonzero(weight.table == 0)[0])
+    zero = 0 if weight.table is None else int(np.flatnonzero(weight.table == 0)[0]) << 4
     return np.pad(weight.stream, ((0, 0), (0, more)), constant_values=zero) if more else weight.stream
 
 

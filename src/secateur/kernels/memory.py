@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 from dataclasses import dataclass
 from math import prod
@@ -12,6 +13,9 @@ CACHE_LINE_BYTES = 64
 LARGE_BYTES = 1 << 20
 PAGE_BYTES = 2 << 20
 """A large page: fewer misses of the address cache where the system grants one."""
+
+ORDER_NUMBERS, WORKSPACE_NUMBER = 11, 4
+"""Of an order (pool_code.ORDER), and which of them is the workspace."""
 
 
 def aligned(shape: tuple[int, ...] | int) -> np.ndarray:
@@ -46,11 +50,13 @@ def _large_page(space: mmap.mmap) -> int:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Scratch memory: size_bytes from `address` on, at a large page."""
+    """Scratch memory: size_bytes from `address` on, at a large page; and room for an order, which knows the address."""
 
     address: int
     size_bytes: int
     memory: mmap.mmap
+    order: ctypes.Array[ctypes.c_int64]
+    order_address: int
 
 
 class Workspaces:
@@ -62,6 +68,8 @@ class Workspaces:
 
     def __init__(self) -> None:
         self._free: list[Workspace] = []
+        self.give_back = self._free.append
+        """For the next."""
 
     def take(self, size_bytes: int) -> Workspace:
         """At least size_bytes for the caller alone."""
@@ -71,13 +79,10 @@ class Workspaces:
             return self._new(size_bytes)
         return found if found.size_bytes >= size_bytes else self._new(size_bytes)
 
-    def give_back(self, workspace: Workspace) -> None:
-        """For the next."""
-        self._free.append(workspace)
-
     def _new(self, size_bytes: int) -> Workspace:
-        memory = _map(size_bytes)
-        return Workspace(_large_page(memory), max(size_bytes, PAGE_BYTES), memory)
+        memory, order = _map(size_bytes), (ctypes.c_int64 * ORDER_NUMBERS)()
+        order[WORKSPACE_NUMBER] = _large_page(memory)
+        return Workspace(order[WORKSPACE_NUMBER], max(size_bytes, PAGE_BYTES), memory, order, ctypes.addressof(order))
 
 
 WORKSPACES = Workspaces()

@@ -18,16 +18,14 @@ from secateur.kernels.pool_code import ASLEEP, JOB, MAILBOXES_BYTES, STOP, pool_
 from secateur.kernels.target import Target
 
 MAX_THREADS = 64
-WORK = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
-HAND_OUT = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, *[ctypes.c_int64] * 4, ctypes.c_void_p)
+SERVE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
+HAND_OUT = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p)
 FINISH = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-Job = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-"""job(layer, call, member, members): every member's share of it."""
 
 
 def pool_unit(target: Target) -> CodeUnit:
     """The code of workers and of whoever hands work to them."""
-    return CodeUnit("pool", ("work", "hand_out", "finish"), target.name, lambda: pool_module(target))
+    return CodeUnit("pool", ("alone", "work", "hand_out", "finish"), target.name, lambda: pool_module(target))
 
 
 class Pool:
@@ -36,7 +34,8 @@ class Pool:
     def __init__(self, target: Target) -> None:
         code = built(pool_unit(target), target)
         self._code = code
-        self._work = WORK(code.addresses["work"])
+        self.alone = FINISH(code.addresses["alone"])
+        self._work = SERVE(code.addresses["work"])
         self._hand_out = HAND_OUT(code.addresses["hand_out"])
         self._finish = FINISH(code.addresses["finish"])
         self._memory = np.zeros(MAILBOXES_BYTES // 8 * (MAX_THREADS + 2), np.int64)
@@ -46,16 +45,16 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
-    def run(self, job: ctypes._CFunctionType, layer: int, call: int, threads: int) -> None:
-        """All shares of a job, on at most `threads` threads, this one included; back when all are done."""
+    def run(self, order: int, threads: int) -> None:
+        """All shares of the job of an ORDER at this address, on at most `threads` threads, this one included; back when
+        all are done."""
         if threads < 2 or not self._lock.acquire(blocking=False):
-            job(layer, call, 0, 1)
+            self.alone(order)
             return
         try:
             members = min(threads, MAX_THREADS)
             self._grow(members - 1)
-            address = ctypes.cast(job, ctypes.c_void_p).value or 0
-            sleeping = self._hand_out(self._start, address, layer, call, members, ctypes.addressof(self._asleep))
+            sleeping = self._hand_out(self._start, order, members, ctypes.addressof(self._asleep))
             try:
                 if sleeping:
                     self._wake(members - 1)

@@ -8,12 +8,18 @@ awake, and no core is kept busy while there is nothing to do.
 from __future__ import annotations
 
 from secateur.kernels.code import I64, PTR, Function, Module, Value
+from secateur.kernels.layout import CALL
 from secateur.kernels.record import Record
 from secateur.kernels.target import Target
 from secateur.kernels.waiting import emit_pause, emit_wait
 
 IDLE, ASLEEP, JOB, STOP = range(4)
 """What a mailbox says. Only its worker goes from IDLE to ASLEEP and from JOB to IDLE; the pool writes the rest."""
+WORK = Record("function", "layer")
+"""What a job is: function(layer, call, member, members)."""
+ORDER = Record("work", *CALL.names)
+"""The address of a WORK and, right behind it, a call, whose counters whoever carries the order out sets to 0."""
+COUNTERS = CALL.names[CALL.names.index("workspace") + 1 :]
 POOL = Record("function", "layer", "call", "members", "finished")
 """The job at hand, and how many workers have finished it."""
 MAILBOXES_BYTES = 64
@@ -23,12 +29,29 @@ SPINS = 3000
 
 
 def pool_module(target: Target) -> str:
-    """work(pool, worker), hand_out(pool, function, layer, call, members), finish(pool)."""
+    """alone(order), work(pool, worker), hand_out(pool, order, members, asleep), finish(pool)."""
     module = Module()
+    _emit_alone(module)
     _emit_work(module, target)
     _emit_hand_out(module)
     _emit_finish(module, target)
     return module.text()
+
+
+def _emit_alone(module: Module) -> None:
+    """All of a job on the caller's thread. One argument, as each costs Python as much as a whole small record does."""
+    f = module.function("alone", {"order": PTR})
+    work, call = _started(f)
+    function, layer = (WORK.read_pointer(f, work, name) for name in WORK.names)
+    f.call(function, [layer, call, f.constant(0), f.constant(1)])
+    f.give()
+
+
+def _started(f: Function) -> tuple[Value, Value]:
+    """Work and call of an order, its counters at 0."""
+    for name in COUNTERS:
+        f.store(f.constant(0), ORDER.place(f["order"], name))
+    return ORDER.read_pointer(f, f["order"], "work"), ORDER.place(f["order"], CALL.names[0])
 
 
 def _mailbox(f: Function, worker: Value) -> Value:
@@ -63,9 +86,9 @@ def _emit_job(f: Function, member: Value) -> None:
 
 def _emit_hand_out(module: Module) -> None:
     """Put a job into members - 1 mailboxes. Gives how many of those sleep; `asleep` says which."""
-    names = {"pool": PTR, "function": I64, "layer": I64, "call": I64, "members": I64, "asleep": PTR}
-    f = module.function("hand_out", names, I64)
-    POOL.write(f, f["pool"], **{name: f[name] for name in ("function", "layer", "call", "members")}, finished=0)
+    f = module.function("hand_out", {"pool": PTR, "order": PTR, "members": I64, "asleep": PTR}, I64)
+    work, call = _started(f)
+    POOL.write(f, f["pool"], **WORK.read(f, work), call=call, members=f["members"], finished=0)
     sleeping = f.variable(I64, 0)
     with f.loop(0, f["members"] - 1) as worker:
         before = f.exchange(_mailbox(f, worker), JOB)

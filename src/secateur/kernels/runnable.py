@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32
@@ -24,13 +26,17 @@ from secateur.kernels.fast import (
     layer_numbers,
     output_module,
 )
-from secateur.kernels.layout import CALL, LAYER
+from secateur.kernels.layout import LAYER
 from secateur.kernels.memory import WORKSPACES, aligned
-from secateur.kernels.pool import Job, pool_of, pool_unit
+from secateur.kernels.pool import pool_of, pool_unit
+from secateur.kernels.pool_code import WORK
 from secateur.kernels.record import float_bits
 from secateur.kernels.regions import flattened
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
+
+_write = struct.Struct("4q").pack_into
+"""The beginning of an order: work, source, target, residual."""
 
 
 class Runs(Protocol):
@@ -41,10 +47,11 @@ class Runs(Protocol):
 
 @dataclass(frozen=True)
 class Runnable:
-    """job(layer, call, ...) on `threads` threads; `keep` holds what the numbers point to."""
+    """The function at an address, function(layer, call, ...), on `threads` threads; `keep` holds what the numbers point
+    to."""
 
     target: Target
-    job: Any
+    function: int
     layer: ctypes.Array[ctypes.c_int64]
     workspace_bytes: int
     threads: int
@@ -52,9 +59,19 @@ class Runnable:
     keep: tuple[object, ...] = field(repr=False)
 
     @functools.cached_property
-    def layer_address(self) -> int:
-        """Where the layer's record lies."""
-        return ctypes.addressof(self.layer)
+    def _work(self) -> ctypes.Array[ctypes.c_int64]:
+        return WORK.pack(function=self.function, layer=ctypes.addressof(self.layer))
+
+    @functools.cached_property
+    def _work_address(self) -> int:
+        return ctypes.addressof(self._work)
+
+    @functools.cached_property
+    def _run(self) -> Callable[[int], None]:
+        """How an order is carried out."""
+        if self.threads < 2:
+            return pool_of(self.target).alone
+        return lambda order: pool_of(self.target).run(order, self.threads)
 
     def run(self, source: int, target: int, residual: int = 0) -> None:
         """One convolution between dense float32 channels_last arrays at these addresses."""
@@ -62,8 +79,8 @@ class Runnable:
             return
         workspace = WORKSPACES.take(self.workspace_bytes)
         try:
-            call = CALL.array(source, target, residual, workspace.address)  # in the order of CALL, counters at 0
-            pool_of(self.target).run(self.job, self.layer_address, ctypes.addressof(call), self.threads)
+            _write(workspace.order, 0, self._work_address, source, target, residual)
+            self._run(workspace.order_address)
         finally:
             WORKSPACES.give_back(workspace)
 
@@ -121,8 +138,8 @@ def fast_runnable(
     )
     groups = 1 if blocking.shared else setting.threads
     size = numbers["group_bytes"] * groups
-    job = Job(code[0].addresses["fast_convolution"])
-    return Runnable(target, job, layer, size, setting.threads, shape.batch == 0, (code, weights, bias))
+    function = code[0].addresses["fast_convolution"]
+    return Runnable(target, function, layer, size, setting.threads, shape.batch == 0, (code, weights, bias))
 
 
 def direct_weights(weight: Float32[np.ndarray, "k c r s"], shape: ConvShape, target: Target) -> np.ndarray:
@@ -147,5 +164,5 @@ def direct_runnable(setting: Setting, weights: np.ndarray, bias: np.ndarray) -> 
         bias=bias.ctypes.data,
         slope=float_bits(setting.epilogue.slope),
     )
-    job = Job(code.addresses["direct_convolution"])
-    return Runnable(target, job, layer, 0, setting.threads, shape.batch == 0, (code, tasks, walks, weights, bias))
+    function, keep = code.addresses["direct_convolution"], (code, tasks, walks, weights, bias)
+    return Runnable(target, function, layer, 0, setting.threads, shape.batch == 0, keep)

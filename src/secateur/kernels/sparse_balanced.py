@@ -22,11 +22,10 @@ from secateur.kernels.linear_quantize import LARGEST, LEAST_SCALE, quantized
 from secateur.kernels.linear_weights import form_of, packed, products_of, row_scales, table_of
 from secateur.kernels.machine import l2_bytes
 from secateur.kernels.memory import CACHE_LINE_BYTES, aligned
-from secateur.kernels.pool import Job
 from secateur.kernels.record import float_bits
 from secateur.kernels.runnable import Runnable
 from secateur.kernels.shape import ConvShape, convolve
-from secateur.kernels.sparse_balanced_code import BALANCED, PixelTile, balanced_module
+from secateur.kernels.sparse_balanced_code import BALANCED, PixelTile, balanced_module, span_blocks
 from secateur.kernels.target import host_target
 
 PLAIN, DEFAULT = Epilogue(), LinearOptions()
@@ -241,8 +240,8 @@ def _runnable(plan: _Plan, bias: np.ndarray | None) -> Runnable:
     )
     size = numbers["sums_offset"] + numbers["sums_bytes"] * plan.options.threads
     keep = (code, weights, tile_inputs, tile_outputs, units)
-    job, pool_target = Job(code.addresses["balanced_convolution"]), host_target(linear.target.name)
-    return Runnable(pool_target, job, layer, size, plan.options.threads, shape.batch == 0, keep)
+    function, pool_target = code.addresses["balanced_convolution"], host_target(linear.target.name)
+    return Runnable(pool_target, function, layer, size, plan.options.threads, shape.batch == 0, keep)
 
 
 def _numbers(plan: _Plan, tiles: int) -> dict[str, int]:
@@ -260,7 +259,7 @@ def _numbers(plan: _Plan, tiles: int) -> dict[str, int]:
     found.update(out_image_bytes=shape.out_height * out_row, out_row_bytes=out_row)
     found.update(chunks=blocks_of(linear.blocks, chunk), chunk_blocks=chunk, blocks=linear.blocks)
     found.update(block_bytes=block_bytes, sums_offset=image * shape.batch)
-    sums = blocks_of((4 * ROWS + 4) * tokens, CACHE_LINE_BYTES) * CACHE_LINE_BYTES
+    sums = blocks_of((4 * ROWS * span_blocks(tokens) + 4) * tokens, CACHE_LINE_BYTES) * CACHE_LINE_BYTES
     found.update(sums_bytes=sums)
     return found
 

@@ -21,8 +21,8 @@ from secateur.kernels.linear_bytes import OFFSET
 from secateur.kernels.linear_input import emit_float_input
 from secateur.kernels.linear_lanes import called, numbers
 from secateur.kernels.linear_output import emit_output
-from secateur.kernels.linear_quantize import store_bytes
-from secateur.kernels.linear_tile import TOKEN_BYTES, LinearTile, emit_float_tile
+from secateur.kernels.linear_quantize import store_bytes, store_slot
+from secateur.kernels.linear_tile import SPAN_BYTES, TOKEN_BYTES, LinearTile, emit_float_tile
 from secateur.kernels.record import Record
 from secateur.kernels.waiting import emit_barrier
 
@@ -63,6 +63,11 @@ class PixelTile(LinearTile):
         return f["x"] + f.load(I64, f["places"] + number * 8)
 
 
+def span_blocks(tokens: int) -> int:
+    """Blocks of output channels that a tile makes the sums of before they are used."""
+    return max(1, SPAN_BYTES // (4 * ROWS * tokens))
+
+
 def balanced_module(tile: PixelTile, tile_rows: int, epilogue: Epilogue, table: tuple[int, ...]) -> str:
     """balanced_convolution(layer, call, member, members), by tiles that are so many rows high."""
     module, byte = Module(), tile.form.input_bytes == 1
@@ -79,7 +84,7 @@ def balanced_module(tile: PixelTile, tile_rows: int, epilogue: Epilogue, table: 
     mine = space + (layer["sums_offset"] + f["member"] * layer["sums_bytes"])
     _emit_image(f, tile, layer, (space, mine))
     emit_barrier(f, tile.target, CALL.place(f["call"], "arrived"), f["members"], passed)
-    scales = mine + ROWS * 4 * tile.tokens
+    scales = mine + ROWS * 4 * tile.tokens * span_blocks(tile.tokens)
     if byte:
         _emit_scales(f, tile, scales)
     item = f.variable(I64, 0)
@@ -134,10 +139,10 @@ def _emit_quantize(module: Module, tile: PixelTile) -> None:
     inverse, seen = f.splat(f["inverse"], lanes), f.variable(kind, f.load(kind, f["seen"], 16))
     whole = f["inputs"] // SLOT_COLUMNS * SLOT_COLUMNS
     with f.loop(0, whole, SLOT_COLUMNS) as first:
-        for part in range(0, SLOT_COLUMNS, lanes):
-            x = f.load(kind, f["x"] + (first * 4 + 4 * part))
+        values = [f.load(kind, f["x"] + (first * 4 + 4 * part)) for part in range(0, SLOT_COLUMNS, lanes)]
+        for x in values:
             seen.set(seen.get() + (x - x))
-            store_bytes(f, tile.target, x * inverse, f["packed"] + (first + part))
+        store_slot(f, tile.target, [x * inverse for x in values], f["packed"] + first)
     with f.loop(whole, f["columns"], lanes) as first:
         x = f.load_masked(kind, f["x"] + first * 4, f.lanes_below(f["inputs"] - first, lanes))
         seen.set(seen.get() + (x - x))
@@ -175,17 +180,17 @@ def _emit_item(f: Function, what: tuple[PixelTile, int], layer: dict[str, Value]
     x = space + (image * layer["image_bytes"] + f.load(I64, pointer["tile_inputs"] + number * 8))
     place = image * layer["out_image_bytes"] + f.load(I64, pointer["tile_outputs"] + number * 8)
     first = chunk * layer["chunk_blocks"]
-    with f.loop(first, f.least(first + layer["chunk_blocks"], layer["blocks"])) as block:
-        w = pointer["weights"] + block * layer["block_bytes"]
-        f.call(f"tile_{tile.tokens}", [w, x, sums, layer["units"], scales, pointer["unit_inputs"]])
+    last = f.least(first + layer["chunk_blocks"], layer["blocks"])
+    with f.loop(first, last, span_blocks(tile.tokens)) as block:
+        w, blocks = pointer["weights"] + block * layer["block_bytes"], f.least(last - block, span_blocks(tile.tokens))
+        f.call(f"tile_{tile.tokens}", [w, x, sums, layer["units"], scales, blocks, pointer["unit_inputs"]])
         for row in range(rows):
-            _emit_output(
-                f, layer, (sums + row * (tile.tokens // rows) * ROWS * 4, scales, place, block), (tile, row, rows)
-            )
+            at = sums + row * (tile.tokens // rows) * ROWS * 4, scales, place, block, blocks
+            _emit_output(f, layer, at, (tile, row, rows))
 
 
 def _emit_output(f: Function, layer: dict[str, Value], at: tuple[Value, ...], what: tuple[PixelTile, int, int]) -> None:
-    sums, scales, place, block = at
+    sums, scales, place, block, blocks = at
     tile, row, rows = what
     target, residual = (CALL.read_pointer(f, f["call"], name) for name in ("target", "residual"))
     place = place + layer["out_row_bytes"] * row + block * (4 * ROWS)
@@ -193,4 +198,5 @@ def _emit_output(f: Function, layer: dict[str, Value], at: tuple[Value, ...], wh
     wide = f.constant(tile.tokens // rows)
     left, step = layer["out_channels"] - block * ROWS, layer["out_channels"] * 4
     slope = BALANCED.read_float(f, f["layer"], "slope")
-    f.call("output_tile", [sums, target + place, residual + place, *by_channel, scales, wide, left, step, slope])
+    given = [sums, target + place, residual + place, *by_channel, scales, wide, left, step]
+    f.call("output_tile", [*given, blocks, f.constant(4 * ROWS * tile.tokens), slope])

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 from secateur.kernels.build import CodeUnit, built_together
 from secateur.kernels.fast import blocks_of
 from secateur.kernels.memory import CACHE_LINE_BYTES, aligned
-from secateur.kernels.pool import Job, pool_unit
+from secateur.kernels.pool import pool_unit
 from secateur.kernels.record import float_bits
 from secateur.kernels.runnable import Runnable, Setting
 from secateur.kernels.shape import ConvShape
@@ -72,10 +72,10 @@ def sparse_runnable(setting: Setting, cut: SparseCut, weights: Entries, bias: np
         bias=bias.ctypes.data,
         slope=float_bits(setting.epilogue.slope),
     )
-    job = Job(code.addresses["sparse_convolution"])
+    function = code.addresses["sparse_convolution"]
     keep = (code, read, written, starts, nothing, weights, bias)
     workspace = planes_bytes + setting.threads * sums_bytes
-    return Runnable(target, job, layer, workspace, setting.threads, shape.batch == 0, keep)
+    return Runnable(target, function, layer, workspace, setting.threads, shape.batch == 0, keep)
 
 
 def chunk_rows(shape: ConvShape, lanes: Lanes, target: Target, threads: int) -> int:
