@@ -15,6 +15,8 @@ from secateur.kernels.fast import driver_module, input_module, output_module
 from secateur.kernels.gate import gate_module
 from secateur.kernels.levels import levels_module
 from secateur.kernels.map_levels import MapWidths, map_module
+from secateur.kernels.moments import moments_module
+from secateur.kernels.norm_terms import Bounds, norm_terms_module
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import TARGETS, host_target
 from secateur.kernels.value_levels import value_levels_module
@@ -36,6 +38,8 @@ def texts(target):
         "levels": levels_module((2, 3, 8), target),
         "values": value_levels_module((2, 3, 8), target),
         "map_levels": map_module(MapWidths((2, 3, 8), signed=False), target),
+        "moments": moments_module(target),
+        "norm_terms": norm_terms_module(Bounds(3.0, 10.0, 0.5, squared=True), target),
     }
 
 

@@ -45,6 +45,20 @@ def test_powers_of_two_are_within_one_unit_in_the_last_place(target):
     assert np.isnan(applied(target, "power", lanes.power_of_two, np.full(8, np.nan, np.float32))).all()
 
 
+@pytest.mark.parametrize("target", HERE)
+def test_logarithms_are_as_close_as_is_said(target):
+    draw = np.random.default_rng(0)
+    edges = np.array([1.0, 2.0, 0.5, 0.70710677, 0.7071068, 1.4142135, 1.2e-38, 3e38], np.float32)
+    x = np.concatenate([edges, np.exp(draw.uniform(-87, 88, 100_000)), draw.uniform(0.5, 2, 100_000)])
+    x = x.astype(np.float32)
+    exact = np.log(x.astype(np.float64))
+    found = applied(target, "logarithm", lanes.logarithm, x)
+    assert (np.abs(found - exact) <= np.maximum(2 * np.spacing(np.abs(exact).astype(np.float32)), 1e-7)).all()
+    assert found[0] == 0
+    bad = np.array([np.nan, np.inf] * 4, np.float32)
+    assert np.isnan(applied(target, "logarithm", lanes.logarithm, bad)).all()
+
+
 def test_the_polynomial_is_as_close_as_is_said():
     f = np.linspace(-0.5, 0.5, 10_001)
     rounded = np.asarray(lanes.POWERS, np.float32).astype(np.float64)

@@ -114,6 +114,6 @@ def test_it_compiles_without_a_break_in_evaluation_and_trains_under_compile():
     made = layer()
     compiled = torch.compile(made, backend="aot_eager")
     (compiled(X).sum() + norm_penalty(made)).backward()
-    assert made.mean_multiplier.grad is not None
+    assert made.multipliers.grad is not None
     evaluated = torch.compile(copy.deepcopy(made).eval(), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(evaluated(X), made.eval()(X))

@@ -5,11 +5,14 @@ NaN stays NaN through all of it but `chosen`: a training run that diverges must 
 
 from __future__ import annotations
 
+import math
+
 from secateur.kernels.code import BIT, Function, Value, suffix, vector
 
 DOUBLE = "double"
 MANTISSA_BITS = 23
 ONE_BITS = 0x3F800000
+SQRT_HALF_BITS = 0x3F3504F3
 ROUNDING = 1.5 * 2.0**23
 """A float32 this large has no fraction: adding it and taking it away rounds to the nearest integer, ties to even."""
 POWERS = (1.0, 0.6931472, 0.24022648, 0.055503324, 0.0096184369, 0.0013398875, 0.00015353362)
@@ -88,6 +91,26 @@ def power_of_two(y: Value) -> Value:
     exponent = f.arithmetic("shl", reinterpreted(near, "i32"), constant(f, y, MANTISSA_BITS))
     # A product, not an addition to the exponent's bits, which would make a number of what is NaN.
     return found * reinterpreted(f.emit(exponent.type, _plus(exponent, constant(f, y, ONE_BITS))), "float")
+
+
+def logarithm(x: Value) -> Value:
+    """log x of normal numbers above 0, within 2 units in the last place or 1e-7: that of the exponent and, with s =
+    (m - 1) / (m + 1), 2 artanh s = 2 (s + s^3 / 3 + ...) of what is left, m in [sqrt 1/2, sqrt 2). NaN and infinity
+    give NaN."""
+    f, count = x.code, lanes_of(x)
+    bits = reinterpreted(x, "i32")
+    above = f.emit(bits.type, f"sub {bits.type} {bits.text}, {constant(f, x, SQRT_HALF_BITS).text}")
+    exponent = f.arithmetic("ashr", above, constant(f, x, MANTISSA_BITS))
+    moved = f.arithmetic("shl", exponent, constant(f, x, MANTISSA_BITS))
+    m = reinterpreted(f.emit(bits.type, f"sub {bits.type} {bits.text}, {moved.text}"), "float")
+    one = f.splat(1.0, count)
+    s = f.arithmetic("div", m - one, m + one)
+    square, series = s * s, f.splat(2 / 9, count)
+    for odd in (7, 5, 3, 1):
+        series = f.fma(series, square, f.splat(2 / odd, count))
+    whole = f.emit(x.type, f"sitofp {exponent.type} {exponent.text} to {x.type}")
+    found = f.fma(whole, f.splat(math.log(2), count), series * s)
+    return f.fma(x, f.splat(0.0, count), found)
 
 
 def widened(x: Value) -> Value:

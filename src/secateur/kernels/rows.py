@@ -97,42 +97,52 @@ def _emit_rows(module: Module, target: Target, kernel: RowKernel) -> None:
             one.set(nothing)
         place = f["constants"] + row * (4 * kernel.constants)
         constants = [f.splat(f.load(FLOAT, place + 4 * index), target.lanes) for index in range(kernel.constants)]
-        _emit_row(f, target, kernel, constants, (row * f["columns"] * 4, totals))
+        emit_row(f, target, kernel, constants, (row * f["columns"] * 4, totals))
         for index, one in enumerate(totals):
             f.store(total(one.get()), f["sums"] + (row * (8 * kernel.sums) + 8 * index))
     f.give()
 
 
-def _emit_row(
+def emit_row(
     f: Function, target: Target, kernel: RowKernel, constants: Sequence[Value], row: tuple[Value, Sequence[Variable]]
 ) -> None:
+    """One row of f["columns"] numbers. row: (its place in bytes, float64 vectors that its sums are added to)."""
     start, totals = row
     sources, results = ([f[name] + start for name in names] for names in (kernel.inputs, kernel.outputs))
     kind, lanes, columns = vector(target.lanes), target.lanes, f["columns"]
     whole = columns // (GROUP * lanes) * (GROUP * lanes)
     with f.loop(0, whole, GROUP * lanes) as first:
-        found = []
-        for part in range(GROUP):
+
+        def terms_of(part: int) -> Sequence[Value]:
             at = first * 4 + part * target.vector_bytes
             written, terms = kernel.step(constants, [f.load(kind, source + at) for source in sources])
             for value, result in zip(written, results, strict=True):
                 f.store(value, result + at)
-            found.append(terms)
-            for _ in range(
-                (part + 1 & -(part + 1)).bit_length() - 1
-            ):  # pairs, pairs of pairs, as soon as they are there
-                later, earlier = found.pop(), found.pop()
-                found.append([a + b for a, b in zip(earlier, later, strict=True)])
-        for one, terms in zip(totals, *found, strict=True):
-            _add(one, terms)
+            return terms
+
+        for one, term in zip(totals, pairwise(map(terms_of, range(GROUP))), strict=True):
+            add_wide(one, term)
     with f.loop(whole, columns, lanes) as first:
         mask, at = f.lanes_below(columns - first, lanes), first * 4
         written, terms = kernel.step(constants, [f.load_masked(kind, source + at, mask) for source in sources])
         for value, result in zip(written, results, strict=True):
             f.store_masked(value, result + at, mask)
         for one, term in zip(totals, terms, strict=True):
-            _add(one, chosen(mask, term, f.splat(0.0, lanes)))
+            add_wide(one, chosen(mask, term, f.splat(0.0, lanes)))
 
 
-def _add(one: Variable, terms: Value) -> None:
-    one.set(one.get() + widened(terms))
+def pairwise(parts: Iterable[Sequence[Value]]) -> Sequence[Value]:
+    """Sums over parts, a power of two of them: pairs, pairs of pairs, as soon as they are there."""
+    found: list[Sequence[Value]] = []
+    for part, terms in enumerate(parts):
+        found.append(terms)
+        for _ in range((part + 1 & -(part + 1)).bit_length() - 1):
+            later, earlier = found.pop(), found.pop()
+            found.append([a + b for a, b in zip(earlier, later, strict=True)])
+    (whole,) = found
+    return whole
+
+
+def add_wide(one: Variable, term: Value) -> None:
+    """Add a float32 vector to a float64 one."""
+    one.set(one.get() + widened(term))

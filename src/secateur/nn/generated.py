@@ -8,6 +8,8 @@ numbers give the same bits in every process of a machine; a fork or several Pyth
 from __future__ import annotations
 
 import functools
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +18,14 @@ from torch import Tensor
 from secateur.kernels.gate import Gate, gate_of
 from secateur.kernels.levels import Levels, levels_of
 from secateur.kernels.map_levels import MapLevels, MapWidths, map_levels_of
+from secateur.kernels.moments import Moments, moments_of
+from secateur.kernels.norm_terms import Bounds, NormTerms, norm_terms_of
 from secateur.kernels.rows import Numbers
 from secateur.kernels.target import TARGETS, Target, supported
 from secateur.kernels.value_levels import ValueLevels, value_levels_of
+
+LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Dimensions -> the memory format whose last axis in memory is that of channels. Two dimensions are so anyway."""
 
 
 @functools.cache
@@ -51,6 +58,31 @@ def map_levels_for(x: Tensor, widths: list[int], *, signed: bool) -> MapLevels |
     """As `gate_for`, of feature maps."""
     target = _target_for(x)
     return map_levels_of(MapWidths(tuple(widths), signed), target) if target else None
+
+
+class MomentsCode(NamedTuple):
+    """Mean and variance and their gradient for one memory order, and the three sizes that the code takes."""
+
+    forward: Any
+    backward: Any
+    sizes: tuple[int, int, int]
+
+
+def moments_for(x: Tensor) -> MomentsCode | None:
+    """As `gate_for`, of mean and variance: (batch, channels, ...) one channel after another, or channels last."""
+    if _target_for(x) is None:
+        return None
+    code, (batch, channels, *positions) = _moments(), x.shape
+    if positions and x.is_contiguous():
+        return MomentsCode(code.by_channel_forward, code.by_channel_backward, (batch, channels, math.prod(positions)))
+    if x.is_contiguous(memory_format=LAST.get(x.dim(), torch.contiguous_format)):
+        return MomentsCode(code.last_forward, code.last_backward, (1, batch * math.prod(positions), channels))
+    return None
+
+
+def norm_terms_for(moments: Tensor, bounds: Bounds) -> NormTerms | None:
+    """As `gate_for`, of what constraints cost."""
+    return _norm_terms(bounds) if _target_for(moments) is not None else None
 
 
 def gate_forward(gate: Gate, w: Tensor, alpha: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,6 +156,32 @@ def map_levels_backward(
     addresses = (x.data_ptr(), upstream.data_ptr(), x_grad.data_ptr())
     toward_step, shares = code.backward(addresses, x.numel(), step, p)
     return torch.tensor(toward_step), torch.tensor(shares)
+
+
+def norm_terms(code: NormTerms, numbers: tuple[Tensor, ...]) -> tuple[float, Tensor]:
+    """The sum of the terms of (moments, multipliers, wanted, weights), which lie without gaps, (2, channels) each, and
+    (2, 2, channels) gradients of the first two."""
+    size = numbers[0].numel()
+    found = torch.empty(2, 2, size // 2)
+    place = found.data_ptr()
+    moments, multipliers, wanted, weights = (one.data_ptr() for one in numbers)
+    return code((moments, multipliers, wanted, weights, place, place + 4 * size), size), found
+
+
+@functools.cache
+def _moments() -> Moments:
+    return moments_of(_known())
+
+
+@functools.cache
+def _norm_terms(bounds: Bounds) -> NormTerms:
+    return norm_terms_of(bounds, _known())
+
+
+def _known() -> Target:
+    target = processor()
+    assert target is not None
+    return target
 
 
 def _target_for(weight: Tensor) -> Target | None:

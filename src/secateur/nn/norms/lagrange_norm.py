@@ -8,7 +8,8 @@ over the weights, by gradient ascent in the multipliers; mu and v are mean and v
 its activation, s is 1 or trained. In evaluation the layer is y = gain x + shift, which folds into the layer before it.
 
 Our reading: such multipliers only grow, so "squared" caps them. "augmented" has the signed constraints c = mu and
-c = v - s in an augmented Lagrangian, lambda c + rho/2 c^2, whose multipliers settle. "running" is the same with running
+c = v - s in an augmented Lagrangian, lambda c + rho/2 c^2, whose multipliers settle. Both are means over a layer's
+channels: `terms` says why. "running" is the same with running
 statistics as the constraint's value and the batch's as its gradient: one example of a fully connected layer has no
 variance of its own.
 """
@@ -23,18 +24,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.errors import PlanError, SecateurWarning
-from secateur.nn.norms.moments import AffineMoments
 
 MODES = ("augmented", "squared", "running")
 RHO = 0.03
-"""Weight of the penalty (measured)."""
-LIMIT = 1.0
-"""Multipliers stay within +-LIMIT, and so does what a step adds to them, before its rate."""
-FAR = 3.0
-"""Means and variances further off than this count by their logarithm."""
-MOMENTUM = 0.05
-"""Of running statistics, a forward pass."""
-FORGOTTEN = 64
+"""Weight of a layer's penalty, shared by its channels."""
+FORGOTTEN = 16
 """Forward passes in training without a call of norm_penalty, after which the layer says so."""
 
 
@@ -44,9 +38,10 @@ class LagrangeNorm(nn.Module):
     channels   size of axis 1
     variance   s: a number above 0, or "trained": one a channel, starting at 1
     mode       "augmented", "squared" or "running"
-    rho        weight of the penalty of "augmented" and "running"
+    rho        weight of the layer's penalty, a mean over channels
 
-    weight and bias (gain and shift), `mean_multiplier` and `variance_multiplier` are parameters of shape (channels,).
+    weight and bias (gain and shift) are parameters of shape (channels,), `multipliers` one of shape (2, channels): of
+    means and of variances, in units of rho / channels.
     The gradient of a multiplier is minus its ascent, in proportion to the weights' rate: any optimizer that descends in
     the weights makes multipliers ascend. Add norm_penalty(model) to the loss, or nothing is constrained. PlanError for
     options that do not fit.
@@ -67,31 +62,28 @@ class LagrangeNorm(nn.Module):
         self.channels, self.mode, self.rho = channels, mode, rho
         self.variance = 1.0 if isinstance(variance, str) else float(variance)
         self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        start = rho if mode == "squared" else 0.0
-        self.mean_multiplier = nn.Parameter(torch.full((channels,), start))
-        self.variance_multiplier = nn.Parameter(torch.full((channels,), start))
+        self.multipliers = nn.Parameter(torch.full((2, channels), float(mode == "squared")))
         self.log_variance = nn.Parameter(torch.zeros(channels)) if isinstance(variance, str) else None
         for name, start in (("running_mean", 0.0), ("running_var", 1.0)):  # what evaluation takes away: nothing
             self.register_buffer(name, torch.full((channels,), start))
-        self.register_buffer("batch_mean", torch.zeros(channels))
-        self.register_buffer("batch_variance", torch.full((channels,), self.variance))
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        if mode == "running":
+            self.register_buffer("batch_mean", torch.zeros(channels))
+            self.register_buffer("batch_variance", torch.full((channels,), self.variance))
+        self._seen: list[Tensor] = []
         self.register_load_state_dict_pre_hook(_refuse_statistics)
 
     def forward(self, x: Tensor) -> Tensor:
-        """gain x + shift; in training with gradients, mean and variance are kept for norm_penalty."""
+        """gain x + shift; in training with gradients, x is kept for norm_penalty."""
         if x.dim() not in self.dimensions or x.shape[1] != self.channels:
             raise ValueError(
                 f"{type(self).__name__}({self.channels}) takes (batch, {self.channels}, ...) of {self.dimensions} "
                 f"dimensions, got {tuple(x.shape)}"
             )
-        if not (self.training and torch.is_grad_enabled() and x.numel()):
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        y, mean, variance = AffineMoments.apply(x, self.weight, self.bias)
-        self._keep(mean, variance)
-        return y
+        if self.training and torch.is_grad_enabled() and x.numel():
+            self._keep(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
-    def _keep(self, mean: Tensor, variance: Tensor) -> None:
+    def _keep(self, x: Tensor) -> None:
         if len(self._seen) >= FORGOTTEN:
             self._seen.clear()
             warnings.warn(
@@ -100,7 +92,7 @@ class LagrangeNorm(nn.Module):
                 SecateurWarning,
                 stacklevel=3,
             )
-        self._seen.append((mean, variance))
+        self._seen.append(x)
 
     def wanted_variance(self) -> Tensor | float:
         """s: a number, or one a channel."""
@@ -108,15 +100,16 @@ class LagrangeNorm(nn.Module):
 
     def constraints(self) -> list[nn.Parameter]:
         """What belongs to the constraints alone: multipliers, and s where it is trained."""
-        return [p for p in (self.mean_multiplier, self.variance_multiplier, self.log_variance) if p is not None]
+        return [p for p in (self.multipliers, self.log_variance) if p is not None]
 
     def largest(self) -> float:
         """The largest size of a multiplier."""
-        return float(torch.cat([self.mean_multiplier, self.variance_multiplier]).detach().abs().max())
+        return float(self.multipliers.detach().abs().max())
 
-    def take(self) -> list[tuple[Tensor, Tensor]]:
-        """Mean and variance of every forward pass in training since the last call, differentiable."""
-        seen, self._seen = self._seen, []
+    def take(self) -> list[Tensor]:
+        """The inputs of every forward pass in training since the last call."""
+        seen = self._seen[:]
+        self._seen.clear()
         return seen
 
     def extra_repr(self) -> str:
@@ -125,7 +118,7 @@ class LagrangeNorm(nn.Module):
         return f"{self.channels}, variance={s}, mode={self.mode!r}, rho={self.rho:g}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without statistics that belong to a loss under way: they can neither be copied nor saved."""
+        """Without inputs that belong to a loss under way: they can neither be copied nor saved."""
         return {**self.__dict__, "_seen": []}
 
 

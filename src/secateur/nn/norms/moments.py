@@ -1,49 +1,50 @@
-"""An affine map per channel together with mean and variance of its input, in one differentiable call.
+"""Mean and variance of every channel of a layer's input, and their gradient in it.
 
-y = gain x + shift, mu = mean(x), v = mean((x - mu)^2) over batch and positions. Backward, with M values a channel:
-
-    dx = gain dy + dmu / M + 2 dv (x - mu) / M
+mu = mean(x), v = mean((x - mu)^2) over batch and positions; with M values a channel, dx = dmu / M + 2 dv / M (x - mu).
+Generated code (`kernels.moments`, one pass each) is used where `nn.generated` says so; elsewhere torch's own operators.
+Neither is recorded by autograd: `norms.penalty` calls both.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from secateur.nn.generated import moments_for
 
-class AffineMoments(torch.autograd.Function):
-    """(x, gain, shift) -> (y, mean, variance); x is (batch, channels, ...), the others (channels,).
 
-    Statistics are float32 at least. Of the input only itself is kept for backward.
+def write_moments(x: Tensor, out: Tensor, start: int) -> None:
+    """Mean and variance of x, (batch, channels, ...) and not empty, into channels of out from `start` on.
+
+    out is (2, channels of all layers) without gaps, float32 at least.
     """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The variance by differences from the mean: a large mean costs no digits."""
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        axes = _axes(x)
-        mean = wide.mean(axes)  # torch.var_mean takes ten times as long here (2.13, CPU)
-        spread = torch.linalg.vector_norm(wide - _broad(mean, wide), dim=axes)
-        ctx.save_for_backward(x, gain, mean)
-        return affine(x, gain, shift), mean, spread.square_().mul_(x.shape[1] / x.numel())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """As above; dgain = sum(x dy), dshift = sum(dy)."""
-        x, gain, mean = ctx.saved_tensors
-        dy, dmean, dvariance = gradients
-        slope = 2 * dvariance * (x.shape[1] / x.numel())
-        offset = dmean * (x.shape[1] / x.numel()) - slope * mean
-        dx = dy * _broad(gain, x)
-        dx.add_(_broad(offset, x)).addcmul_(x, _broad(slope, x))
-        return dx, (x * dy).sum(_axes(x)).to(gain.dtype), dy.sum(_axes(x)).to(gain.dtype)
+    if (code := moments_for(x)) is not None:
+        place = out.data_ptr() + 4 * start
+        code.forward(x.data_ptr(), place, place + 4 * out.shape[1], *code.sizes)
+        return
+    wide, axes = _wide(x), _axes(x)
+    mean = wide.mean(axes)  # torch.var_mean takes ten times as long here (2.13, CPU)
+    # By differences from the mean: a large mean costs no digits.
+    spread = torch.linalg.vector_norm(wide - _broad(mean, wide), dim=axes)
+    variance = spread.square_().mul_(x.shape[1] / x.numel())
+    out[:, start : start + len(mean)] = torch.stack([mean, variance])
 
 
-def affine(x: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    """gain x + shift, per channel, in x's dtype."""
-    return (x * _broad(gain, x)).add_(_broad(shift, x))
+def moments_pull(x: Tensor, moments: Tensor, gradient: Tensor, start: int) -> Tensor:
+    """The gradient of x, in its dtype and memory format, from that of its moments; both as `write_moments` has them."""
+    if (code := moments_for(x)) is not None:
+        pull, row = torch.empty_like(x), 4 * gradient.shape[1]
+        means, toward = moments.data_ptr() + 4 * start, gradient.data_ptr() + 4 * start
+        code.backward(x.data_ptr(), pull.data_ptr(), means, toward, toward + row, *code.sizes)
+        return pull
+    wide, channels = _wide(x), slice(start, start + x.shape[1])
+    offset, slope = (gradient[:, channels] * (x.shape[1] / x.numel())).unbind()
+    pull = (wide - _broad(moments[0, channels], wide)).mul_(_broad(2 * slope, wide)).add_(_broad(offset, wide))
+    return pull.to(x.dtype)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _axes(x: Tensor) -> list[int]:
@@ -51,4 +52,4 @@ def _axes(x: Tensor) -> list[int]:
 
 
 def _broad(per_channel: Tensor, x: Tensor) -> Tensor:
-    return per_channel.to(x.dtype).reshape(1, -1, *(1,) * (x.dim() - 2))
+    return per_channel.reshape(1, -1, *(1,) * (x.dim() - 2))

@@ -1,29 +1,28 @@
 """norm_penalty(): what the constraints of a model's LagrangeNorm layers add to the loss.
 
-Per channel, with the constraints c = mu and c = v - s, multipliers m and weight rho (our reading of US20200097829A1):
-
-    augmented, running    m c + rho/2 c^2
-    squared               m c^2                  as published
-
-where means beyond +-FAR and variances beyond FAR + s count by their logarithm, of equal value and slope there, and
-rho/2 c^2 grows linearly beyond FAR: so the pull on the scale of a layer has a bound. Early layers scale the variances
-of all later ones; without the bound one large step calls for a larger one (12 convolutions in a row, batches of 8:
-without it they diverged at rates from 0.003 on, with it they train at 0.01 and diverge at 0.03).
-
-The gradient in m is -rho^2/2 clamp(c, +-1), of "squared" -rho^2/2 min(c^2, 1): descent by the weights' optimizer, at
-the weights' rate and momentum, is the multipliers' ascent, and slow beside the weights.
+One function of autograd for a whole network: at batch 1 a training step is as long as its calls. Moments, terms and
+their gradients are generated code where there is some (`norms.moments`, `norms.terms`, which has the formulas).
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from secateur.errors import PlanError, TrainingError
-from secateur.nn.norms.lagrange_norm import FAR, LIMIT, MOMENTUM, LagrangeNorm
+from secateur.nn.norms.lagrange_norm import LagrangeNorm
+from secateur.nn.norms.moments import moments_pull, write_moments
+from secateur.nn.norms.terms import terms
+
+MOMENTUM = 0.05
+"""Of running statistics, a forward pass."""
 
 
 def lagrange_norms(model: nn.Module) -> dict[str, LagrangeNorm]:
@@ -42,90 +41,123 @@ def norm_penalty(model: nn.Module) -> Tensor:
     layers = lagrange_norms(model)
     if not layers:
         raise PlanError("the model has no LagrangeNorm layer: swap_norms_(model, 'lagrange', example) puts them in")
-    passes = [_Pass(name, layer, *seen) for name, layer in layers.items() for seen in layer.take()]
+    passes = [(layer, x) for layer in layers.values() for x in layer.take()]
     if not passes:
         raise PlanError("no forward pass in training since the last norm_penalty: model.train(), model(x), then this")
-    alike: dict[tuple[str, float], list[_Pass]] = {}
-    for one in passes:
-        alike.setdefault((one.layer.mode, one.layer.rho), []).append(one)
-    total = torch.stack([_penalty(group, *kind) for kind, group in alike.items()]).sum()
-    if not torch.isfinite(total):
-        raise TrainingError(_diverged(passes))
+    alike: dict[tuple[Any, ...], list[tuple[LagrangeNorm, Tensor]]] = {}
+    for layer, x in passes:
+        alike.setdefault((layer.mode, x.device, _wide(x.dtype)), []).append((layer, x))
+    parts = [_penalty(found, *kind) for kind, found in alike.items()]
+    total = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+    if not math.isfinite(total.item()):
+        raise TrainingError(_diverged(layers, passes))
     return total
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Of statistics: float32 at least."""
+    return dtype if dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def _penalty(passes: Sequence[tuple[LagrangeNorm, Tensor]], mode: str, device: torch.device, dtype: Any) -> Tensor:
+    layers = [layer for layer, _ in passes]
+    kinds = tuple([(layer.channels, layer.rho, layer.variance) for layer in layers])
+    weights, wanted, starts = _constants(kinds, dtype, device)
+    if any(layer.log_variance is not None for layer in layers):
+        wanted = torch.cat([_wanted(layer, wanted) for layer in layers], 1)
+    multipliers = [layer.multipliers for layer in layers]
+    return _Penalty.apply(_Group(layers, mode, weights, starts), wanted, *multipliers, *[x for _, x in passes])
+
+
 @dataclass(frozen=True)
-class _Pass:
-    """One forward pass of one layer: its statistics, (channels,) each."""
+class _Group:
+    """Passes of layers of one mode, the channels of all in a row: r of each constraint, (2, channels), and the first
+    channel of each layer."""
 
-    name: str
-    layer: LagrangeNorm
-    mean: Tensor
-    variance: Tensor
-
-
-def _penalty(passes: list[_Pass], mode: str, rho: float) -> Tensor:
-    """Of passes of layers alike, as one vector of constraints: a few calls for a whole network."""
-    _remember_(passes, MOMENTUM if mode == "running" else 1.0)
-    squared = mode == "squared"
-    held: list[Tensor] = [
-        *(one.layer.mean_multiplier for one in passes),
-        *(one.layer.variance_multiplier for one in passes),
-    ]
-    _clamp_(held, 0.0 if squared else -LIMIT)
-    statistics = _running(passes) if mode == "running" else [(one.mean, one.variance) for one in passes]
-    wanted = [one.layer.wanted_variance() for one in passes]
-    apart = [_bounded(v, s + FAR) - s for (_, v), s in zip(statistics, wanted, strict=True)]
-    c = torch.cat([*(_bounded(mean.abs(), FAR) * mean.sign() for mean, _ in statistics), *apart])
-    multiplier = torch.cat(held)
-    value = c.square() if squared else c
-    ascent = (multiplier.detach() - multiplier) * value.detach().clamp(-LIMIT, LIMIT)  # 0; its gradient is the ascent
-    penalty = 0.0 if squared else rho * F.huber_loss(c, torch.zeros_like(c), reduction="sum", delta=FAR)
-    return (multiplier.detach() * value + rho**2 / 2 * ascent).sum() + penalty
+    layers: Sequence[LagrangeNorm]
+    mode: str
+    weights: Tensor
+    starts: Sequence[int]
 
 
-def _bounded(size: Tensor, far: Tensor | float) -> Tensor:
-    """Sizes above 0, those beyond `far` by their logarithm: the slope by log size is never more than `far`."""
-    return torch.where(size > far, far + far * (size.clamp_min(1e-12) / far).log(), size)
+@functools.lru_cache(64)
+def _constants(
+    kinds: tuple[tuple[int, float, float], ...], dtype: Any, device: Any
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """r and what is wanted, (2, channels) each, and where layers with (channels, rho, s) start."""
+    weights = [rho / channels for channels, rho, _ in kinds for _ in range(channels)]
+    wanted = [s for channels, _, s in kinds for _ in range(channels)]
+    starts = tuple(itertools.accumulate((channels for channels, *_ in kinds[:-1]), initial=0))
+    rows = [weights, weights], [[0.0] * len(wanted), wanted]
+    first, second = (torch.tensor(row, dtype=dtype, device=device) for row in rows)
+    return first, second, starts
 
 
-@torch.no_grad()
-def _remember_(passes: list[_Pass], rate: float) -> None:
-    """Mean and variance of the last pass, or running ones."""
-    for one in passes:
-        layer, mean, variance = one.layer, one.mean.detach(), one.variance.detach()
-        if rate < 1:
-            variance = variance + (1 - rate) * (mean - layer.batch_mean).square()
-            layer.batch_mean.lerp_(mean.to(layer.batch_mean.dtype), rate)
-            layer.batch_variance.lerp_(variance.to(layer.batch_variance.dtype), rate)
+def _wanted(layer: LagrangeNorm, like: Tensor) -> Tensor:
+    variance = torch.as_tensor(layer.wanted_variance(), dtype=like.dtype, device=like.device).expand(layer.channels)
+    return torch.stack([torch.zeros_like(variance), variance])
+
+
+class _Penalty(torch.autograd.Function):
+    """(group, wanted, multipliers of every pass..., input of every pass...) -> the penalty."""
+
+    @staticmethod
+    def forward(ctx: Any, group: _Group, wanted: Tensor, *both: Tensor) -> Tensor:
+        """All gradients but those of the inputs are there with the value."""
+        count = len(group.layers)
+        moments = torch.empty_like(wanted)
+        for x, start in zip(both[count:], group.starts, strict=True):
+            write_moments(x, moments, start)
+        numbers = (moments, torch.cat(both[:count], 1).to(wanted.dtype), wanted, group.weights)
+        if group.mode == "running":
+            value, gradients = _running_terms(group, numbers)
         else:
-            layer.batch_mean.copy_(mean)
-            layer.batch_variance.copy_(variance)
+            value, gradients = terms(numbers, squared=group.mode == "squared")
+        ctx.starts, ctx.like = group.starts, [(one.shape[1], one.dtype) for one in both[:count]]
+        ctx.save_for_backward(moments, gradients, *both[count:])
+        return moments.new_tensor(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """As they were computed, scaled."""
+        if torch.is_grad_enabled():
+            raise TrainingError(
+                "norm_penalty has no second derivative: leave it out of what is differentiated with create_graph=True"
+            )
+        moments, gradients, *inputs = ctx.saved_tensors
+        if grad_outputs[0].item() != 1:
+            gradients = gradients * grad_outputs[0]
+        slope, ascent = gradients.unbind()
+        pulls = [moments_pull(x, moments, slope, start) for x, start in zip(inputs, ctx.starts, strict=True)]
+        parts = ascent.split([channels for channels, _ in ctx.like], 1)
+        ascents = [part.to(dtype) for part, (_, dtype) in zip(parts, ctx.like, strict=True)]
+        return None, -slope if ctx.needs_input_grad[1] else None, *ascents, *pulls
 
 
-def _running(passes: list[_Pass]) -> list[tuple[Tensor, Tensor]]:
-    """Running statistics with the gradient of the batch's: of the variance about the running mean."""
-    found = []
-    for one in passes:
-        mean, variance = one.layer.batch_mean.clone(), one.layer.batch_variance.clone()
-        about = one.variance + (one.mean - mean).square()
-        found.append((mean + (one.mean - one.mean.detach()), variance + (about - about.detach())))
-    return found
+def _running_terms(group: _Group, numbers: tuple[Tensor, ...]) -> tuple[float, Tensor]:
+    """The terms of running statistics, which these passes change, with gradients in the batch's moments: in the
+    variance about the running mean."""
+    moments, multipliers, wanted, weights = numbers
+    statistics = torch.empty_like(moments)
+    for layer, start in zip(group.layers, group.starts, strict=True):
+        mean, variance = moments[:, start : start + layer.channels]
+        off = (mean - layer.batch_mean).square_().mul_(1 - MOMENTUM)
+        layer.batch_mean.lerp_(mean.to(layer.batch_mean.dtype), MOMENTUM)
+        layer.batch_variance.lerp_((variance + off).to(layer.batch_variance.dtype), MOMENTUM)
+        statistics[:, start : start + layer.channels] = torch.stack([layer.batch_mean, layer.batch_variance])
+    value, gradients = terms((statistics, multipliers, wanted, weights), squared=False)
+    gradients[0, 0] += 2 * gradients[0, 1] * (moments[0] - statistics[0])
+    return value, gradients
 
 
-@torch.no_grad()
-def _clamp_(multipliers: list[Tensor], low: float) -> None:
-    """Only what has left its bounds is written, so that two calls before one backward disturb nothing."""
-    for multiplier in multipliers:
-        if not torch.equal(bounded := multiplier.clamp(low, LIMIT), multiplier):
-            multiplier.copy_(bounded)
-
-
-def _diverged(passes: list[_Pass]) -> str:
-    for one in passes:
-        if not (torch.isfinite(one.mean).all() and torch.isfinite(one.variance).all()):
+def _diverged(layers: dict[str, LagrangeNorm], passes: Sequence[tuple[LagrangeNorm, Tensor]]) -> str:
+    names = {id(layer): name for name, layer in layers.items()}
+    for layer, x in passes:
+        moments = torch.empty(2, layer.channels, dtype=_wide(x.dtype), device=x.device)
+        write_moments(x.detach(), moments, 0)
+        if not torch.isfinite(moments).all():
             return (
-                f"mean or variance of what reaches {one.name} is no number: lower the rate, or start from "
+                f"mean or variance of what reaches {names[id(layer)]} is no number: lower the rate, or start from "
                 "initialise_norms_(model, inputs)"
             )
     return "a multiplier of a LagrangeNorm layer is no number: lower the rate of the optimizer that steps it"
