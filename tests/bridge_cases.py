@@ -21,7 +21,7 @@ PAYS = Verdict(2.0, 1.0, True, 0.5, "in a test")
 def glance(monkeypatch):
     """Where imported: kernels are chosen at a glance instead of a measurement, gradients of inputs are computed by
     kernels wherever these can, and nothing is compiled ahead: processes start slowly."""
-    monkeypatch.setattr(choice, "ROUNDS", 1)
+    monkeypatch.setattr(choice, "MOST_ROUNDS", 1)
     monkeypatch.setattr(choice, "FAST_CANDIDATES", 1)
     monkeypatch.setattr(kept, "against_torch", lambda *_: PAYS)
     monkeypatch.setattr(trial, "compile_ahead", lambda *_, **__: 0)

@@ -14,6 +14,7 @@ from secateur.maths.float_error import (
     direct,
     fast,
     growth,
+    growths,
     measured,
     to_bfloat16,
 )
@@ -90,6 +91,8 @@ def test_growth_ignores_scaling():
     at, g, bt = (np.asarray(m, np.float64) for m in (lambda a: (a.at, a.g, a.bt))(ALGORITHMS["F(4,3) points"]))
     d = np.arange(1.0, 7)
     assert growth(at * d, g / d[:, None] ** 3, bt * d[:, None] ** 2) == pytest.approx(growth(at, g, bt))
+    assert growths(at * d, g / d[:, None] ** 3, bt * d[:, None] ** 2) == pytest.approx(growths(at, g, bt))
+    assert growth(at, g, bt) ** 2 == pytest.approx((growths(at, g, bt) ** 2).mean())
 
 
 def test_an_unknown_dtype_is_refused():

@@ -7,8 +7,8 @@ import pytest
 
 from secateur.maths.float_error import growth
 from secateur.maths.nesting import of_moduli, of_points
-from secateur.maths.point_search import candidates, growth_of, search
-from secateur.maths.points import POINTS, POINTS_BESIDE, moduli_beside, points_beside
+from secateur.maths.point_search import candidates, growth_of, growths_of, refined, search
+from secateur.maths.points import POINTS, POINTS_BESIDE, REFINED, moduli_beside, points_beside
 
 
 @pytest.mark.parametrize("size", [size for size in POINTS if sum(size) - 1 <= 6], ids=str)
@@ -53,3 +53,27 @@ def test_candidates_are_small_fractions():
     assert found == sorted(set(found))
     assert len(found) == 19
     assert max(found) == 5
+
+
+@pytest.mark.parametrize(("beside", "size"), REFINED, ids=str)
+def test_refined_entries_are_where_no_finer_fraction_lowers_the_largest_growth(beside, size):
+    outputs, taps = size
+    points = points_beside(outputs, taps, beside)
+    assert refined(points, outputs, taps, beside=beside) == points
+
+
+def test_refining_what_the_search_finds_lowers_the_largest_growth_of_an_output():
+    searched = tuple(map(Fraction, ["0", "1/2", "-1/2", "1", "-1", "5/3", "-5/3"]))
+    found = refined(searched, 6, 5, beside="x^2+1")
+    assert found == points_beside(6, 5, "x^2+1")
+    worst, before = (growths_of(points, 6, 5, beside="x^2+1").max() for points in (found, searched))
+    assert worst < 0.9 * before
+    assert growth_of(found, 6, 5, beside="x^2+1") >= growth_of(searched, 6, 5, beside="x^2+1")
+    # One more step of any single pair is no better.
+    fractions = candidates(12)
+    for place, point in enumerate(found[1::2]):
+        for step in (-1, 1):
+            pairs = list(found[1::2])
+            pairs[place] = fractions[fractions.index(point) + step]
+            moved = (Fraction(0), *(sign * p for p in pairs for sign in (1, -1)))
+            assert growths_of(moved, 6, 5, beside="x^2+1").max() >= worst

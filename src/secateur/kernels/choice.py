@@ -44,13 +44,20 @@ FAST_CANDIDATES = 3
 """Tilings that are measured."""
 GUESS_MARGIN = 2.0
 """The guess of an error is this far off at most; what is guessed beyond the limit by more is not tried."""
+CLOSE = 1.06
+"""Tilings that take at most so many times as long as the fastest are measured again, in all their blockings and in the
+same turns: whoever has a turn alone finds its weights in the cache, and the best blocking of one differs by as much."""
 KEPT_CHOICES = "choice-"
 """Names of files with what was measured begin so."""
 CHOICE_NAMES = ("accuracy", "limit", "how", "measured", "zeros")
 """Of a Choice, what is neither chosen nor candidate."""
-ROUNDS, ROUNDS_SECONDS = 7, 0.2
-"""Candidates take turns; each counts by its fastest run: on a busy machine that picked ways at most 3 % off the best
-with one thread, medians of as many runs, or of their ratios, up to 40 %."""
+ROUNDS, MOST_ROUNDS, SHORT_SECONDS, ROUNDS_SECONDS = 3, 25, 0.03, 0.2
+"""Candidates take turns, so often at least and at most; between them for SHORT_SECONDS, as short calls are disturbed
+more, and never beyond ROUNDS_SECONDS. Each counts by its fastest run: on a busy machine that picked ways at most 3 %
+off the best with one thread, medians of as many runs, or of their ratios, up to 40 %."""
+RUNS = 3
+"""Of a turn: the first one finds input and workspace where the candidate before left them, which made whoever followed
+the direct convolution up to 80 % slower."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +173,9 @@ def choose(setting: Setting, accuracy: str) -> Choice:
     done = _timed(setting, found)
     best = min(done, key=time_of)
     if best.tiling is not None:
-        done += _timed(setting, _other_blockings(setting, best))
+        close = [one for one in done if one.tiling is not None and time_of(one) <= CLOSE * time_of(best)]
+        again = _timed(setting, list(dict.fromkeys(way for one in close for way in _blocked(setting, one))))
+        done = [one for one in done if one not in close] + again
     best = min(done, key=time_of)
     choice = Choice(best, tuple(sorted(done, key=time_of)), accuracy, limit, "measurement", now())
     write_object(_key(setting, accuracy), choice.to_json().encode())
@@ -259,19 +268,17 @@ def ranked(setting: Setting, limit: float) -> list[tuple[float, Tiling, Blocking
     return sorted(found, key=lambda one: one[0])
 
 
-def _other_blockings(setting: Setting, best: Candidate) -> list[Candidate]:
-    assert best.tiling is not None
-    others = blockings(setting.shape, best.tiling, setting.target, setting.threads)
-    return [
-        Candidate(best.algorithm, best.tiling, blocking, None, best.error)
-        for blocking in others
-        if blocking != best.blocking
-    ]
+def _blocked(setting: Setting, one: Candidate) -> list[Candidate]:
+    """The same tiling in every blocking, its own first."""
+    assert one.tiling is not None
+    ways = (one.blocking, *blockings(setting.shape, one.tiling, setting.target, setting.threads))
+    return [Candidate(one.algorithm, one.tiling, way, None, one.error) for way in dict.fromkeys(ways)]
 
 
 def _timed(setting: Setting, candidates: list[Candidate]) -> list[Candidate]:
-    """The candidates with the time of each, measured in turns."""
-    return timed(setting, [(one, with_any_weights(setting, one)) for one in candidates])
+    """The candidates with the time of each, measured in turns; those with the same tiling share their weights."""
+    weights = {one.tiling: _any_weights(setting, one) for one in candidates}
+    return timed(setting, [(one, _ready(setting, one, weights[one.tiling])) for one in candidates])
 
 
 def timed(setting: Setting, candidates: Sequence[tuple[Candidate, Runs]]) -> list[Candidate]:
@@ -284,12 +291,12 @@ def timed(setting: Setting, candidates: Sequence[tuple[Candidate, Runs]]) -> lis
     for run in runs:
         run()
     start = perf_counter()
-    for turn in range(ROUNDS):
-        for number, run in enumerate(runs):
+    for turn in range(MOST_ROUNDS):
+        for number, run in [pair for pair in enumerate(runs) for _ in range(RUNS)]:
             before = perf_counter()
             run()
             fastest[number] = min(fastest[number], perf_counter() - before)
-        if turn and perf_counter() - start > ROUNDS_SECONDS:
+        if turn and perf_counter() - start > (SHORT_SECONDS if turn + 1 >= ROUNDS else ROUNDS_SECONDS):
             break
     return [replace(one, microseconds=1e6 * seconds) for (one, _), seconds in zip(candidates, fastest, strict=True)]
 
@@ -300,9 +307,12 @@ def _runner(made: Runs, x: np.ndarray, y: np.ndarray, residual: np.ndarray) -> C
 
 def with_any_weights(setting: Setting, one: Candidate) -> Runnable:
     """A candidate with weights of the right size only: their values do not matter for its time."""
+    return _ready(setting, one, _any_weights(setting, one))
+
+
+def _any_weights(setting: Setting, one: Candidate) -> np.ndarray:
     shape, target = setting.shape, setting.target
-    bias = padded_bias(None, shape, target)
-    if one.tiling is None or one.blocking is None:
+    if one.tiling is None:
         size = shape.taps[0] * shape.taps[1] * (shape.in_channels // shape.groups) * target.panel
         panels = shape.groups * blocks_of(shape.out_channels // shape.groups, target.panel)
         weights = aligned((panels, size))
@@ -310,6 +320,11 @@ def with_any_weights(setting: Setting, one: Candidate) -> Runnable:
         size = blocks_of(shape.in_channels, target.lanes) * target.lanes * target.panel
         weights = aligned((one.tiling.products, blocks_of(shape.out_channels, target.panel), size))
     weights.fill(0.01)  # untouched zeros would be one page of memory, again and again
+    return weights
+
+
+def _ready(setting: Setting, one: Candidate, weights: np.ndarray) -> Runnable:
+    bias = padded_bias(None, setting.shape, setting.target)
     if one.tiling is None or one.blocking is None:
         return direct_runnable(setting, weights, bias)
     return fast_runnable(setting, one.tiling, one.blocking, weights, bias)

@@ -125,10 +125,15 @@ def direct(x: np.ndarray, w: np.ndarray, outputs: tuple[int, ...], taps: tuple[i
     return found
 
 
-def growth(at: np.ndarray, g: np.ndarray, bt: np.ndarray) -> float:
-    """How far independent errors of the products grow: the root of the mean over outputs i of
+def growths(at: np.ndarray, g: np.ndarray, bt: np.ndarray) -> np.ndarray:
+    """How far independent errors of the products grow, output by output: the root of
     sum_t at[i,t]^2 |g_t|^2 |bt_t|^2. No diagonal scaling changes it."""
-    return float(np.sqrt(((at**2) @ ((g**2).sum(1) * (bt**2).sum(1))).mean()))
+    return np.sqrt((at**2) @ ((g**2).sum(1) * (bt**2).sum(1)))
+
+
+def growth(at: np.ndarray, g: np.ndarray, bt: np.ndarray) -> float:
+    """The root mean square of `growths` over the outputs."""
+    return float(np.sqrt((growths(at, g, bt) ** 2).mean()))
 
 
 def bound(algorithm: Algorithm, dtype: str, channels: int) -> float:

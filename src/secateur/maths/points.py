@@ -64,10 +64,10 @@ POINTS_BESIDE: dict[str, dict[tuple[int, int], str]] = {
         (10, 3): "0 1/2 -1/2 4/5 -4/5 5/4 -5/4 2 -2",
         (4, 5): "0 3/4 -3/4 4/3 -4/3",
         (5, 5): "1/3 -1/3 4/5 -4/5 5/3 -5/3",
-        (6, 5): "0 1/2 -1/2 1 -1 5/3 -5/3",
-        (7, 5): "1/4 -1/4 2/3 -2/3 1 -1 2 -2",
+        (6, 5): "0 3/5 -3/5 1 -1 5/3 -5/3",
+        (7, 5): "2/7 -2/7 3/4 -3/4 12/11 -12/11 11/6 -11/6",
         (8, 5): "0 1/2 -1/2 4/5 -4/5 5/4 -5/4 2 -2",
-        (9, 5): "1/5 -1/5 3/5 -3/5 1 -1 4/3 -4/3 5/2 -5/2",
+        (9, 5): "1/4 -1/4 7/11 -7/11 11/12 -11/12 9/7 -9/7 11/5 -11/5",
         (2, 7): "0 3/4 -3/4 4/3 -4/3",
         (3, 7): "1/3 -1/3 4/5 -4/5 3/2 -3/2",
         (4, 7): "0 3/5 -3/5 1 -1 5/3 -5/3",
@@ -86,7 +86,10 @@ POINTS_BESIDE: dict[str, dict[tuple[int, int], str]] = {
         (8, 7): "0 2/5 -2/5 5/4 -5/4 5/2 -5/2",
     },
 }
-"""Modulus -> (outputs, taps) -> the finite points that go with it and infinity, found in the same way."""
+"""Modulus -> (outputs, taps) -> the finite points that go with it and infinity, found in the same way; those of REFINED
+refined after it."""
+REFINED = (("x^2+1", (6, 5)), ("x^2+1", (7, 5)), ("x^2+1", (9, 5)))
+"""Entries with the least largest growth of an output instead of the least mean (`point_search.refined`)."""
 
 LONGEST = max(m + r - 1 for m, r in POINTS)
 """The longest tile for which points are known."""
