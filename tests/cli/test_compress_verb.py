@@ -73,6 +73,15 @@ def test_quantizing_feature_maps(secateur, task_name, tmp_path):
     assert "--map-bits 'x'" in refused.err
 
 
+def test_quantizing_by_value_and_maps_at_scales_found_at_run_time(secateur, task_name, tmp_path):
+    rules = ("--bits", "4", "--level", "value", "--map-bits", "dynamic")
+    ran = secateur("compress", task_name, "--density", "0.5", *rules, "-o", tmp_path / "run", *SHORT)
+    assert ran.status == 0, ran.err
+    graph = Artifact.load(tmp_path / "run" / "model.secat").graph
+    assert any(node.op == "dynamic_quantize" for node in graph.nodes)
+    assert "--level says nothing" in secateur("compress", task_name, "--density", "0.5", "--level", "value").err
+
+
 def test_quantizing_at_once_needs_no_limit(secateur, task_name, tmp_path):
     ran = secateur("compress", task_name, "--one-shot", "--bits", "4", "--map-bits", "8", "-o", tmp_path / "run")
     assert ran.status == 0, ran.err

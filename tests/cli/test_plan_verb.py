@@ -26,6 +26,19 @@ def test_bits(secateur, task_name, tmp_path):
     assert "2 to 8 bits" in secateur("plan", task_name, "--bits", "9").err
 
 
+def test_levels_and_scales_found_at_run_time(secateur, task_name, tmp_path):
+    ran = secateur(
+        "plan", task_name, "-o", tmp_path / "plan.json", "--bits", "4", "--level", "value", "--map-bits", "dynamic"
+    )
+    assert "4 bits, per tensor, by value" in ran.out
+    assert "8 bits, dynamic, per row" in ran.out
+    plan = Plan.from_json((tmp_path / "plan.json").read_text())
+    assert plan["0.weight"].quantize.level == "value"
+    assert all(row.quantize.is_dynamic for row in plan.quantized_maps)
+    assert "--level says nothing without --bits" in secateur("plan", task_name, "--level", "value").err
+    assert "did you mean 'value'" in secateur("plan", task_name, "--bits", "4", "--level", "valeu").err
+
+
 def test_json_alone(secateur, task_name):
     assert secateur("plan", task_name, "--json").json["secateur_plan"] == 1
 

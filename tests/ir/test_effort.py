@@ -60,6 +60,7 @@ BIG = {  # op -> inputs and attributes large enough that arrays outweigh everyth
     "slice": ([(400, 1000)], {"axis": 1, "start": 3, "stop": 900, "step": 2}),
     "cast": ([(400, 1000)], {"dtype": "int64"}),
     "fake_quantize": ([(400, 1000), ()], {"bits": 4, "signed": True}),
+    "dynamic_quantize": ([(400, 1000), ()], {"bits": 4, "signed": True, "axes": (1,)}),
 }
 
 

@@ -9,7 +9,8 @@ from secateur.ir.ops import OPS, Op
 LISTED = """conv conv_transpose lstm gru rnn
 linear relu relu6 sigmoid tanh silu hardswish hardsigmoid leaky_relu elu clip prelu gelu softmax
 log_softmax max_pool average_pool adaptive_average_pool adaptive_max_pool reshape permute expand slice pad concat add
-sub mul div matmul attention embedding batch_norm layer_norm group_norm mean sum cast fake_quantize"""
+sub mul div matmul attention embedding batch_norm layer_norm group_norm mean sum cast fake_quantize
+dynamic_quantize"""
 
 
 def test_the_list_is_closed() -> None:

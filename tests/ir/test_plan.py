@@ -38,6 +38,29 @@ def test_json_of_maps_goes_both_ways_and_old_plans_have_none():
     assert Plan.from_json('{"secateur_plan": 1, "tensors": []}').maps == ()
 
 
+def test_maps_with_scales_found_at_run_time():
+    gelu = MapPlan("gelu", "gelu", (64, 32), quantize=Quantize(8, scale="dynamic"), per="example")
+    dynamic = Plan(ROWS, (*MAPS, gelu)).replace("x", maps="dynamic")
+    assert Plan.from_json(dynamic.to_json()) == dynamic
+    assert dynamic.map("x").quantize == Quantize(8, scale="dynamic")
+    assert "8 bits, dynamic, per example" in str(dynamic)
+    assert "8 bits, dynamic, per row" in str(dynamic)
+    with pytest.raises(PlanError, match="is no rule"):
+        WITH_MAPS.replace("x", maps="dynamik")
+    with pytest.raises(PlanError, match="a weight does not change at run time"):
+        PLAN.replace("conv1", quantize=Quantize(8, scale="dynamic"))
+    with pytest.raises(PlanError, match="no width is learned"):
+        Quantize((4, 8), scale="dynamic")
+    text = PLAN.to_json().replace('"free"', '"dynamic"').replace('"bits": [2, 8]', '"bits": 8')
+    with pytest.raises(PlanError, match="a weight does not change"):
+        Plan.from_json(text)
+    with pytest.raises(PlanError, match="per='column' has the wrong type"):
+        Plan.from_json(dynamic.to_json().replace('"per": "example"', '"per": "column"'))
+    number = MapPlan("mean", "mean", (), quantize=Quantize(8))
+    with pytest.raises(PlanError, match="one number an example"):
+        Plan(ROWS, (number,)).replace("mean", maps="dynamic")
+
+
 def test_json_puts_one_tensor_on_a_line():
     assert sum('"name"' in line for line in PLAN.to_json().splitlines()) == len(ROWS)
 

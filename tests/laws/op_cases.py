@@ -11,6 +11,7 @@ from op_case_parts import Case, Rng, Twin, any_shape, f32, flag, image, normal, 
 from recurrent_cases import RECURRENT
 
 from secateur.ir.graph import ValueType
+from secateur.nn.dynamic_levels import dynamic_quantize
 
 # --- products ---------------------------------------------------------------------------------------------------------
 
@@ -281,6 +282,16 @@ def torch_fake_quantize(x, scale, *, bits, signed):
     return torch.clamp(torch.floor(x / scale + 0.5), -largest if signed else 0, largest) * scale
 
 
+def draw_dynamic_quantize(rng: Rng) -> Case:
+    lead, trail = any_shape(rng), some(rng, 1, 5, one(rng, 1, 2))
+    axes = tuple(range(len(lead) + one(rng, 0, len(trail) - 1), len(lead) + len(trail)))
+    return [f32(*lead, *trail), f32()], {"bits": one(rng, 2, 8), "signed": flag(rng), "axes": axes}
+
+
+def torch_dynamic_quantize(x, least, *, bits, signed, axes):
+    return dynamic_quantize(x, least, bits, signed=signed, axes=axes)
+
+
 def torch_batch_norm(x, weight, bias, mean, variance, *, eps):
     return F.batch_norm(x, mean, variance, weight, bias, eps=eps)
 
@@ -355,6 +366,7 @@ TWINS: Mapping[str, Twin] = {
     "mul": Twin(draw_pair, torch.mul),
     "div": Twin(draw_pair, torch.div, fill=fill_quotient),
     "fake_quantize": Twin(draw_fake_quantize, torch_fake_quantize, fill=fill_fake_quantize),
+    "dynamic_quantize": Twin(draw_dynamic_quantize, torch_dynamic_quantize, exact=True, fill=fill_fake_quantize),
     "batch_norm": Twin(draw_batch_norm, torch_batch_norm, fill=fill_batch_norm),
     "layer_norm": Twin(draw_layer_norm, torch_layer_norm),
     "group_norm": Twin(draw_group_norm, torch_group_norm),

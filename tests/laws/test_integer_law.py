@@ -17,6 +17,7 @@ from secateur.ir.formats import Dense, Stored, on_grid
 from secateur.ir.graph import Graph, Node, ValueType
 from secateur.ir.grid import Grid
 from secateur.ir.integer import run
+from secateur.ir.integer.dynamic import DYNAMIC
 from secateur.ir.integer.lower import FLOAT, RULES, Program, lower
 from secateur.ir.integer.run import run_integers
 from secateur.ir.integer.site import Lowered
@@ -151,7 +152,8 @@ def test_integers_compute_what_the_operation_means(op: str):
 
 
 def test_every_operation_has_a_rule_or_a_reason():
-    assert sorted((*RULES, *FLOAT)) == sorted(OPS)
+    assert sorted((*RULES, *FLOAT, "dynamic_quantize")) == sorted(OPS)
+    assert set(DYNAMIC) - set(RULES) == {"dynamic_quantize"}
     assert all(FLOAT.values())
 
 

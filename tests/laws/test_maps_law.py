@@ -41,20 +41,33 @@ STAYS_FLOAT = {
 """Those of them, and attention, that do not in a network, and words of the reason."""
 
 
+STORED = Quantize(8)
+DYNAMIC = "dynamic"
+FOUND_FLOAT = {"add", "concat", "adaptive_average_pool", "average_pool", "mean"}
+"""Where scales are found at run time, what sums values of different scales."""
+DIFFERENT = {
+    "attention": "matmul",  # rows of the values, each with a scale, are summed
+    "reader": "linear",
+    "transformer": "linear",
+    "unet": "conv",
+}
+
+
 @cache
-def line(name):
+def line(name, maps=STORED):
     """A network pruned and quantized, weights and maps, and the artifact it was packed into, through bytes."""
     net = NETS[name]
     model, x = settled(net), net.example()
-    prepare_(model, plan(model, x, prune=Prune(), quantize=Quantize(8), maps=Quantize(8)))
+    prepare_(model, plan(model, x, prune=Prune(), quantize=Quantize(8), maps=maps))
     model.train()(x)
     harden_(model, Target(density=0.6), example=x)
     return model.eval(), x, Artifact.from_bytes(pack(model, x).to_bytes())
 
 
+@pytest.mark.parametrize("maps", [STORED, DYNAMIC])
 @pytest.mark.parametrize("name", NETS)
-def test_torch_restored_float_and_integer_are_one_function(name):
-    model, x, artifact = line(name)
+def test_torch_restored_float_and_integer_are_one_function(name, maps):
+    model, x, artifact = line(name, maps)
     restored = restore_(settled(NETS[name], seed=7), artifact)
     with torch.no_grad():
         expected = model(x).numpy()
@@ -76,6 +89,15 @@ def test_what_integers_compute_does_or_is_listed(name):
         if row.arithmetic == "float":
             assert row.op in allowed, row
             assert allowed[row.op] in row.reason
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_integers_compute_at_found_scales_does_or_is_listed(name):
+    rows = [row for row in integer_layers(line(name, DYNAMIC)[2]) if row.op in COMPUTES]
+    assert any(row.arithmetic == "integer" for row in rows)
+    for row in rows:
+        if row.arithmetic == "float" and row.op not in FOUND_FLOAT:
+            assert row.op in DIFFERENT.get(name, "") or "float32" in row.reason, row
 
 
 def test_planting_a_missing_quantizer_is_seen():

@@ -261,10 +261,13 @@ def recurrent(model, x):
 
 CASES = {
     "quantized maps": (
-        lambda m, x: [
-            torch.ops.secateur.fake_quantize(x, torch.tensor(0.25), bits, signed)
-            for bits, signed in ((2, True), (4, False), (8, True))
-        ],
+        lambda m, x: (
+            [
+                torch.ops.secateur.fake_quantize(x, torch.tensor(0.25), bits, signed)
+                for bits, signed in ((2, True), (4, False), (8, True))
+            ]
+            + [torch.ops.secateur.dynamic_quantize(x, torch.tensor(0.01), 8, signed, [1]) for signed in (True, False)]
+        ),
         vectors,
     ),
     "activations": (activations, vectors),

@@ -13,8 +13,11 @@ from map_nets import NETS, Vgg, settled
 from secateur.errors import ArtifactError, SecateurWarning
 from secateur.ir.artifact import Artifact
 from secateur.ir.execute import interpret
+from secateur.ir.formats import Dense
+from secateur.ir.graph import Graph, Node, ValueType
 from secateur.ir.map_names import name_of, scale_key
 from secateur.ir.rules import Quantize
+from secateur.nn.harden import harden_
 from secateur.nn.map_sites import maps_of
 from secateur.nn.maps.insertion import frozen_maps
 from secateur.nn.maps.stored import StoredMap, stored_maps
@@ -106,6 +109,26 @@ def test_weights_alone_keep_their_maps():
     assert len(frozen_maps(restored)) == 2
 
 
+def test_scales_found_at_run_time_come_back_as_such():
+    model, x = Sorting(), torch.randn(3, 4)
+    prepare_(model, plan(model, x, maps="dynamic"))
+    harden_(model)
+    with pytest.warns(SecateurWarning, match="weights alone"):
+        artifact = Artifact.from_bytes(pack(model.eval(), x).to_bytes())
+    restored = restore_(Sorting().eval(), artifact)
+    assert {frozen.per for frozen in frozen_maps(restored).values()} == {"row"}
+    assert torch.equal(restored(x), model(x))
+
+
+def test_found_scales_of_other_axes_have_no_torch_quantizer():
+    nodes = (Node("dynamic_quantize", ("x", scale_key("x")), "y", {"bits": 8, "signed": True, "axes": (1,)}),)
+    types = {name: ValueType(shape) for name, shape in (("x", (-1, 3, 4)), (scale_key("x"), ()), ("y", (-1, 3, 4)))}
+    graph = Graph(("x",), ("y",), (scale_key("x"),), nodes, types)
+    tensors = {scale_key("x"): Dense(np.array(2.0**-24, np.float16))}
+    with pytest.raises(ArtifactError, match="neither a row's nor an example's"):
+        stored_maps(Artifact(graph, tensors))
+
+
 @pytest.mark.parametrize(
     "fact",
     [
@@ -116,6 +139,9 @@ def test_weights_alone_keep_their_maps():
         {"inputs": 1, "quantized": {"x": [9, True]}},
         {"inputs": 1, "quantized": {"x": [8, 1]}},
         {"inputs": 1, "quantized": {"y": [8, True]}},
+        {"inputs": 1, "quantized": {"x": [8, True, "column"]}},
+        {"inputs": 1, "quantized": {"x": [8, True, ""]}},
+        {"inputs": 1, "quantized": {"x": [8, True, 1]}},
     ],
 )
 def test_nonsense_about_maps_is_refused(fact):

@@ -14,7 +14,7 @@ import typer
 
 from secateur.cli.exits import CHECK_FAILED, printable
 from secateur.cli.mac_aware import MAC_AWARE, SELF_PRUNING, mac_aware_plan, refuse_method
-from secateur.cli.options import verb, widths_from
+from secateur.cli.options import map_rule, verb, weight_rule
 from secateur.cli.output import note, show_result
 from secateur.cli.pattern import prune_from
 from secateur.errors import PlanError, SecateurWarning
@@ -47,8 +47,9 @@ class Asked:
     max_drop: Annotated[float | None, typer.Option(help="Largest loss of the metric on validation, 0.01.")] = None
     pattern: Annotated[str | None, typer.Option(help="n of every m weights stay: 4:16; 1,2,4,8:16 to choose.")] = None
     bits: Annotated[str | None, typer.Option(help="Quantize weights: 4 bits, 2-8 learned, 2,4,8 one of these.")] = None
+    level: Annotated[str | None, typer.Option(help="What --bits averages over in training: width or value.")] = None
     average_bits: Annotated[float | None, typer.Option(help="Most bits a kept weight has on average.")] = None
-    map_bits: Annotated[str | None, typer.Option(help="Quantize feature maps as well: 8, 4-8 or 4,8.")] = None
+    map_bits: Annotated[str | None, typer.Option(help="Quantize feature maps as well: 8, 4-8, 4,8 or dynamic.")] = None
     bit_operations: Annotated[int | None, typer.Option(help="Most bit operations for one example.")] = None
     largest_map_bytes: Annotated[int | None, typer.Option(help="Most bytes of a feature map, one example.")] = None
     values: Annotated[str, typer.Option(help="Store numbers as float32, float16 or int8.")] = "float32"
@@ -80,15 +81,15 @@ class Asked:
 
 def run_compress(asked: Asked) -> None:
     """See Asked."""
-    given = {"--bits": asked.bits, "--map-bits": asked.map_bits}
-    rules = {name: Quantize(widths_from(text, name)) for name, text in given.items() if text is not None}
+    weights, maps = weight_rule(asked.bits, asked.level), map_rule(asked.map_bits)
     _refuse_method(asked)
     rule = prune_from(asked.pattern)
-    told = [*rules, *(["--pattern"] if asked.pattern else [])]
+    given = {"--bits": asked.bits, "--map-bits": asked.map_bits, "--pattern": asked.pattern}
+    told = [name for name, text in given.items() if text is not None]
     plan = _plan(asked.plan)
     if plan is not None and told:
         raise PlanError(f"{', '.join(told)} says nothing beside --plan, which has rules of its own: give one of them")
-    target = _target(asked, rules.get("--bits"), _density_of(rule) if plan is None else plan.pattern_density)
+    target = _target(asked, weights, _density_of(rule) if plan is None else plan.pattern_density)
     output_folder(asked.output)
     import torch
 
@@ -101,7 +102,6 @@ def run_compress(asked: Asked) -> None:
     options = _options(asked)
     task = load_task(asked.task)
     if told:
-        weights, maps = (rules.get(name) for name in given)
         cuts = not asked.one_shot or asked.density is not None or asked.macs is not None or asked.pattern is not None
         prune = rule if cuts else None  # cutting at once does not quantize; a plan that only quantizes it does
         plan = plan_model(task.model, task.example, prune=prune, quantize=weights, maps=maps)

@@ -1,4 +1,5 @@
-"""Options of a verb: as the fields of a dataclass, one value to pass on instead of many parameters; and bit widths."""
+"""Options of a verb: as the fields of a dataclass, one value to pass on instead of many parameters; and rules of
+quantizing."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, get_type_hints
 
 from secateur.errors import PlanError
+from secateur.ir.rules import DYNAMIC, LEVELS, Quantize, named_rule
 
 RANGE = re.compile(r"(\d+)-(\d+)")
 
@@ -47,3 +49,17 @@ def widths_from(text: str, option: str = "--bits") -> int | tuple[int, int] | se
     if not all(part.strip().isdecimal() for part in parts):
         raise PlanError(f"{option} {text!r}: one width (4), a range (2-8) or several (2,4,8)")
     return int(text) if len(parts) == 1 else {int(part) for part in parts}
+
+
+def weight_rule(bits: str | None, level: str | None) -> Quantize | None:
+    """The rule of --bits and --level; PlanError for a level of nothing."""
+    if bits is None:
+        if level is not None:
+            raise PlanError("--level says nothing without --bits: give both, or neither")
+        return None
+    return Quantize(widths_from(bits), level=LEVELS[0] if level is None else level)
+
+
+def map_rule(bits: str | None) -> Quantize | None:
+    """The rule of --map-bits."""
+    return None if bits is None else named_rule(bits if bits == DYNAMIC else Quantize(widths_from(bits, "--map-bits")))

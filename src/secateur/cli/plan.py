@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from secateur.cli.options import verb, widths_from
+from secateur.cli.options import map_rule, verb, weight_rule
 from secateur.cli.output import AsJSON, check_writable, note, show_result, write_file
 from secateur.cli.pattern import prune_from
-from secateur.ir.rules import Prune, Quantize
+from secateur.ir.rules import Prune
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Asked:
     also: Annotated[str | None, typer.Option(help="At most so many in any so many besides: 2:4.")] = None
     groups: Annotated[str | None, typer.Option(help="What a group runs along: inputs or banks.")] = None
     bits: Annotated[str | None, typer.Option(help="Quantize weights: 4 bits, 2-8 learned, 2,4,8 one of these.")] = None
-    map_bits: Annotated[str | None, typer.Option(help="Quantize feature maps as well: 8, 4-8 or 4,8.")] = None
+    level: Annotated[str | None, typer.Option(help="What --bits averages over in training: width or value.")] = None
+    map_bits: Annotated[str | None, typer.Option(help="Quantize feature maps as well: 8, 4-8, 4,8 or dynamic.")] = None
     as_json: AsJSON = False
 
 
@@ -39,8 +40,7 @@ def run_plan(asked: Asked) -> None:
     """See Asked."""
     options = {"also": asked.also, "groups": asked.groups, "form": asked.form, "granularity": asked.granularity}
     rule = prune_from(asked.pattern, method=asked.method, **options)
-    quantize = None if asked.bits is None else Quantize(widths_from(asked.bits))
-    maps = None if asked.map_bits is None else Quantize(widths_from(asked.map_bits, "--map-bits"))
+    quantize, maps = weight_rule(asked.bits, asked.level), map_rule(asked.map_bits)
     if asked.output is not None:
         check_writable(asked.output)
     from secateur.nn.planning import plan as plan_model

@@ -13,6 +13,7 @@ from math import prod
 from secateur.ir.count import Count
 from secateur.ir.formats import Quantized, Stored
 from secateur.ir.graph import Graph, Node
+from secateur.ir.map_names import QUANTIZERS
 
 FLOAT_BITS = 32
 KEEPERS = (
@@ -100,7 +101,7 @@ def _origins(graph: Graph) -> dict[str, str]:
 def _bits(producer: Node | None, tensor: Stored | None) -> int:
     if isinstance(tensor, Quantized):
         return tensor.grid.bits
-    if producer is not None and producer.op == "fake_quantize":
+    if producer is not None and producer.op in QUANTIZERS:
         bits = producer.attributes["bits"]
         assert isinstance(bits, int)
         return bits
@@ -116,6 +117,6 @@ def _is_quantized_behind(readers: Mapping[str, list[Node]], outputs: frozenset[s
         for reader in readers[name]:
             if reader.op in KEEPERS:
                 waiting.append(reader.output)
-            elif reader.op != "fake_quantize":
+            elif reader.op not in QUANTIZERS:
                 return False
     return True

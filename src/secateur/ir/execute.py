@@ -12,6 +12,7 @@ from secateur.ir.effort import MAX_RUN_BYTES, MAX_RUN_SECONDS, constant_bytes
 from secateur.ir.graph import Graph
 from secateur.ir.integer.run import run_integers
 from secateur.ir.interpret import run_graph
+from secateur.ir.map_names import QUANTIZERS
 
 ARITHMETICS = ("integer", "float")
 
@@ -33,7 +34,7 @@ class NodeArithmetic:
 
 def has_maps(graph: Graph) -> bool:
     """Whether a graph holds quantized maps, so that integers are what it computes with."""
-    return any(node.op == "fake_quantize" for node in graph.nodes)
+    return any(node.op in QUANTIZERS for node in graph.nodes)
 
 
 def integer_layers(artifact: Artifact) -> tuple[NodeArithmetic, ...]:

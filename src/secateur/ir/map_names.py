@@ -6,6 +6,9 @@ from secateur.ir.graph import Graph
 
 MAPS = "secateur_maps"
 """The module of a model's root that holds the quantizers: a ModuleDict by `key_of` a map's name."""
+QUANTIZERS = ("fake_quantize", "dynamic_quantize")
+"""Operations that put a map on the grid of its codes: at the scale that is their second input, or at scales found at
+run time, none of which is smaller than that."""
 _FIRST, _LAST = f"{MAPS}.", ".scale"
 
 
@@ -31,7 +34,7 @@ def is_scale(name: str) -> bool:
 
 def keys_in(graph: Graph) -> dict[str, str]:
     """Output of a quantizing operation -> key of the map that it quantizes, where its scale is named by one."""
-    scales = {node.output: node.inputs[1] for node in graph.nodes if node.op == "fake_quantize"}
+    scales = {node.output: node.inputs[1] for node in graph.nodes if node.op in QUANTIZERS}
     return {
         output: scale.removeprefix(_FIRST).removesuffix(_LAST) for output, scale in scales.items() if is_scale(scale)
     }

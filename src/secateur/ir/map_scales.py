@@ -9,13 +9,14 @@ import numpy as np
 from secateur.errors import ArtifactError
 from secateur.ir.formats import Stored
 from secateur.ir.graph import Graph
+from secateur.ir.map_names import QUANTIZERS
 
 
 def check_map_scales(graph: Graph, tensors: Mapping[str, Stored]) -> None:
     """ArtifactError unless the scale of every quantized map is stored, and one positive, finite float16 number."""
     constants = frozenset(graph.constants)
     for node in graph.nodes:
-        if node.op != "fake_quantize":
+        if node.op not in QUANTIZERS:
             continue
         for name in node.inputs[1:]:
             if name not in constants:

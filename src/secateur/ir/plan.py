@@ -12,7 +12,7 @@ from typing import Any
 from secateur.errors import PlanError
 from secateur.ir.plan_json import map_from_dict, row_to_dict, tensor_from_dict
 from secateur.ir.plan_rows import UNCHANGED, MapPlan, TensorPlan, Unchanged, check_rules, with_map_rule, with_rules
-from secateur.ir.rules import Prune, Quantize, near
+from secateur.ir.rules import Prune, Quantize, named_rule, near
 from secateur.ir.text_table import aligned
 
 PLAN_VERSION = 1
@@ -102,23 +102,24 @@ class Plan:
         *,
         prune: Prune | Unchanged | None = UNCHANGED,
         quantize: Quantize | Unchanged | None = UNCHANGED,
-        maps: Quantize | Unchanged | None = UNCHANGED,
+        maps: Quantize | Unchanged | str | None = UNCHANGED,
     ) -> Plan:
         """A new plan in which every tensor the pattern names has these rules of `prune` and `quantize`, and every
         feature map it names the rule `maps` (None: none of that kind; left out: the one it had). What can have no rule
         because of what it is raises PlanError with the reason."""
-        check_rules(prune=prune, quantize=quantize, maps=maps)
+        rule = named_rule(maps)
+        check_rules(prune=prune, quantize=quantize, maps=rule)
         of_tensors = not (isinstance(prune, Unchanged) and isinstance(quantize, Unchanged))
-        if not of_tensors and isinstance(maps, Unchanged):
+        if not of_tensors and isinstance(rule, Unchanged):
             raise PlanError(
                 f"replace({pattern!r}) changes nothing: name prune=, quantize=, maps= or several, None for no rule"
             )
         chosen = set(self.matching(pattern)) if of_tensors else set()
         tensors = tuple(with_rules(row, prune, quantize) if row.name in chosen else row for row in self.tensors)
-        if isinstance(maps, Unchanged):
+        if isinstance(rule, Unchanged):
             return Plan(tensors, self.maps)
         named = set(self.matching_maps(pattern))
-        return Plan(tensors, tuple(with_map_rule(row, maps) if row.name in named else row for row in self.maps))
+        return Plan(tensors, tuple(with_map_rule(row, rule) if row.name in named else row for row in self.maps))
 
     def skip(self, pattern: str) -> Plan:
         """A new plan in which no tensor and no feature map that the pattern names has a rule; PlanError if there is
@@ -203,6 +204,8 @@ def _row_to_text(row: TensorPlan) -> tuple[str, ...]:
 
 
 def _map_to_text(row: MapPlan) -> tuple[str, ...]:
-    quantize = f"{row.quantize.bits!s} bits" if row.quantize else "-"
+    quantize = str(row.quantize) if row.quantize else "-"
+    if row.quantize and row.quantize.is_dynamic:
+        quantize += f", per {row.per}"
     sign = "+-" if row.signed else "+"
     return (row.name, row.kind, _shape_to_text(row), f"{row.size:,}", sign, quantize, row.reason)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from secateur.errors import PlanError
-from secateur.ir.plan_rows import MapPlan, TensorPlan, check_map_rule
+from secateur.ir.plan_rows import EXAMPLE, ROW, MapPlan, TensorPlan, check_map_rule, check_weight_rule
 from secateur.ir.rules import Prune, Quantize, near
 
 
@@ -26,7 +26,9 @@ def tensor_from_dict(data: object) -> TensorPlan:
     fields: dict[str, Any] = {**found, "shape": tuple(found["shape"]), "tied": tuple(found.get("tied", ()))}
     for key, kind in (("prune", Prune), ("quantize", Quantize)):
         if found.get(key) is not None:
-            fields[key] = _rule_from_dict(key, kind, found[key])
+            rule = fields[key] = _rule_from_dict(key, kind, found[key])
+            if isinstance(rule, Quantize):
+                check_weight_rule(rule)
     return TensorPlan(**fields)
 
 
@@ -88,5 +90,6 @@ _TENSOR_CHECKS: dict[str, Callable[[Any], bool]] = {
 _MAP_CHECKS: dict[str, Callable[[Any], bool]] = {
     **_ROW_CHECKS,
     "signed": lambda v: isinstance(v, bool),
+    "per": lambda v: v in (ROW, EXAMPLE),
     "reads": _is_names,
 }

@@ -15,6 +15,17 @@ NO_PATTERN = "no pattern fits: "
 """How a reason begins why a tensor has no `Prune` that leaves n of every m: it can have another rule, or has one."""
 
 
+ROW, EXAMPLE = "row", "example"
+NO_ROW = "one number an example, which has no scale to find"
+"""Why a map has no scale that is found at run time."""
+
+
+def scaled_axes(per: str, rank: int) -> tuple[int, ...]:
+    """The axes along which one scale, found at run time, holds: of a "row" the last; of an "example" all but the first,
+    which is the batch."""
+    return (rank - 1,) if per == ROW else tuple(range(min(1, rank - 1), rank))
+
+
 class Unchanged:
     """What `Plan.replace` leaves as it is."""
 
@@ -67,6 +78,8 @@ class MapPlan:
     quantize  in how many bits its values are kept, or None where they stay numbers in floating point
     reason    why they do ("" where they are quantized)
     reads     state-dict keys of the weights that multiply this map
+    per       what one scale is for where scales are found at run time: a "row", that is the last dimension, as a token
+              has it; or, where a convolution or an average pooling reads the map, an "example"
     """
 
     name: str
@@ -76,6 +89,7 @@ class MapPlan:
     quantize: Quantize | None = None
     reason: str = ""
     reads: tuple[str, ...] = ()
+    per: str = ROW
 
     @property
     def size(self) -> int:
@@ -102,8 +116,10 @@ def with_map_rule(row: MapPlan, quantize: Quantize | None) -> MapPlan:
     if quantize is None:
         return dataclasses.replace(row, quantize=None, reason=row.reason or NOT_CHOSEN)
     check_map_rule(quantize)
-    if row.reason not in ("", NOT_CHOSEN):
+    if row.reason not in ("", NOT_CHOSEN, NO_ROW):
         raise PlanError(f"the map {row.name} cannot be quantized: {row.reason}")
+    if quantize.is_dynamic and not row.shape:
+        raise PlanError(f"the map {row.name} cannot be quantized: {NO_ROW}")
     return dataclasses.replace(row, quantize=quantize, reason="")
 
 
@@ -114,6 +130,17 @@ def check_rules(**rules: object) -> None:
         if rule is not None and not isinstance(rule, kind | Unchanged):
             example = "Prune()" if kind is Prune else "Quantize(bits=8)"
             raise PlanError(f"{name}={rule!r} is no rule: give {name}={example}, or None for none")
+        if name == "quantize" and isinstance(rule, Quantize):
+            check_weight_rule(rule)
+
+
+def check_weight_rule(rule: Quantize) -> None:
+    """PlanError for a rule that only feature maps can have."""
+    if rule.is_dynamic:
+        raise PlanError(
+            'quantize=Quantize(scale="dynamic"): a weight does not change at run time, so its scale is stored; '
+            '"dynamic" is for maps='
+        )
 
 
 def check_map_rule(rule: Quantize) -> None:

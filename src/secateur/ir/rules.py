@@ -19,7 +19,7 @@ DEFAULT_FORM = {"balanced": "straight_through"}
 """Where it is not "dense" (measured: docs/balanced.md)."""
 GRANULARITIES = ("tensor", "channel")
 LEVELS = ("width", "value")
-SCALES = ("free", "power_of_two")
+SCALES = ("free", "power_of_two", "dynamic")
 NARROWEST, WIDEST = 2, 8
 
 
@@ -133,7 +133,9 @@ class Quantize:
     granularity  one range of values a "tensor" or one an output "channel"; the width is one a tensor. A map has one
     level        what the weighted average of US20200293893A1 runs over: "width", quantize-dequantize at every width;
                  "value", at every width the grid values round a weight, softly. Maps have "width" alone
-    scale        "free": any float16 number; "power_of_two": one of those, for hardware that shifts
+    scale        "free": any float16 number; "power_of_two": one of those, for hardware that shifts; "dynamic": of maps
+                 alone, found at run time from the largest magnitude of every row or example, at one width. A plan takes
+                 maps="dynamic" for Quantize(8, scale="dynamic")
     """
 
     bits: Any = (NARROWEST, WIDEST)
@@ -144,6 +146,29 @@ class Quantize:
     def __post_init__(self) -> None:
         _check(self, granularity=GRANULARITIES, level=LEVELS, scale=SCALES)
         object.__setattr__(self, "bits", _widths(self.bits))
+        if self.is_dynamic and len(self.bits) > 1:
+            raise PlanError(
+                f'Quantize(bits={self.bits!r}, scale="dynamic"): where scales are found at run time, no width is '
+                'learned: give one, Quantize(8, scale="dynamic")'
+            )
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether scales are found at run time."""
+        return self.scale == "dynamic"
+
+    def __str__(self) -> str:
+        """In a few words, as tables have it."""
+        return f"{self.bits!s} bits{', dynamic' if self.is_dynamic else ''}"
+
+
+DYNAMIC = "dynamic"
+"""What a plan takes for Quantize(8, scale="dynamic")."""
+
+
+def named_rule(rule: Any) -> Any:
+    """The rule of a map that is given by name, "dynamic"; anything else as it is."""
+    return Quantize(WIDEST, scale=DYNAMIC) if rule == DYNAMIC else rule
 
 
 def near(name: object, known: Any) -> str:

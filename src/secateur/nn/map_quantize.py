@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PlanError
-from secateur.ir.plan_rows import MapPlan
+from secateur.ir.plan_rows import MapPlan, scaled_axes
 from secateur.ir.rules import NARROWEST, WIDEST, Quantize
 from secateur.maths.map_grid import codes
+from secateur.nn.dynamic_levels import dynamic_quantize
 from secateur.nn.learned_width import LearnedWidth
 from secateur.nn.map_levels import fake_quantize, weighted_maps
 from secateur.nn.states import take_states
@@ -192,14 +193,15 @@ class MapQuantize(LearnedWidth):
 class FrozenMap(nn.Module):
     """One feature map at one width for good: what `pack` reads, and what a restored model has.
 
-    scale   the step between two codes, a positive float16 number
+    scale   the step between two codes, a positive float16 number; where it is found at run time the smallest
     bits    2 to 8
     signed  codes symmetric to 0, or from 0 on
+    per     what a scale found at run time is for, as in `MapPlan.per`; "" where it is stored
     """
 
     scale: Tensor
 
-    def __init__(self, scale: Tensor | float, bits: int, signed: bool) -> None:
+    def __init__(self, scale: Tensor | float, bits: int, signed: bool, per: str = "") -> None:
         super().__init__()
         step = torch.as_tensor(scale, dtype=torch.float32).detach().reshape(()).clone()
         if not (NARROWEST <= bits <= WIDEST and step > 0 and torch.equal(step, step.half().float())):
@@ -207,12 +209,16 @@ class FrozenMap(nn.Module):
                 f"a feature map has {NARROWEST} to {WIDEST} bits and a positive float16 scale, not {bits} and {step:g}"
             )
         self.register_buffer("scale", step)
-        self.bits, self.signed = bits, signed
+        self.bits, self.signed, self.per = bits, signed, per
 
     def forward(self, x: Tensor) -> Tensor:
         """The map on its grid; same shape, dtype and memory format."""
+        if self.per:
+            axes = scaled_axes(self.per, x.dim())
+            return dynamic_quantize(x, self.scale, self.bits, signed=self.signed, axes=axes)
         return torch.ops.secateur.fake_quantize(x, self.scale, self.bits, self.signed)
 
     def extra_repr(self) -> str:
         """Shown by print."""
-        return f"bits={self.bits}, signed={self.signed}, scale={float(self.scale):g}"
+        found = f"found at run time, per {self.per}" if self.per else f"{float(self.scale):g}"
+        return f"bits={self.bits}, signed={self.signed}, scale={found}"

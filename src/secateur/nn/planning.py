@@ -10,7 +10,7 @@ from torch.nn.parameter import is_lazy
 from secateur.errors import PlanError
 from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import NO_PATTERN, NOT_CHOSEN, TensorPlan, check_rules
-from secateur.ir.rules import Prune, Quantize
+from secateur.ir.rules import Prune, Quantize, named_rule
 from secateur.nn.maps.planning import plan_maps
 from secateur.nn.sites import Site, find_sites, measure_reuse
 
@@ -21,7 +21,7 @@ def plan(
     *,
     prune: Prune | None = None,
     quantize: Quantize | None = None,
-    maps: Quantize | None = None,
+    maps: Quantize | str | None = None,
     skip: tuple[str, ...] = (),
 ) -> Plan:
     """A Plan with one row for every parameter tensor and, where `maps` is given, one for every feature map.
@@ -32,17 +32,18 @@ def plan(
     quantize the rule for every tensor that can be quantized, which are the same; first and last layers too, unless
              `Plan.replace` or `skip` says otherwise
     maps     the rule for every feature map that integer arithmetic reads (docs/maps.md); the model's outputs
-             stay float. PlanError for a model that torch.fx cannot trace
+             stay float; "dynamic": 8 bits at scales found at run time. PlanError for a model that torch.fx cannot trace
     skip     module paths, names of tensors or maps, or shell patterns that are kept; one that names nothing is a
              PlanError
     """
+    maps = named_rule(maps)
     check_rules(prune=prune, quantize=quantize, maps=maps)
     lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
     if lazy:
         raise PlanError(f"{lazy[0]} has no shape yet (a lazy module): run the model once before planning")
     reuse = measure_reuse(model, example)
     tensors = tuple(_row(site, reuse.get(id(site.tensor), 0), prune, quantize) for site in find_sites(model))
-    rows = Plan(tensors, () if maps is None else plan_maps(model, example, maps))
+    rows = Plan(tensors, plan_maps(model, example, maps) if isinstance(maps, Quantize) else ())
     for pattern in (skip,) if isinstance(skip, str) else skip:
         rows = rows.skip(pattern)
     return rows

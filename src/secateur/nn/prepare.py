@@ -11,6 +11,7 @@ from secateur.errors import PlanError
 from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import TensorPlan
 from secateur.ir.rules import near
+from secateur.nn.dynamic_map import DynamicMap
 from secateur.nn.map_quantize import MapQuantize
 from secateur.nn.maps.flow import BUFFER, INPUT, PARAMETER
 from secateur.nn.maps.insertion import Insertion, quantizers_of
@@ -57,8 +58,9 @@ def _insertion(model: nn.Module, plan: Plan) -> Insertion | None:
     for row in plan.quantized_maps:
         assert row.quantize is not None
         elements = 0 if row.kind in (PARAMETER, BUFFER) else row.size  # those are in the file and no example's
-        quantizer = quantizers[row.name] = MapQuantize(row.quantize, row.signed, elements)
-        quantizer.row = row
+        shape = row.quantize, row.signed, elements
+        quantizer = DynamicMap(*shape, row.per) if row.quantize.is_dynamic else MapQuantize(*shape)
+        quantizers[row.name], quantizer.row = quantizer, row
     given = sum(row.kind == INPUT for row in plan.maps)
     return Insertion(model, quantizers, given) if quantizers else None
 

@@ -79,7 +79,7 @@ def _maps(model: nn.Module, artifact: Artifact, arrays: dict[str, np.ndarray]) -
         return None
     try:
         frozen = {
-            name_of(key): FrozenMap(float(arrays.pop(scale_key(key))), one.bits, one.signed)
+            name_of(key): FrozenMap(float(arrays.pop(scale_key(key))), one.bits, one.signed, one.per)
             for key, one in stored.maps.items()
         }
         return Insertion(model, frozen, stored.inputs)

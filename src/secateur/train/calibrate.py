@@ -17,6 +17,7 @@ from secateur.errors import DataError, PlanError
 from secateur.ir.rules import near
 from secateur.maths.map_range import BINS, Range, least_error, percentile_end, range_at
 from secateur.nn.bias_correction import Told, correct_biases_
+from secateur.nn.dynamic_map import DynamicMap
 from secateur.nn.layer_inputs import Inputs, call
 from secateur.nn.map_sites import MapSite, maps_of, prepared_sites
 from secateur.nn.off_grid import off_grid, on_grid
@@ -83,6 +84,9 @@ def calibrate_(
     inputs = input_batches(batches)
     work, fine = copy.deepcopy(model), off_grid(model)
     soft = [site for site in maps_of(work) if not site.quantizer.is_hard]
+    for quantizer in (site.quantizer for site in soft if isinstance(site.quantizer, DynamicMap)):
+        quantizer.start()  # it has no range to set
+    soft = [site for site in soft if not isinstance(site.quantizer, DynamicMap)]
     seen = _magnitudes(fine, {site.name for site in soft}, inputs)
     rows = tuple(_set_range(site, seen[site.name], percent) for site in soft)
     for site in transforms_of(work):
@@ -146,7 +150,7 @@ def _magnitudes(fine: nn.Module, names: set[str], inputs: Sequence[Inputs]) -> d
         if one.largest:
             one.counts += torch.histc(x.abs(), BINS, 0, one.largest).cpu().long().numpy()
 
-    for visit in (extent, count):
+    for visit in (extent, count) if found else ():
         handles = [
             quantizer.register_forward_pre_hook(partial(_given, visit, name)) for name, quantizer in quantizers.items()
         ]

@@ -64,6 +64,23 @@ class Integers:
         return numbers[self.places].reshape(-1, *(1,) * (ndim - self.axis - 1))
 
 
+@dataclass(frozen=True)
+class Found:
+    """Codes whose scales are found at run time: real = code * scale, low <= code <= high.
+
+    axes  those along which one scale holds
+    """
+
+    low: int
+    high: int
+    axes: frozenset[int]
+
+    @property
+    def bound(self) -> int:
+        """The largest |code|."""
+        return max(abs(self.low), abs(self.high))
+
+
 def integers(scales: tuple[Fraction, ...], low: int, high: int, axis: int | None, places: Places | None) -> Integers:
     """Integers with the scales that the places use, each once; without an axis where that is one."""
     if places is None:

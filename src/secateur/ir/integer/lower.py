@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from secateur.ir.formats import Stored
 from secateur.ir.graph import Graph, Node
 from secateur.ir.integer import averages, moving, pointwise, products, quantizing
-from secateur.ir.integer.integers import Integers
+from secateur.ir.integer.dynamic import DYNAMIC, Dynamic
+from secateur.ir.integer.integers import Found, Integers
 from secateur.ir.integer.site import Lowered, Rule, Site
 
 RULES: Mapping[str, Rule] = {
@@ -53,6 +54,7 @@ FLOAT = {
 }
 """Why an operation without a rule is float32."""
 
+FINDS = "finds its scales at run time"
 
 MOST_COST = 4_000_000_000
 SCALE_COST, POSITION_COST = 10_000, 1_000
@@ -62,37 +64,44 @@ TOO_LARGE = "the graph has more scales a channel than are derived for one graph"
 
 @dataclass(frozen=True)
 class Step:
-    """One node: "integer"; "quantize", where float32 becomes codes; or "float", and why."""
+    """One node: "integer"; "quantize", where float32 becomes codes; or "float", and why. `dynamic` in place of
+    `lowered` where scales are found at run time."""
 
     node: Node
     arithmetic: str
     reason: str = ""
     lowered: Lowered | None = None
+    dynamic: Dynamic | None = None
 
 
 @dataclass(frozen=True)
 class Program:
-    """A graph in integers, a step a node in its order. held: value -> what its integers stand for."""
+    """A graph in integers, a step a node in its order. held: value -> what its integers stand for; found: the same
+    where scales are found at run time."""
 
     graph: Graph
     steps: tuple[Step, ...]
     held: Mapping[str, Integers]
+    found: Mapping[str, Found] = field(default_factory=dict)
 
 
 def lower(graph: Graph, tensors: Mapping[str, Stored]) -> Program:
     """The program of a verified graph whose constants are among these tensors; its maps' scales were checked."""
     constants = {name: tensors[name] for name in graph.constants}
     held: dict[str, Integers] = {}
+    found: dict[str, Found] = {}
     steps: list[Step] = []
     readers, cost = graph.consumers(), 0
     for node in graph.nodes:
-        site = Site(node, graph, constants, held, readers)
+        site = Site(node, graph, constants, held, readers, found)
         cost += _cost(site)
         step = _step(site, affordable=cost <= MOST_COST)
         steps.append(step)
         if step.lowered is not None:
             held[node.output] = step.lowered.result
-    return Program(graph, tuple(steps), held)
+        if step.dynamic is not None and step.dynamic.result is not None:
+            found[node.output] = step.dynamic.result
+    return Program(graph, tuple(steps), held, found)
 
 
 def _cost(site: Site) -> int:
@@ -106,6 +115,12 @@ def _cost(site: Site) -> int:
 
 def _step(site: Site, *, affordable: bool) -> Step:
     rule = RULES.get(site.node.op)
+    if site.node.op in DYNAMIC and (rule is None or not site.found.keys().isdisjoint(site.node.inputs)):
+        dynamic = DYNAMIC[site.node.op].lower(site) if affordable else TOO_LARGE
+        if isinstance(dynamic, str):
+            return Step(site.node, "float", dynamic)
+        quantizes = site.node.op == "dynamic_quantize"
+        return Step(site.node, "quantize" if quantizes else "integer", FINDS if quantizes else "", None, dynamic)
     if rule is None:
         return Step(site.node, "float", FLOAT[site.node.op])
     if site.graph.types[site.node.output].dtype != "float32":

@@ -21,6 +21,7 @@ from secateur.ir.integer.integers import INT32_MAX, Integers, Places, exact_floa
 from secateur.ir.integer.site import IntegerArray, Lowered, Rule, Site
 from secateur.ir.ops import OPS
 
+COMPUTED_WEIGHT = "its weights are computed"
 MOST_FRACTION = 16
 """The largest k."""
 
@@ -31,13 +32,13 @@ def lower_layer(site: Site) -> Lowered | str:
     if isinstance(x, str):
         return x
     if not isinstance(weight, Quantized):
-        return "its weights are computed" if weight is None else f"its weights are {weight.dtype}, on no grid"
-    found = _steps(site, weight)
+        return COMPUTED_WEIGHT if weight is None else f"its weights are {weight.dtype}, on no grid"
+    found = steps_of(site, weight)
     if isinstance(found, str):
         return found
     steps, places = found
     axis = len(site.output) - 1 if site.node.op == "linear" else 1
-    sums = _magnitudes(site.node, weight.codes) * x.bound
+    sums = magnitudes(site.node, weight.codes) * x.bound
     bias = _bias(site, float(x.scales[0]) * steps[places])
     if isinstance(bias, str):
         return bias
@@ -84,7 +85,7 @@ LAYER = Rule(lower_layer, run_layer)
 PRODUCT = Rule(lower_product, run_product)
 
 
-def _steps(site: Site, weight: Quantized) -> tuple[Float64[np.ndarray, " steps"], Places] | str:
+def steps_of(site: Site, weight: Quantized) -> tuple[Float64[np.ndarray, " steps"], Places] | str:
     """The different scales of the weights, and which of them each output channel has.
 
     A scale of zero has zeros for weights, so that any scale does: there the largest of the others, which its bias gets.
@@ -100,7 +101,7 @@ def _steps(site: Site, weight: Quantized) -> tuple[Float64[np.ndarray, " steps"]
     return steps, np.resize(places.reshape(-1), outputs)  # one for all, or one a channel of every group
 
 
-def _magnitudes(node: Node, codes: np.ndarray) -> Int64[np.ndarray, " outputs"]:
+def magnitudes(node: Node, codes: np.ndarray) -> Int64[np.ndarray, " outputs"]:
     """Per output the sum of |codes| that it can meet."""
     sizes = np.abs(codes)  # int8 holds it: codes reach from -127 to 127
     if node.op != "conv_transpose":

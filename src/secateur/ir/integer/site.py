@@ -11,7 +11,7 @@ import numpy as np
 
 from secateur.ir.formats import Stored
 from secateur.ir.graph import Attribute, Graph, Node
-from secateur.ir.integer.integers import CODE_MAX, Integers
+from secateur.ir.integer.integers import CODE_MAX, Found, Integers
 
 IntegerArray = np.ndarray
 
@@ -38,6 +38,7 @@ class Site:
     tensors  the graph's constants
     held     value -> what its integers stand for; values in float32 are not there
     readers  value -> the nodes that read it
+    found    value -> what its codes are whose scales are found at run time
     """
 
     node: Node
@@ -45,6 +46,7 @@ class Site:
     tensors: Mapping[str, Stored]
     held: Mapping[str, Integers]
     readers: Mapping[str, list[Node]]
+    found: Mapping[str, Found] = field(default_factory=dict)
 
     def attribute(self, name: str) -> Attribute:
         return self.node.attributes[name]
@@ -71,7 +73,8 @@ class Site:
     def integers(self, place: int) -> Integers | str:
         """What an input is held as, or that it is not."""
         name = self.node.inputs[place]
-        return self.held.get(name) or f"reads {name}, which is float32"
+        why = "whose scales are found at run time" if name in self.found else "which is float32"
+        return self.held.get(name) or f"reads {name}, {why}"
 
     def codes(self, place: int) -> Integers | str:
         """What an input is held as where these are codes, which a layer can multiply; or why it cannot."""

@@ -164,6 +164,14 @@ _ROWS = (
         quantization.fake_quantize,
         {"bits": "int", "signed": "bool"},
     ),
+    Op(
+        "dynamic_quantize",
+        (2, 2),
+        quantization.dynamic_quantize_type,
+        quantization.dynamic_quantize,
+        {"bits": "int", "signed": "bool", "axes": "ints"},
+        effort=quantization.dynamic_effort,
+    ),
     Op("batch_norm", (5, 5), norm.batch_norm_type, norm.batch_norm, {"eps": "float"}),
     Op("layer_norm", (3, 3), norm.layer_norm_type, norm.layer_norm, {"eps": "float"}, effort=wide_effort),
     Op(

@@ -22,6 +22,7 @@ POOLS = ("max_pool", "average_pool", "adaptive_average_pool", "adaptive_max_pool
 PARAMETRIC = (*LAYERS, "prelu", "batch_norm")
 BARRIERS = (
     *("softmax", "log_softmax", "matmul", "attention", "embedding", "layer_norm", "group_norm"),
+    "dynamic_quantize",  # its scale is that of the largest unit
     *("lstm", "gru", "rnn"),  # a unit that nothing feeds still has a state of its own, which its gates move
 )
 

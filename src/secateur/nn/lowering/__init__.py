@@ -83,6 +83,7 @@ LOWERINGS: dict[str, Lowering] = {
     "aten.adaptive_max_pool3d.default": pooling.adaptive_pool("adaptive_max_pool", 3),
     # quantized feature maps
     "secateur.fake_quantize.default": arithmetic.fake_quantize,
+    "secateur.dynamic_quantize.default": arithmetic.dynamic_quantize,
     # norms
     "aten._native_batch_norm_legit_no_training.default": normalization.batch_norm,
     "aten._native_batch_norm_legit.no_stats": normalization.batch_norm,

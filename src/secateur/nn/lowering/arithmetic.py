@@ -40,6 +40,13 @@ def fake_quantize(build: Builder, call: Call) -> str:
     return build.emit("fake_quantize", x, scale, bits=call["bits"], signed=call["signed"])
 
 
+def dynamic_quantize(build: Builder, call: Call) -> str:
+    """secateur.dynamic_quantize: a map on the grids of its codes, at scales that it finds."""
+    x, least = build.real(call["x"]), build.real(call["least"])
+    axes = tuple(int(axis) for axis in call["axes"])
+    return build.emit("dynamic_quantize", x, least, bits=call["bits"], signed=call["signed"], axes=axes)
+
+
 def negated(build: Builder, call: Call) -> str:
     """aten.neg."""
     dtype = call.type.dtype

@@ -15,6 +15,8 @@ READS_CODES = frozenset(
     {"convolution", "transposed", "linear", "product", "attention", "add", "concat", "average_pool", "mean"}
 )
 """What integer arithmetic computes: every map that one of these reads has to be quantized."""
+READS_WHOLE = frozenset({"convolution", "transposed", "average_pool"})
+"""Those that sum over channels and places, so that a scale found at run time is one an example; of others one a row."""
 KEEPS_GRID = frozenset({"max_pool", "reshape", "slice", "dropout", "pad", "upsample", "identity"})
 """What moves, copies or drops values, so that its result lies on the grid of what it reads. So does "relu"."""
 NOT_NEGATIVE = frozenset({"relu", "positive"})

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from secateur.ir.plan_rows import MapPlan
+from secateur.ir.plan_rows import EXAMPLE, ROW, MapPlan
 from secateur.nn.maps.flow import Flow
-from secateur.nn.maps.operations import READS_CODES, WEIGHED, argument, operands, source_of
+from secateur.nn.maps.operations import READS_CODES, READS_WHOLE, WEIGHED, argument, operands, source_of
 from secateur.nn.maps.weights import is_opaque, projections, weights_inside, weights_on
 
 OUTPUT = "an output of the model stays float"
@@ -42,12 +42,14 @@ class _Placement:
     reads    node that makes a map -> state-dict keys of what multiplies it
     reasons  those of them that stay float, and why
     inside   calls in which maps are made that cannot be seen
+    whole    those that are read by what sums over more than the last dimension, so that one scale is an example's
     """
 
     flow: Flow
     reads: dict[fx.Node, dict[str, None]] = field(default_factory=dict)
     reasons: dict[fx.Node, str] = field(default_factory=dict)
     inside: list[fx.Node] = field(default_factory=list)
+    whole: set[fx.Node] = field(default_factory=set)
 
     def visit(self) -> None:
         """Find all maps."""
@@ -77,7 +79,8 @@ class _Placement:
             kind, shape = flow.kind(node), flow.shape(node)
             if node in self.reads:
                 signed, reason = flow.signed[node], self.reasons.get(node, "")
-                found.append(MapPlan(names[node], kind, shape, signed, reason=reason, reads=tuple(self.reads[node])))
+                per, reads = EXAMPLE if node in self.whole else ROW, tuple(self.reads[node])
+                found.append(MapPlan(names[node], kind, shape, signed, reason=reason, reads=reads, per=per))
             if node in self.inside:
                 weights = tuple(weights_inside(flow, node))
                 found.append(MapPlan(f"{names[node]}.inside", kind, shape, reason=INSIDE, reads=weights))
@@ -94,12 +97,19 @@ class _Placement:
             weight = word == "product" and operand in flow.fixed
             if not shared and not weight:
                 self._read(operand, weights_on(flow, node, operand))
+                if word in READS_WHOLE or (word == "linear" and self._is_merged(operand)):
+                    self.whole.add(flow.maker(operand))
         weight = argument(node, 1, "weight") if word in WEIGHED else None
         if isinstance(weight, fx.Node) and flow.maker(weight).op != "get_attr":
             if weight in flow.fixed:
                 self._stays_float(flow.maker(weight), COMPUTED)
             else:
                 self._read(weight, [])
+
+    def _is_merged(self, operand: fx.Node) -> bool:
+        """Whether rows of what a layer reads are made of several rows of the map, as heads are that are joined."""
+        made, read = (self.flow.seen[node].shape for node in (self.flow.maker(operand), operand))
+        return bool(made and read) and made[-1] % max(1, read[-1]) != 0
 
     def _computes(self, node: fx.Node) -> bool:
         """Whether a call is arithmetic on maps: not on sizes, on whole numbers, or of one map and one number."""
@@ -137,3 +147,5 @@ class _Placement:
             maker = self.flow.maker(source) if source is not None else None
             if maker in self.reads and maker not in self.reasons:
                 self.reads[maker].update(self.reads.pop(node))
+                if node in self.whole:
+                    self.whole.add(maker)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import fx, nn
 
 from secateur.errors import PlanError
-from secateur.ir.plan_rows import MapPlan, check_map_rule, with_map_rule
+from secateur.ir.plan_rows import NO_ROW, MapPlan, check_map_rule, with_map_rule
 from secateur.ir.rules import Quantize
 from secateur.nn.exporting import Example, as_inputs
 from secateur.nn.fx_graph import SAME, TRACING_ERRORS, difference
@@ -51,6 +52,8 @@ def plan_maps(model: nn.Module, example: Example, rule: Quantize) -> tuple[MapPl
     for row in rows:
         if not row.reason:
             _refuse_other(row, training, made.get(row.name))
+    if rule.is_dynamic:
+        rows = tuple(row if row.shape or row.reason else replace(row, reason=NO_ROW) for row in rows)
     return tuple(row if row.reason else with_map_rule(row, rule) for row in rows)
 
 
