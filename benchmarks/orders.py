@@ -86,7 +86,9 @@ class PruneThenQuantize(InOrder):
         widths = Widths(sites)
         widths.bits = dict.fromkeys(widths.bits, self.offered[len(self.offered) // 2])
         scores = [site.transform.prune.score(site.original) for site in sites]
-        masks, _ = masks_by_score(self.model, sites, scores, self.target, MaskOptions(0.0, self.example, widths))
+        masks, _ = masks_by_score(
+            self.model, sites, scores, self.target, MaskOptions(0.0, self.example, widths, sort=True)
+        )
         for site, mask in zip(sites, masks, strict=True):
             site.transform.prune.harden(torch.empty_like(site.original, dtype=torch.bool).copy_(mask))
 
@@ -97,12 +99,12 @@ class PruneThenQuantize(InOrder):
     def harden(self) -> None:
         sites = transforms_of(self.model)
         masks = {site.name: site.transform.prune.mask for site in sites}
-        widths, packing = Widths(sites), Packing(self.model, self.example, self.target.values)
+        widths, packing = Widths(sites), Packing(self.model, self.example, self.target.values, sort=True)
         widths.begin(masks)
         while packing.excess(masks, self.target, widths.bits) and widths.narrow(masks):
             pass
         widths.harden()
-        trim_(self.model, self.target, self.example)
+        trim_(self.model, self.target, self.example, sort=True)
 
 
 class QuantizeThenPrune(InOrder):

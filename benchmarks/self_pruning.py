@@ -60,7 +60,7 @@ class SelfPruning:
         self.budget.step()
 
     def harden(self) -> None:
-        sct.harden_(self.model, self.target, example=self.example)
+        sct.harden_(self.model, self.target, example=self.example, sort=self.bits is not None)
 
     def packed(self, example: Tensor) -> sct.Artifact | None:
         if self.bits is None:
@@ -69,7 +69,7 @@ class SelfPruning:
         limit = self.target.packed_bytes
         if limit is None or len(artifact.to_bytes()) <= limit:
             return artifact
-        trim_(self.model, self.target, example)  # fine-tuning moves codes, and with them the file's size
+        trim_(self.model, self.target, example, sort=True)  # fine-tuning moves codes, and with them the file's size
         return sct.pack(self.model, example, values="int8", sort=True)
 
     def strip(self) -> None:

@@ -98,7 +98,7 @@ def test_a_large_map_kept_by_choice_is_named(tmp_path):
     name = chosen.quantized_maps[1].name
     chosen = chosen.replace(name, maps=None)
     assert chosen.map(name).reason == NOT_CHOSEN
-    with pytest.raises(TargetError, match=f"the map {name} is kept in float32 by choice"):
+    with pytest.raises(TargetError, match=f"the map {name} is kept in float32 and takes .* or give it a rule"):
         compress(tiny_task(), TARGET, out=tmp_path / "run", plan=chosen, options=OPTIONS)
 
 

@@ -8,6 +8,7 @@ import pytest
 from tiny_task import tiny_task
 
 from secateur.errors import DataError, TargetError
+from secateur.ir.rules import Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.prepare import prepare_
@@ -50,6 +51,10 @@ def test_some_bytes_are_left_for_fine_tuning(tmp_path, bare_line):
     assert made.aim(Target(packed_bytes=1000)).packed_bytes == 968
     assert made.aim(Target(packed_bytes=1000, values="float16")).packed_bytes == 937
     assert made.aim(Target(packed_bytes=1000), fine_tuned=False).packed_bytes == 1000
+    coded = dataclasses.replace(made, plan=made.plan.replace("*.weight", quantize=Quantize(4)))
+    assert coded.aim(Target(packed_bytes=1000, values="int8")).packed_bytes == 1000, (
+        "codes take as many bits afterwards"
+    )
 
 
 def test_a_dense_model_without_a_score_is_told(tmp_path, bare_line):

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from secateur.compression.interrupts import SIGNALS, stopping
+from secateur.compression.interrupts import NO_STEP, SIGNALS, stopping
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -25,6 +25,15 @@ def test_once_asks_twice_raises(number):
     with pytest.raises(KeyboardInterrupt, match="at once"):
         twice()
     assert {each: signal.getsignal(each) for each in SIGNALS} == before
+
+
+def test_where_no_step_is_left_it_says_so():
+    said = []
+    with stopping(said.append) as stop:
+        stop.training = False
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked
+    assert said == [NO_STEP]
 
 
 def test_a_thread_cannot_have_handlers_and_works_without():

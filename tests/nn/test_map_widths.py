@@ -4,13 +4,17 @@ import pytest
 import torch
 
 from mapped import EXAMPLE, batches, mapped, watched
+from prepared import small_net
 from secateur.errors import PlanError, TargetError
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
-from secateur.nn.map_sites import maps_of
+from secateur.nn.map_sites import float_maps_of, maps_of
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
 from secateur.nn.transform import transforms_of
 from secateur.nn.widths import Widths
+from secateur.train.budget import Budget
 
 MACS = {"0.weight": 1296, "4.weight": 576, "6.weight": 48}
 READ = {"0.weight": "input", "4.weight": "1", "6.weight": "5"}
@@ -123,3 +127,20 @@ def test_hardened_a_map_has_its_width_and_the_network_runs_on():
     model.eval()(batches(1)[0])
     for site in maps_of(model):
         assert len(seen[site.quantizer].unique()) <= 2 ** site.quantizer.width()
+
+
+def test_a_large_map_that_stays_float_is_refused_and_an_output_is_not():
+    model = small_net()
+    rows = plan(model, EXAMPLE, quantize=Quantize(8), maps=Quantize(8))
+    first = rows.quantized_maps[1].name
+    prepare_(model, rows.replace(first, maps=None))
+    (kept,) = float_maps_of(model)
+    assert kept.name == first, "not the output"
+    for site in maps_of(model):
+        site.quantizer.start(3.0)
+    target = Target(largest_map_bytes=kept.float_bytes - 1)
+    with pytest.raises(TargetError, match=rf"map {first} is kept in float32 and takes {kept.float_bytes} bytes"):
+        Budget(model, target, steps=3)
+    with pytest.raises(TargetError, match="or give it a rule"):
+        harden_(model, target)
+    assert harden_(model, Target(largest_map_bytes=kept.float_bytes)).largest_map_bytes <= kept.float_bytes

@@ -65,3 +65,16 @@ def test_what_nothing_holds_changes_nothing():
 def test_a_soft_model_is_refused():
     with pytest.raises(PlanError, match="not hardened"):
         trim_(prepared(), Target(packed_bytes=1000), EXAMPLE)
+
+
+def test_units_in_another_order_leave_room_for_more_weights():
+    limit = size_of(hardened(0.5))
+    plain, ordered = prepared(), prepared()
+    counts = [
+        sum(row.nonzeros for row in harden_(model, Target(packed_bytes=limit), example=EXAMPLE, sort=sort).tensors)
+        for model, sort in ((plain, False), (ordered, True))
+    ]
+    assert counts[1] > counts[0]
+    assert len(pack(ordered, EXAMPLE, sort=True).to_bytes()) <= limit < size_of(ordered)
+    assert trim_(ordered, Target(packed_bytes=limit), EXAMPLE, sort=True) == 0
+    assert trim_(ordered, Target(packed_bytes=limit), EXAMPLE) > 0

@@ -56,3 +56,20 @@ def test_what_fails_changes_nothing():
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_a_range_that_learned_nothing_is_fitted_and_one_that_did_stays():
+    untrained, trained = quantized(Quantize(3)), quantized(Quantize(3))
+    for site in transforms_of(trained):
+        site.transform.quantize.log_range.data += 0.5
+    before = [site.transform.quantize.log_range.clone() for site in transforms_of(trained)]
+    starts = [site.transform.quantize.nearest(site.original, 3) for site in transforms_of(untrained)]
+    for model in (untrained, trained):
+        harden_(model)
+    for site, start in zip(transforms_of(untrained), starts, strict=True):
+        stage = site.transform.quantize
+        assert torch.equal(stage.log_range, stage.fitted(site.original, 3))
+        rounded = stage.nearest(site.original, 3)
+        assert (rounded - site.original).square().sum() < (start - site.original).square().sum()
+    for site, log_range in zip(transforms_of(trained), before, strict=True):
+        assert torch.equal(site.transform.quantize.log_range, log_range)

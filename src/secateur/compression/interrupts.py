@@ -9,14 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+STEP = "stopping after this step and keeping the state; once more stops at once"
+NO_STEP = (
+    "no step is left to stop after: what was trained is packed and judged, and no other training begins; once more "
+    "stops at once"
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
 class Stop:
-    """Whether somebody asked the run to stop."""
+    """Whether somebody asked the run to stop. training: whether there are steps that can be stopped after."""
 
     asked: bool = False
+    training: bool = True
 
 
 @contextmanager
@@ -32,7 +38,7 @@ def stopping(say: Callable[[str], None]) -> Iterator[Stop]:
         if stop.asked:
             raise KeyboardInterrupt("stopped at once; the state that was kept last is whole, the same command goes on")
         stop.asked = True
-        say("stopping after this step and keeping the state; once more stops at once")
+        say(STEP if stop.training else NO_STEP)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 from secateur.errors import PlanError
 from secateur.ir.rules import Prune, Quantize
@@ -15,6 +16,11 @@ NO_PATTERN = "no pattern fits: "
 """How a reason begins why a tensor has no `Prune` that leaves n of every m: it can have another rule, or has one."""
 
 
+OUTPUT = "an output of the model stays float"
+WHOLE = "whole numbers, not quantized"
+OWN = ("Parameter", "Buffer")
+"""Kinds of maps that are tensors of the model itself, and so in its file, and no memory an example takes."""
+FLOAT_BYTES = 4
 ROW, EXAMPLE = "row", "example"
 NO_ROW = "one number an example, which has no scale to find"
 """Why a map has no scale that is found at run time."""
@@ -95,6 +101,28 @@ class MapPlan:
     def size(self) -> int:
         """Number of values for one example."""
         return prod(self.shape)
+
+    @property
+    def float_bytes(self) -> int:
+        """Bytes for one example where it stays float32, as `float_map_bytes` counts them; 0 where it is quantized."""
+        return 0 if self.quantize is not None else float_map_bytes(self)
+
+
+class MapKind(Protocol):
+    """What tells whose memory a map that stays float32 is; `MapPlan` is one."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def float_map_bytes(row: MapKind) -> int:
+    """Bytes of a map in float32 for one example; 0 of outputs and of inputs that are whole numbers, which the caller
+    holds, and of tensors of the model."""
+    return 0 if row.reason in (OUTPUT, WHOLE) or row.kind in OWN else FLOAT_BYTES * prod(row.shape)
 
 
 def with_rules(row: TensorPlan, prune: Prune | Unchanged | None, quantize: Quantize | Unchanged | None) -> TensorPlan:

@@ -24,7 +24,8 @@ class Target:
                   hold it, which has the data: `Budget` and `harden_` look at the wishes above
     bit_operations     those macs times bits of the weight times bits of the feature map it multiplies, 32 where one of
                        them stays floating point: upper limit
-    largest_map_bytes  bytes of the largest quantized feature map for one example: upper limit
+    largest_map_bytes  bytes of the largest feature map for one example, in float32 where it is not quantized; not of
+                       outputs and of inputs that are whole numbers, which the caller holds: upper limit
     values        "float32", "float16" or "int8": how `pack` will store the numbers that packed_bytes counts
     """
 

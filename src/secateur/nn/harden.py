@@ -91,7 +91,12 @@ class Hardening:
 
 @torch.no_grad()
 def harden_(
-    model: nn.Module, target: Target | None = None, *, structure: float = 0.0, example: Example | None = None
+    model: nn.Module,
+    target: Target | None = None,
+    *,
+    structure: float = 0.0,
+    example: Example | None = None,
+    sort: bool = False,
 ) -> Hardening:
     """Replace every soft gate by an exact mask and every average over widths by one width, in place; the weights
     themselves keep their values.
@@ -116,6 +121,8 @@ def harden_(
     example    what the model is called with. With it, limits on macs and packed_bytes are measured on the file that
                `pack` would write, after units that died are gone; without, sizes are upper bounds that know of no dead
                units, and the file can end far below the limit
+    sort       with an example: the file is the one that `pack` writes with sort=True, which is smaller, so that more
+               weights stay
     """
     if not 0 <= structure < math.inf:
         raise TargetError(f"structure is an exponent, 0 or above, not {structure}")
@@ -127,7 +134,7 @@ def harden_(
         raise TargetError("a weight or threshold is NaN or infinite: training diverged before hardening")
     widths = Widths(sites, maps)
     with widths.all_or_nothing():
-        options = MaskOptions(structure, example, widths, energies)
+        options = MaskOptions(structure, example, widths, energies, sort)
         masks, factor = masks_by_score(model, pruned, scores, target, options)
         widths.begin(by_name(pruned, masks))
     return harden_under(sites, masks, factor, widths)

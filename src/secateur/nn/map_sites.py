@@ -30,6 +30,11 @@ def maps_of(model: nn.Module) -> tuple[MapSite, ...]:
     return tuple(MapSite(row.name, row, one) for row, one in rows if row is not None)
 
 
+def float_maps_of(model: nn.Module) -> tuple[MapPlan, ...]:
+    """The plan's rows of maps that stay float32 in a prepared model; of one whose plan quantizes no map none."""
+    return getattr(getattr(model, MAPS, None), "floats", ())
+
+
 def prepared_sites(model: nn.Module) -> tuple[tuple[Transformed, ...], tuple[MapSite, ...]]:
     """Transformed weights and quantized feature maps; PlanError for a model that has neither."""
     weights, maps = transforms_of(model), maps_of(model)

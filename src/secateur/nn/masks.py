@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from secateur.errors import TargetError
 from secateur.ir.target import Target
 from secateur.nn.exporting import Example
+from secateur.nn.map_sites import float_maps_of
+from secateur.nn.map_widths import refuse_large_floats
 from secateur.nn.measure import packed_bytes
 from secateur.nn.packing import Packing
 from secateur.nn.patterns import Patterns, refuse_other_density
@@ -25,13 +27,15 @@ SHARE = 250
 
 @dataclass(frozen=True)
 class MaskOptions:
-    """How masks are chosen. structure, example: as in `harden_`; widths: of what is quantized, narrowed where a target
-    asks for it; energies: of the weights, site by site, which decide between patterns (None: squares of the scores)."""
+    """How masks are chosen. structure, example, sort: as in `harden_`; widths: of what is quantized, narrowed where a
+    target asks for it; energies: of the weights, site by site, which decide between patterns (None: squares of the
+    scores)."""
 
     structure: float = 0.0
     example: Example | None = None
     widths: Widths = field(default_factory=lambda: Widths(()))
     energies: list[Tensor] | None = None
+    sort: bool = False
 
 
 PLAIN = MaskOptions()
@@ -109,7 +113,7 @@ class _Wish:
         self._model, self._choice, self._target, self._widths = model, choice, target, options.widths
         self._packing: Packing | None = None
         if options.example is not None and target.limits_size:
-            self._packing = Packing(model, options.example, target.values)
+            self._packing = Packing(model, options.example, target.values, sort=options.sort)
 
     def keep(self, learned: int) -> int:
         """The number of weights that stay. learned: how many stay by their own thresholds."""
@@ -129,6 +133,7 @@ class _Wish:
         masks = self._choice.named(learned)
         self._widths.begin(masks)
         if self._target.largest_map_bytes is not None:
+            refuse_large_floats(float_maps_of(self._model), self._target.largest_map_bytes)
             self._widths.maps.fit(self._target.largest_map_bytes)
         self._average(masks)
         while self._operations(masks) and self._widths.narrow_operations(masks):

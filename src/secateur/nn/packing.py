@@ -29,7 +29,7 @@ class Packing:
     The model is traced once and left as it is; its weights are read whenever it is asked. Errors are those of `pack`.
     """
 
-    def __init__(self, model: nn.Module, example: Example, values: str) -> None:
+    def __init__(self, model: nn.Module, example: Example, values: str, *, sort: bool = False) -> None:
         self._sites = transforms_of(model)
         dense = copy.deepcopy(model)
         for site in transforms_of(dense):
@@ -38,6 +38,7 @@ class Packing:
             site.quantizer.harden(site.quantizer.width())
         plain = bake_(dense).cpu().eval()
         freeze_(plain)
+        self._sort = sort
         self._values, self._state = values, plain_state(plain)
         self._facts = fact_of(frozen_maps(plain), inputs_in(example))
         self._traced, self._reason = None, ""
@@ -64,7 +65,8 @@ class Packing:
             key = self._key(name)
             if key in constants:  # else no result depends on it
                 constants[key] = weight.float().cpu().numpy()
-        return with_graph(self._state, replace(self._traced, constants=constants), Rounding(self._values, grids))
+        traced = replace(self._traced, constants=constants)
+        return with_graph(self._state, traced, Rounding(self._values, grids), sort=self._sort)
 
     def excess(self, masks: Mapping[str, Tensor], target: Target, widths: Mapping[str, int] | None = None) -> str:
         """What of a limit on macs (of pruned tensors) or packed bytes the artifact does not hold, in words, else ""."""

@@ -62,7 +62,11 @@ def _insertion(model: nn.Module, plan: Plan) -> Insertion | None:
         quantizer = DynamicMap(*shape, row.per) if row.quantize.is_dynamic else MapQuantize(*shape)
         quantizers[row.name], quantizer.row = quantizer, row
     given = sum(row.kind == INPUT for row in plan.maps)
-    return Insertion(model, quantizers, given) if quantizers else None
+    if not quantizers:
+        return None
+    insertion = Insertion(model, quantizers, given)
+    insertion.home.floats = tuple(row for row in plan.maps if row.float_bytes)
+    return insertion
 
 
 def _match(sites: list[Site], plan: Plan) -> list[tuple[TensorPlan, Site]]:

@@ -82,11 +82,19 @@ class WidthQuantize(LearnedWidth):
     def range_(self, x: Tensor) -> None:
         """Set the range to what covers COVERED of the non-zeros of x, of each channel its own; where there are none it
         stays."""
+        self.log_range.copy_(self._covering(x))
+
+    def is_as_started(self, x: Tensor) -> bool:
+        """Whether the range is still the one that x began with, so that nothing was learned."""
+        return torch.equal(self.log_range, self._covering(x))
+
+    @torch.no_grad()
+    def _covering(self, x: Tensor) -> Tensor:
         sizes = self._rows(x)
         count = sizes.count_nonzero(1)
         place = sizes.shape[1] - count + (count * COVERED).ceil().long() - 1
         ends = sizes.sort(1).values.gather(1, place.clamp(0).unsqueeze(1)).reshape(self.log_range.shape)
-        self.log_range.copy_(torch.where(ends > 0, ends.log(), self.log_range))
+        return torch.where(ends > 0, ends.log(), self.log_range)
 
     @torch.no_grad()
     def limit_(self, x: Tensor) -> None:

@@ -15,13 +15,15 @@ from secateur.nn.packing import Packing
 
 
 @torch.no_grad()
-def trim_(model: nn.Module, target: Target, example: Example) -> int:
+def trim_(model: nn.Module, target: Target, example: Example, *, sort: bool = False) -> int:
     """Cut as few weights of a hardened model as its file takes to hold target.packed_bytes and target.macs, in place;
     returns how many: those with the smallest |w| / alpha of what stays.
 
     Fine-tuning changes the values that are coded, and with biases which units are dead, so that a file can leave the
     limit again that hardening met. Where not even a file without any pruned weight holds it, nothing is cut; nor is
     anything of a tensor that keeps n of every m. PlanError for a model that is not hardened.
+
+    sort  the file is the one that `pack` writes with sort=True
     """
     found, maps = prepared_sites(model)
     if not all(site.transform.is_hard for site in found) or not all(site.quantizer.is_hard for site in maps):
@@ -31,7 +33,7 @@ def trim_(model: nn.Module, target: Target, example: Example) -> int:
     if not sites:
         return 0
     given = {site.name: _mask(site.transform.prune.mask) for site in pruned if site.transform.prune.patterns}
-    packing = Packing(model, example, target.values)
+    packing = Packing(model, example, target.values, sort=sort)
     before = [_mask(site.transform.prune.mask) for site in sites]
     scores = [site.transform.prune.score(site.original) for site in sites]
     kept = torch.cat([torch.where(mask, score, -1.0).flatten() for mask, score in zip(before, scores, strict=True)])

@@ -59,12 +59,14 @@ class Widths:
 
     @torch.no_grad()
     def begin(self, masks: Masks) -> None:
-        """Ranges for the stages that were never switched on, fitted to the weights under these masks, and for maps."""
+        """Ranges for the stages that were never switched on, or have learned nothing since, fitted to the weights under
+        these masks, and for maps."""
         self.maps.begin()
         for name, stage in self._stages.items():
-            if not stage.is_on:
-                left = self._left(name, masks)
-                stage.start(left)
+            left = self._left(name, masks)
+            if not stage.is_on or stage.is_as_started(left):
+                if not stage.is_on:
+                    stage.start(left)
                 stage.log_range.copy_(stage.fitted(left, self.bits[name]))
 
     def average(self, masks: Masks) -> float:

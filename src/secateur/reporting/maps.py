@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from secateur.ir.plan import Plan
+from secateur.ir.plan_rows import float_map_bytes
 
 
 @dataclass(frozen=True)
@@ -64,5 +65,6 @@ def map_rows(plan: Plan, hardened: Sequence[HardenedMapRow]) -> tuple[MapRow, ..
 
 
 def largest_map_bytes(rows: Sequence[MapRow]) -> int:
-    """Of the quantized feature maps, for one example; 0 where there are none."""
-    return max((row.bytes for row in rows if row.bits is not None), default=0)
+    """Of the feature maps, for one example, in float32 where they are not quantized; not those that the caller holds
+    (`ir.plan_rows.float_map_bytes`). 0 where there are none."""
+    return max((float_map_bytes(row) if row.bits is None else row.bytes for row in rows), default=0)

@@ -60,6 +60,8 @@ class Budget:
             raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
         target.refuse_without_size()
         self._refuse_without_effect(target)
+        if target.largest_map_bytes is not None:
+            refuse_large_floats(float_maps_of(model), target.largest_map_bytes)
         refuse_other_density(self._sites, target)
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)

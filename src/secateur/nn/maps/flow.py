@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from secateur.ir.plan_rows import OWN
 from secateur.nn.fx_graph import Calls, watched
 from secateur.nn.maps.operations import (
     FACTS,
@@ -24,7 +25,7 @@ from secateur.nn.maps.operations import (
 
 INPUT = "input"
 """What makes an input of the model."""
-PARAMETER, BUFFER = "Parameter", "Buffer"
+PARAMETER, BUFFER = OWN
 """What makes a tensor of the model itself where a sum or the like reads it as a map."""
 
 

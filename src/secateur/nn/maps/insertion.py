@@ -15,6 +15,7 @@ from torch.fx.graph import CodeGen
 
 from secateur.errors import PlanError
 from secateur.ir.map_names import MAPS, key_of
+from secateur.ir.plan_rows import MapPlan
 from secateur.ir.rules import near
 from secateur.nn.fx_graph import Calls
 from secateur.nn.map_quantize import FrozenMap, MapQuantize
@@ -23,7 +24,10 @@ from secateur.nn.maps.names import names_of
 
 
 class Quantizers(nn.ModuleDict):
-    """The quantizers of a model, by the names of their maps with ":" for "."; and tensors that its code makes."""
+    """The quantizers of a model, by the names of their maps with ":" for "."; and tensors that its code makes. floats:
+    the rows of its plan's maps that stay float32 and take memory of their own."""
+
+    floats: tuple[MapPlan, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Quantizers:
         twin = type(self).__new__(type(self))

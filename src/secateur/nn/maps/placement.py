@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from secateur.ir.plan_rows import EXAMPLE, ROW, MapPlan
+from secateur.ir.plan_rows import EXAMPLE, OUTPUT, ROW, WHOLE, MapPlan
 from secateur.nn.maps.flow import Flow
 from secateur.nn.maps.operations import READS_CODES, READS_WHOLE, WEIGHED, argument, operands, source_of
 from secateur.nn.maps.weights import is_opaque, projections, weights_inside, weights_on
 
-OUTPUT = "an output of the model stays float"
 UNREAD = "nothing that integers compute reads it"
 INSIDE = "computed in one call, whose own products read numbers in floating point"
-WHOLE, INFINITE = "whole numbers, not quantized", "infinities in it have no code"
+INFINITE = "infinities in it have no code"
 COMPUTED = "a weight that the forward pass computes has no code"
 
 
