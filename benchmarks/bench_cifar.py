@@ -1,12 +1,15 @@
 """Error against weights left on CIFAR-10: self-pruning and magnitude pruning from the same float network, resumable.
 
     python benchmarks/bench_cifar.py --data DIR --network lenet5_cifar --float-epochs 30 --epochs 20+10
+    python benchmarks/bench_cifar.py --data DIR --network resnet20 --densities 1 --methods self_pruning \
+        --set "bits=[2,3,4,6,8]" "maps=[3,4,6,8]" packed_bytes=70000 largest_map_bytes=8192
     python benchmarks/bench_cifar.py --summary
 
 DIR holds cifar10_train_jpeg.npz and cifar10_test_jpeg.npz. One float network a seed is trained first and kept in
 .runs/cifar; every method starts from it with the same batches, optimizer and epochs. Runs that are in
 results/cifar.jsonl are skipped; an interrupted one goes on after its last epoch. Nothing is chosen by the test images:
-they are read when a run is over.
+they are read when a run is over. With bits, what stays is quantized, and the file is what is judged; with maps feature
+maps are too, and the file is also run in integers.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from float_training import float_network
 from image_data import Images, error
 from methods import METHODS
 from pruning_result import finished, measure
-from pruning_run import Run
+from pruning_run import Run, add_method_options, method_options
 from pruning_table import markdown
 from record import HERE, record
 
@@ -67,6 +70,7 @@ def wanted(options: argparse.Namespace) -> list[Run]:
             finetune_epochs=finetune,
             precision="bfloat16",
             learning_rate=options.learning_rate,
+            options=options.set,
         )
         for seed in options.seeds
         for density in options.densities
@@ -95,11 +99,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--float-epochs", type=int, default=30)
     parser.add_argument("--epochs", default="20+10", help="pruning+finetuning")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's, at the start of either phase")
+    add_method_options(parser)
     parser.add_argument("--search", action="store_true", help="validation only, into results/cifar_search.jsonl")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")
     options = parser.parse_args()
     if not options.summary and options.data is None:
         parser.error("--data is missing: the folder that holds cifar10_train_jpeg.npz")
+    options.set = method_options(parser, options.set, options.methods)
     return options
 
 

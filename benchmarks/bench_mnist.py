@@ -27,7 +27,7 @@ from methods import METHODS, PATTERNED, QUANTIZING
 from mnist_data import load_mnist
 from networks import NETWORKS
 from pruning_result import finished, measure
-from pruning_run import Run
+from pruning_run import Run, add_method_options, method_options
 from pruning_table import markdown
 from record import HERE, record
 
@@ -62,7 +62,6 @@ def wanted(options: argparse.Namespace) -> Iterator[Run]:
     """Seed by seed, so that an interrupted benchmark still compares methods on the seeds it has."""
     first, _, last = options.seeds.partition("-")
     prune, finetune = map(int, options.epochs.split("+"))
-    extra = {key: json.loads(value) for key, value in (pair.split("=") for pair in options.set)}
     for seed in range(int(first), int(last or first) + 1):
         for method in options.methods:
             yield Run(
@@ -75,7 +74,7 @@ def wanted(options: argparse.Namespace) -> Iterator[Run]:
                 finetune_epochs=finetune,
                 precision=options.precision,
                 learning_rate=options.learning_rate,
-                options=extra,
+                options=options.set,
             )
 
 
@@ -116,18 +115,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", default="20+10", help="pruning+finetuning")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's, at the start of either phase")
-    parser.add_argument(
-        "--set", nargs="*", action="extend", default=[], metavar="OPTION=VALUE", help="options of the method"
-    )
+    add_method_options(parser)
     parser.add_argument("--search", action="store_true", help="validation only, into results/NAME_search.jsonl")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")
     options = parser.parse_args()
     if not options.summary and options.data is None:
         parser.error("--data is missing: the folder that holds train-images-idx3-ubyte")
-    given = {pair.partition("=")[0] for pair in options.set}
-    if set(options.methods) & set(QUANTIZING) and not {"packed_bytes", "bits"} <= given:
-        parser.error('methods that quantize need a limit and widths: --set packed_bytes=2830 "bits=[2,3,4]"')
+    options.set = method_options(parser, options.set, options.methods)
     return options
 
 

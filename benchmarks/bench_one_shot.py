@@ -4,7 +4,8 @@
     python benchmarks/bench_one_shot.py --summary
 
 Ways: global magnitude and the other scores that need no data; two of them with batches, which adds the choice by inputs
-and the repair; and "measured", which finds the densities by measuring too. Settings are chosen on validation data; with
+and the repair; and "measured", which finds the densities by measuring too. With bits, what stays is quantized at once as
+well, one scale an output channel. Settings are chosen on validation data; with
 --test the test set is read, once a result. A result that is there is skipped.
 """
 
@@ -31,6 +32,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "magnitude + batches": {"allocation": "magnitude", "data": True},
     "lamp + batches": {"allocation": "lamp", "data": True},
     "measured": {"allocation": "measured", "data": True},
+    "lamp, 4 bits": {"allocation": "lamp", "data": False, "bits": 4},
+    "measured, 4 bits": {"allocation": "measured", "data": True, "bits": 4},
+    "measured, 3 bits": {"allocation": "measured", "data": True, "bits": 3},
 }
 DENSITIES = (0.5, 0.3, 0.2, 0.1, 0.05)
 
@@ -39,7 +43,9 @@ def measure(name: str, subject: Subject, way: str, density: float, *, dense: flo
     """One result: cut a copy, judge it, record it. dense: the judgement of the dense model."""
     chosen = WAYS[way]
     model = copy.deepcopy(subject.model).eval()
-    plan = sct.plan(model, subject.example, prune=sct.Prune(), skip=subject.kept)
+    bits = chosen.get("bits")
+    quantize = None if bits is None else sct.Quantize(bits, granularity="channel")
+    plan = sct.plan(model, subject.example, prune=sct.Prune(), quantize=quantize, skip=subject.kept)
     sct.prepare_(model, plan)
     start = time.perf_counter()
     batches = subject.batches if chosen["data"] else None
@@ -52,6 +58,7 @@ def measure(name: str, subject: Subject, way: str, density: float, *, dense: flo
         network=name,
         way=way,
         density=density,
+        bits=bits,
         judged_on="test" if test else "validation",
         dense=round(dense, 4),
         value=round(subject.judge(model, test), 4),

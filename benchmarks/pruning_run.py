@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import time
 from dataclasses import asdict, dataclass, field, fields
@@ -13,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from image_data import Batches, Images, error
-from methods import METHODS, Method
+from methods import METHODS, QUANTIZING, Method
 
 BATCH = 128
 CONSTANT = ("thresholds", "widths", "ranges")
@@ -53,6 +55,21 @@ class Run:
     def of(cls, line: dict[str, Any]) -> Run:
         """What a line of the results was a run of."""
         return cls(**{item.name: line[item.name] for item in fields(cls) if item.name in line})
+
+
+def add_method_options(parser: argparse.ArgumentParser) -> None:
+    """--set, for what only some methods know."""
+    parser.add_argument(
+        "--set", nargs="*", action="extend", default=[], metavar="OPTION=VALUE", help="options of the method"
+    )
+
+
+def method_options(parser: argparse.ArgumentParser, pairs: list[str], methods: list[str]) -> dict[str, Any]:
+    """What --set says, values as JSON; ends the program where methods lack what they need."""
+    given = {key: json.loads(value) for key, value in (pair.split("=", 1) for pair in pairs)}
+    if set(methods) & set(QUANTIZING) and not {"packed_bytes", "bits"} <= given.keys():
+        parser.error('methods that quantize need a limit and widths: --set packed_bytes=2830 "bits=[2,3,4]"')
+    return given
 
 
 def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, Any]:

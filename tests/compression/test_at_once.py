@@ -14,7 +14,7 @@ from secateur.compression import at_once
 from secateur.compression.compress import compress
 from secateur.compression.options import Options
 from secateur.compression.result import Compression
-from secateur.errors import DataError, PlanError, TargetError
+from secateur.errors import DataError, TargetError
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
@@ -187,13 +187,12 @@ def test_weights_alone_need_no_data_but_maps_do(tmp_path):
         compress(tiny_task(), Target(largest_map_bytes=99), out=tmp_path / "b", plan=maps, options=Options(one_shot=0))
 
 
-def test_cutting_and_quantizing_at_once_is_refused(tmp_path):
-    for number, rules in enumerate(({"quantize": Quantize(8)}, {"maps": Quantize(8)})):
-        with pytest.raises(PlanError, match="cutting at once does not do"):
-            compress(
-                tiny_task(),
-                Target(density=0.5),
-                out=tmp_path / str(number),
-                plan=quantizing(prune=Prune(), **rules),
-                options=Options(one_shot=2),
-            )
+def test_cutting_and_quantizing_at_once(tmp_path):
+    rules = {"quantize": Quantize(8), "maps": Quantize(8)}
+    target = Target(density=0.6, packed_bytes=700)
+    made = quantizing(prune=Prune(), **rules)
+    result = compress(tiny_task(), target, out=tmp_path, plan=made, options=Options(one_shot=2))
+    assert result.met
+    assert result.density == pytest.approx(0.6, abs=0.01)
+    assert {row.bits for row in result.layers if row.bits} == {8}
+    assert 8 in {row.bits for row in result.maps}

@@ -6,13 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from prepared import EXAMPLE, Tied, prepared, small_net
+from prepared import EXAMPLE, Tied, prepared, quantized, small_net
 from secateur.errors import DataError, PlanError, TargetError
 from secateur.ir.execute import interpret
+from secateur.ir.formats import Quantized, on_grid
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.check import check
 from secateur.nn.harden import Hardening, harden_
+from secateur.nn.map_sites import maps_of
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
@@ -279,6 +281,65 @@ def test_a_model_of_two_inputs_takes_them_as_a_tuple():
     assert all(layer.after is not None for layer in result.layers)
 
 
-def test_what_is_to_be_quantized_is_refused():
-    with pytest.raises(PlanError, match="cutting at once does not do"):
-        one_shot_(prepared(quantize=Quantize(4)), Target(density=0.5))
+@pytest.mark.parametrize("batches", [None, BATCHES])
+@pytest.mark.parametrize("rule", [Quantize(4), Quantize((2, 8), granularity="channel")])
+def test_what_stays_is_quantized(batches, rule):
+    model = prepared(quantize=rule)
+    result = one_shot_(model, Target(density=0.4), batches=batches)
+    assert result.density == pytest.approx(0.4, abs=1e-3)
+    assert {row.bits for row in result.tensors} == {max(rule.bits)}
+    for site in transforms_of(model):
+        w = site.transform(site.original).detach()
+        assert torch.equal(torch.from_numpy(on_grid(w.numpy(), site.transform.grid()).to_dense()), w)
+    artifact = pack(model.eval(), EXAMPLE)
+    assert all(isinstance(artifact.tensors[row.name], Quantized) for row in result.tensors)
+
+
+def test_limits_hold_with_both():
+    few = one_shot_(prepared(quantize=Quantize(8)), Target(packed_bytes=900), batches=BATCHES)
+    model = prepared(quantize=Quantize((2, 8)))
+    fixed = one_shot_(model, Target(density=0.5, packed_bytes=900), batches=BATCHES)
+    assert few.density < fixed.density == pytest.approx(0.5, abs=1e-3)
+    assert few.average_bits == 8 > fixed.average_bits
+    assert len(pack(model.eval(), EXAMPLE).to_bytes()) <= 900
+    with pytest.raises(TargetError, match="in the narrowest widths"):
+        one_shot_(prepared(quantize=Quantize(8)), Target(density=0.9, packed_bytes=900), batches=BATCHES)
+
+
+def test_feature_maps_are_calibrated_after_the_cut_and_correction_helps():
+    def made(**rules):
+        model = small_net()
+        return prepare_(model, plan(model, EXAMPLE, prune=Prune(), quantize=Quantize(4), **rules))
+
+    model = made(maps=Quantize((2, 8)))
+    result = one_shot_(model, Target(density=0.5, largest_map_bytes=72), batches=BATCHES)
+    assert result.largest_map_bytes <= 72
+    assert result.bit_operations > 0
+    assert all(site.quantizer.is_hard for site in maps_of(model))
+    x, dense = torch.cat(BATCHES), small_net().eval()
+    blind = made()
+    one_shot_(blind, Target(density=0.5))
+    seen = made()
+    one_shot_(seen, Target(density=0.5), batches=BATCHES)
+    lost, left = ((net.eval()(x) - dense(x)).square().sum() for net in (blind, seen))
+    assert left < lost / 2
+    with pytest.raises(PlanError, match="comes from data"):
+        one_shot_(made(maps=Quantize(8)), Target(density=0.5))
+    assert {row.bits for row in one_shot_(made(maps="dynamic"), Target(density=0.5)).maps} == {8}
+
+
+def test_tensors_that_are_quantized_alone_and_plans_that_cut_nothing():
+    model = small_net()
+    rows = plan(model, EXAMPLE, prune=Prune(), quantize=Quantize(8)).replace("0.weight", prune=None)
+    result = one_shot_(prepare_(model, rows), Target(density=0.5), batches=BATCHES)
+    assert [(row.pruned, row.bits) for row in result.tensors] == [(False, 8), (True, 8), (True, 8)]
+    with pytest.raises(PlanError, match="cuts nothing"):
+        one_shot_(quantized(Quantize(8)), Target(average_bits=8))
+
+
+def test_a_failure_leaves_ranges_as_they_were():
+    model = prepared(quantize=Quantize(8))
+    before = state(model)
+    with pytest.raises(TargetError):
+        one_shot_(model, Target(density=0.9, packed_bytes=300))
+    assert same(state(model), before)

@@ -103,7 +103,7 @@ def run_compress(asked: Asked) -> None:
     task = load_task(asked.task)
     if told:
         cuts = not asked.one_shot or asked.density is not None or asked.macs is not None or asked.pattern is not None
-        prune = rule if cuts else None  # cutting at once does not quantize; a plan that only quantizes it does
+        prune = rule if cuts else None  # bits at once under no other limit, or bytes alone: nothing has to go
         plan = plan_model(task.model, task.example, prune=prune, quantize=weights, maps=maps)
     if asked.method == MAC_AWARE:
         seen = (asked.batches or 0, asked.seed)
@@ -207,7 +207,7 @@ def _tell(result: Compression, asked: Asked) -> None:
         f"bit operations for one example: {32 * 32 * before:,} dense, {result.bit_operations:,} now"
         if result.maps
         else "",
-        f"{'quantized' if any(row.bits for row in result.layers) else 'cut'} at once, nothing was trained"
+        f"{_at_once(result)} at once, nothing was trained"
         if asked.one_shot
         else f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}, "
         f"forward passes in {schedule.precision}",
@@ -221,6 +221,11 @@ def _tell(result: Compression, asked: Asked) -> None:
         note(f"MISSED: {line}")
     if result.missed and asked.on_miss == "error":
         raise typer.Exit(CHECK_FAILED)
+
+
+def _at_once(result: Compression) -> str:
+    done = ("cut", any(map(_is_pruned, result.layers))), ("quantized", any(row.bits for row in result.layers))
+    return " and ".join(name for name, was in done if was)
 
 
 def _is_pruned(row: LayerRow) -> bool:

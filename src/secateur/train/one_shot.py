@@ -1,10 +1,11 @@
-"""one_shot_(): cut a prepared model without training, from its weights alone or with a few unlabelled batches.
+"""one_shot_(): cut a prepared model without training, from its weights alone or with a few unlabelled batches; and
+quantize it, where its plan says so.
 
 Without data: one score a weight that compares across layers, and the largest stay (formulas and sources:
 `maths.allocation`). With batches: a weight's score is |w| times the root mean square of the input it is multiplied with
 (Sun, Liu, Bair, Kolter, "A simple and effective pruning approach for large language models", arXiv 2306.11695,
 equation 1); how many weights each layer keeps follows from how much the network's output changes when that layer alone
-is cut, measured; and then the kept weights are repaired (`nn.repair`).
+is cut, measured; then the kept weights are repaired (`nn.repair`), and last they are quantized (`one_shot_widths`).
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ from torch import Tensor, nn
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES, marginal_costs, ranks
+from secateur.nn.dynamic_map import DynamicMap
 from secateur.nn.harden import Hardening, harden_under, soft_sites
 from secateur.nn.layer_inputs import Inputs
 from secateur.nn.map_sites import maps_of
-from secateur.nn.masks import MaskOptions, masks_by_score
+from secateur.nn.maps.insertion import remove_
+from secateur.nn.masks import MaskOptions, by_name, masks_by_score
 from secateur.nn.packing import Packing
 from secateur.nn.repair import Repaired, input_energies, repair_, viewed
 from secateur.nn.states import take_over
-from secateur.nn.strip import strip_
+from secateur.nn.strip import bake_
 from secateur.nn.transform import Transformed, transforms_of
+from secateur.nn.widths import Widths
 from secateur.train.calibration_inputs import input_batches
+from secateur.train.one_shot_widths import quantize_cut_, switch_off_
 from secateur.train.sensitivity import CHANGES, curves
 
 MEASURED = "measured"
@@ -100,7 +105,8 @@ def one_shot_(
     change: str = "error",
     watch: Callable[[OneShotStep], None] = lambda _: None,
 ) -> OneShot:
-    """Cut a prepared model (`prepare_`) to a target at once, in place, without labels, optimizer or training.
+    """Cut a prepared model (`prepare_`) to a target at once, in place, without labels, optimizer or training; and
+    quantize the weights and feature maps that its plan quantizes.
 
     target      as for `harden_`: density exact to the weight, macs and packed_bytes upper limits, measured on the
                 file without dead units where there are batches to trace the model with; nothing looks at a max_drop
@@ -113,6 +119,8 @@ def one_shot_(
                 class probabilities (logits in dimension 1)
     watch       sees every OneShotStep
 
+    Weights are quantized after they were cut, in ranges of least squared error, in their widest widths unless the
+    target asks for narrower ones. Ranges of feature maps come from batches, but for those found at run time.
     With batches the kept weights, biases and batch-norm statistics are then fitted to the dense model's, layer by
     layer. Weights whose inputs cannot be seen keep their values; `OneShot.fallbacks` names them with the reason.
     The model is used in evaluation mode; its own modes stay as they are, and so does the whole model if anything is
@@ -121,35 +129,43 @@ def one_shot_(
     """
     sites = soft_sites(model)
     allocation = allocation or (DEFAULT_SCORE if batches is None else MEASURED)
-    maps = [site.name for site in maps_of(model)]
-    _check((sites, maps), target, allocation, change, data=batches is not None)
+    _check(model, target, allocation, change, data=batches is not None)
     if batches is None:
-        scores = [torch.from_numpy(SCORES[allocation](_numpy(site.original))) for site in sites]
-        energies = [site.original.double().square() for site in sites]
-        masks, _ = masks_by_score(model, sites, scores, target, MaskOptions(energies=energies))
-        _set_thresholds(sites, masks)
-        layers = tuple(OneShotTensor(site.name, "|w|") for site in sites)
-        return _result(harden_under(sites, masks, 1.0), allocation, layers, 0)
+        return _by_weights(model, sites, target, allocation)
     work = _Work(model, target, input_batches(batches), watch)
     result, hardened = work.run(allocation, change)
     take_over(model, hardened)
     return result
 
 
-def _check(
-    changed: tuple[tuple[Transformed, ...], list[str]], target: object, allocation: str, change: str, *, data: bool
-) -> None:
-    sites, maps = changed
+def _by_weights(model: nn.Module, sites: tuple[Transformed, ...], target: Target, allocation: str) -> OneShot:
+    """From the weights alone."""
+    pruned = tuple(site for site in sites if site.transform.prunes)
+    scores = [torch.from_numpy(SCORES[allocation](_numpy(site.original))) for site in pruned]
+    energies = [site.original.double().square() for site in pruned]
+    widths = Widths(sites, maps_of(model))
+    with widths.all_or_nothing():
+        masks, _ = masks_by_score(model, pruned, scores, target, MaskOptions(energies=energies, widths=widths))
+        widths.begin(by_name(pruned, masks))
+    _set_thresholds(pruned, masks)
+    layers = tuple(OneShotTensor(site.name, "|w|") for site in pruned)
+    return _result(harden_under(sites, masks, 1.0, widths), allocation, layers, 0)
+
+
+def _check(model: nn.Module, target: object, allocation: str, change: str, *, data: bool) -> None:
+    sites = transforms_of(model)
     if not isinstance(target, Target):
         raise TargetError(
             f"nothing was trained that could decide: give a Target, as in Target(density=0.3), not {target!r}"
         )
     target.refuse_without_size()
-    quantized = [site.name for site in sites if site.transform.quantize is not None] + maps
-    if quantized:
+    if not any(site.transform.prunes for site in sites):
+        raise PlanError("this model's plan cuts nothing: calibrate_ and harden_ quantize without cutting")
+    unseen = [site.name for site in maps_of(model) if not isinstance(site.quantizer, DynamicMap)]
+    if unseen and not data:
         raise PlanError(
-            f"{quantized[0]} is to be quantized, which cutting at once does not do: leave quantize and maps out of the "
-            "plan, or prune out of it, then calibrate_ and harden_ the model"
+            f"the range of feature map {unseen[0]} comes from data: give batches, or plan it with "
+            'maps="dynamic", whose scales are found at run time'
         )
     if allocation not in ALLOCATIONS:
         raise PlanError(f"allocation={allocation!r}: expected one of {', '.join(ALLOCATIONS)}")
@@ -170,10 +186,14 @@ class _Work:
     ) -> None:
         self.target, self.batches, self.watch = target, batches, watch
         self.cut = copy.deepcopy(model).eval()
-        self.sites = transforms_of(self.cut)
+        switch_off_(self.cut)
+        sites = transforms_of(self.cut)
+        self.sites = tuple(site for site in sites if site.transform.prunes)
+        self.quantizes = bool(maps_of(model)) or any(site.transform.quantize is not None for site in sites)
         for site in self.sites:
             site.transform.prune.harden(torch.ones_like(site.original, dtype=torch.bool))
-        self.dense = strip_(copy.deepcopy(self.cut))
+        self.dense = bake_(copy.deepcopy(self.cut))
+        remove_(self.dense)
         self.calls, self.reasons = viewed(self.sites, self.dense, (0, batches[0]))
 
     def run(self, allocation: str, change: str) -> tuple[OneShot, nn.Module]:
@@ -186,6 +206,8 @@ class _Work:
         hardening = self._cut(scores, target)
         for _ in range(ATTEMPTS):
             repaired = repair_(self.cut, self.dense, self.batches, self.calls, self._told("repair"))
+            if self.quantizes:
+                hardening = self._quantized(hardening, target)
             excess = self._bytes() - limit if limit is not None else 0
             if excess <= 0:
                 break
@@ -231,12 +253,26 @@ class _Work:
         return scores
 
     def _cut(self, scores: list[Tensor], target: Target) -> Hardening:
-        options = MaskOptions(example=self.batches[0], energies=self.energies)
-        masks, _ = masks_by_score(self.cut, self.sites, scores, target, options)
+        """Widths count where a limit does that they take part in; maps, which are no weights, have their turn later."""
+        fixed = all(site.transform.prune.is_fixed for site in self.sites)
+        whole = None if fixed else WHOLE
+        aim = replace(target, bit_operations=None, largest_map_bytes=None) if _cuts(target) else whole
+        options = MaskOptions(example=self.batches[0], energies=self.energies, widths=Widths(transforms_of(self.cut)))
+        masks, _ = masks_by_score(self.cut, self.sites, scores, aim, options)
+        switch_off_(self.cut)
         _set_thresholds(self.sites, masks)
         return harden_under(self.sites, masks, 1.0)
 
+    def _quantized(self, cut: Hardening, target: Target) -> Hardening:
+        """What was cut and repaired, quantized; what is told of cutting is that of before the repair."""
+        told = self._told("calibrate")
+        found = quantize_cut_(self.cut, self._masks(), target, self.batches, self.dense, told)
+        before = {row.name: row for row in cut.tensors}
+        rows = (replace(before.get(row.name, row), bits=row.bits) for row in found.tensors)
+        return replace(found, factor=cut.factor, tensors=tuple(rows))
+
     def _restore(self, weights: Sequence[Tensor]) -> None:
+        switch_off_(self.cut)
         for site, before in zip(self.sites, weights, strict=True):
             site.original.copy_(before)
         plain = self.dense.state_dict()
@@ -245,10 +281,11 @@ class _Work:
             tensor.copy_(plain[name])
 
     def _bytes(self) -> int:
+        return len(Packing(self.cut, self.batches[0], self.target.values).artifact(self._masks()).to_bytes())
+
+    def _masks(self) -> dict[str, Tensor]:
         masks = {site.name: site.transform.prune.mask for site in self.sites}
-        assert all(mask is not None for mask in masks.values())
-        kept = {name: mask for name, mask in masks.items() if mask is not None}
-        return len(Packing(self.cut, self.batches[0], self.target.values).artifact(kept).to_bytes())
+        return {name: mask for name, mask in masks.items() if mask is not None}
 
     def _layer(self, name: str, repaired: dict[str, Repaired]) -> OneShotTensor:
         if reason := self.reasons.get(name, ""):
@@ -258,6 +295,14 @@ class _Work:
 
     def _told(self, phase: str) -> Callable[[int, int, str], None]:
         return lambda done, total, layer: self.watch(OneShotStep(phase, done, total, layer))
+
+
+WHOLE = Target(density=1.0)
+
+
+def _cuts(target: Target) -> bool:
+    """Whether a target says how many weights stay."""
+    return any(wish is not None for wish in (target.density, target.macs, target.packed_bytes))
 
 
 def _numpy(w: Tensor) -> np.ndarray:
@@ -275,4 +320,5 @@ def _set_thresholds(sites: tuple[Transformed, ...], masks: list[Tensor]) -> None
 
 
 def _result(hardening: Hardening, allocation: str, layers: tuple[OneShotTensor, ...], samples: int) -> OneShot:
-    return OneShot(hardening.factor, hardening.tensors, allocation, layers, samples)
+    shape = {"maps": hardening.maps, "bit_operations": hardening.bit_operations}
+    return OneShot(hardening.factor, hardening.tensors, allocation, layers, samples, **shape)

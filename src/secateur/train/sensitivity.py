@@ -55,13 +55,13 @@ def curves(
     change: str,
     told: Callable[[int, int, str], None],
 ) -> list[Curve]:
-    """One Curve for every site of a hardened model whose masks are all True; the masks are restored.
+    """One Curve for every pruned site of a hardened model whose masks are all True; the masks are restored.
 
     orders  by site the place of every weight: with k weights those of places 0 to k - 1 stay
     batches are used from the first until there are SAMPLES inputs; told hears how many layers of how many are done, and
     which comes next
     """
-    sites = transforms_of(model)
+    sites = [site for site in transforms_of(model) if site.transform.prunes]
     batches = _first(batches)
     dense = [_outputs(model, inputs, number) for number, inputs in enumerate(batches)]
     found = []
