@@ -32,8 +32,8 @@ def integers_of(program: Program, constants: dict[str, np.ndarray], x: np.ndarra
     """The integers of every value, seen while they are made."""
     seen: dict[str, np.ndarray] = {}
 
-    def watched(program: Program, step: Any, values: Any, batch: int, inner: Any = run._run) -> np.ndarray:
-        seen[step.node.output] = inner(program, step, values, batch)
+    def watched(program: Program, step: Any, *arguments: Any, inner: Any = run._run) -> np.ndarray:
+        seen[step.node.output] = inner(program, step, *arguments)
         return seen[step.node.output]
 
     with monkeypatch.context() as patch:

@@ -59,8 +59,8 @@ def test_a_code_differs_where_the_exact_value_lies_at_a_half(artifact: Artifact,
     assert graph is not None
     inner = run._run
 
-    def watched(program, step, values, batch):
-        seen[step.node.output] = inner(program, step, values, batch)
+    def watched(program, step, *arguments):
+        seen[step.node.output] = inner(program, step, *arguments)
         return seen[step.node.output]
 
     maps = [node for node in graph.nodes if node.op == "fake_quantize"]
