@@ -4,9 +4,9 @@
     python benchmarks/bench_one_shot.py --summary
 
 Ways: global magnitude and the other scores that need no data; two of them with batches, which adds the choice by inputs
-and the repair; and "measured", which finds the densities by measuring too. With bits, what stays is quantized at once as
-well, one scale an output channel. Settings are chosen on validation data; with
---test the test set is read, once a result. A result that is there is skipped.
+and the repair; and "measured", which finds the densities by measuring too. With bits, what stays is quantized at once
+as well, one scale an output channel. Settings are chosen on validation data; with --test the test set is read, once a
+result. A result that is there is skipped.
 """
 
 from __future__ import annotations
