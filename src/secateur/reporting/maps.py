@@ -57,7 +57,7 @@ def map_rows(plan: Plan, hardened: Sequence[HardenedMapRow]) -> tuple[MapRow, ..
             row.signed,
             row.size,
             bits.get(row.name),
-            f"{row.quantize.bits!s} bits" if row.quantize else "",
+            str(row.quantize) if row.quantize else "",
             row.reason,
         )
         for row in plan.maps
