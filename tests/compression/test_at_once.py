@@ -189,7 +189,7 @@ def test_weights_alone_need_no_data_but_maps_do(tmp_path):
 
 def test_cutting_and_quantizing_at_once(tmp_path):
     rules = {"quantize": Quantize(8), "maps": Quantize(8)}
-    target = Target(density=0.6, packed_bytes=700)
+    target = Target(density=0.6, packed_bytes=760)
     made = quantizing(prune=Prune(), **rules)
     result = compress(tiny_task(), target, out=tmp_path, plan=made, options=Options(one_shot=2))
     assert result.met

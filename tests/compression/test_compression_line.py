@@ -51,7 +51,10 @@ def test_some_bytes_are_left_for_fine_tuning(tmp_path, bare_line):
     assert made.aim(Target(packed_bytes=1000)).packed_bytes == 968
     assert made.aim(Target(packed_bytes=1000, values="float16")).packed_bytes == 937
     assert made.aim(Target(packed_bytes=1000), fine_tuned=False).packed_bytes == 1000
-    coded = dataclasses.replace(made, plan=made.plan.replace("*.weight", quantize=Quantize(4)))
+    rows = made.plan
+    for row in rows.pruned:
+        rows = rows.replace(row.name, quantize=Quantize(4))
+    coded = dataclasses.replace(made, plan=rows)
     assert coded.aim(Target(packed_bytes=1000, values="int8")).packed_bytes == 1000, (
         "codes take as many bits afterwards"
     )

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
-from secateur.nn.map_sites import prepared_sites
+from secateur.nn.map_sites import float_maps_of, prepared_sites
+from secateur.nn.map_widths import refuse_large_floats
 from secateur.nn.patterns import refuse_other_density
 from secateur.nn.quantize import WidthQuantize
 from secateur.train.balance import Balance
