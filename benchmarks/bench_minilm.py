@@ -7,7 +7,9 @@ as they are and once distilled, and self-pruning with the same number of steps o
 teacher is the dense model, the loss 1 - cosine of the embeddings plus the relative squared error of the hidden states.
 Embedding tables are frozen and not counted. The learning rate was chosen on validation texts with the distilled
 magnitude student; the held-out texts are read once, at the end. A fourth student keeps 4 of every 16 weights, a
-quarter: balanced pruning with the same steps, texts and rates. Interrupted, a student goes on from its last state.
+quarter: balanced pruning with the same steps, texts and rates. A fifth is self-pruned to one half and keeps what is
+left in 4 bits, one scale an output channel, from two fifths of the pruning steps on. Interrupted, a student goes on
+from its last state.
 """
 
 from __future__ import annotations
@@ -37,12 +39,12 @@ CHECKED = 8
 """Texts on which a file is compared with its model."""
 
 
-def prepared(teacher: minilm.MiniLM, prune: sct.Prune) -> minilm.MiniLM:
-    """A copy of the dense model with its 36 linear layers to be pruned and its word table frozen."""
+def prepared(teacher: minilm.MiniLM, prune: sct.Prune, quantize: sct.Quantize | None = None) -> minilm.MiniLM:
+    """A copy of the dense model with its 36 linear layers to be pruned, and quantized, and its word table frozen."""
     student = copy.deepcopy(teacher)
     student.word.weight.requires_grad_(False)
     example = torch.zeros(1, LONGEST_TOKENS, dtype=torch.int64), torch.ones(1, LONGEST_TOKENS, dtype=torch.bool)
-    sct.prepare_(student, sct.plan(student, example, prune=prune))
+    sct.prepare_(student, sct.plan(student, example, prune=prune, quantize=quantize))
     return student
 
 
@@ -73,6 +75,12 @@ def self_pruned(teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path) -> S
     return _learned(prepared(teacher, sct.Prune()), sct.Target(density=DENSITY), teacher, texts, run, kept)
 
 
+def self_pruned_quantized(teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path) -> Student:
+    """Half of the weights, at any place, in 4 bits."""
+    student = prepared(teacher, sct.Prune(), sct.Quantize(4, granularity="channel"))
+    return _learned(student, sct.Target(density=DENSITY), teacher, texts, run, kept)
+
+
 def balanced(teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path) -> Student:
     """4 of every 16 weights, a quarter of all."""
     prune = sct.Prune("balanced", n=4, m=16)
@@ -101,7 +109,10 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "magnitude": magnitude,
     "magnitude_distilled": magnitude_distilled,
     "balanced": balanced,
+    "self_pruning_4_bits": self_pruned_quantized,
 }
+QUANTIZED = ("self_pruning_4_bits",)
+"""Those whose file is packed before they become plain models, which know no grids."""
 
 
 def summary(values: Tensor) -> dict[str, float]:
@@ -119,8 +130,9 @@ def packed(data: Path, method: str, seed: int) -> None:
     student, tokenizer = minilm.load(data)
     student.load_state_dict(torch.load(data / f"minilm_{method}_{seed}.pt", weights_only=True))
     ids, mask = Text(tokenizer, mails.read(data).held_out[:CHECKED]).batch(list(range(CHECKED)))
-    path = data / f"minilm_{method}_{seed}.secat"
-    sct.pack(student, (ids, mask), values="float16").save(path)
+    path = file_of(data, method, seed)
+    if method not in QUANTIZED:
+        sct.pack(student, (ids, mask), values="float16").save(path)
     start = time.perf_counter()
     artifact = sct.Artifact.load(path)
     loaded = time.perf_counter() - start
@@ -141,6 +153,11 @@ def packed(data: Path, method: str, seed: int) -> None:
     )
 
 
+def file_of(data: Path, method: str, seed: int) -> Path:
+    """A student's artifact."""
+    return data / f"minilm_{method}_{seed}.secat"
+
+
 def published_bytes(data: Path) -> int:
     """Size of the published float32 safetensors file."""
     with zipfile.ZipFile(data / minilm.WHEEL) as wheel:
@@ -148,7 +165,7 @@ def published_bytes(data: Path) -> int:
 
 
 def measure(data: Path, run: Run, students: list[str], held_out: bool) -> None:
-    """The three students, measured on held-out texts (or on validation texts, to choose a setting)."""
+    """Students, measured on held-out texts (or on validation texts, to choose a setting)."""
     torch.manual_seed(run.seed)
     teacher, tokenizer = minilm.load(data)
     found = minilm.similarities(teacher, tokenizer)
@@ -168,6 +185,9 @@ def measure(data: Path, run: Run, students: list[str], held_out: bool) -> None:
         kept = data / f"minilm_{method}_{run.seed}.state"
         student, details = STUDENTS[method](teacher, texts, run, kept)
         seconds = time.perf_counter() - start
+        if method in QUANTIZED:
+            example = texts.validation.batch([0, 1])
+            sct.pack(student, example, values="float16").save(file_of(data, method, run.seed))
         sct.strip_(student)
         linear = [m.weight for m in student.modules() if isinstance(m, nn.Linear)]
         weights = sum(w.numel() for w in linear)
