@@ -7,6 +7,7 @@ import copy
 from torch import nn
 
 from secateur.nn.learned_width import LearnedWidth
+from secateur.nn.transform import transforms_of
 
 
 def off_grid(model: nn.Module) -> nn.Module:
@@ -20,6 +21,10 @@ def off_grid(model: nn.Module) -> nn.Module:
 def on_grid(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose weights and feature maps have the widths and scales they would be hardened to."""
     twin = copy.deepcopy(model).eval()
+    for site in transforms_of(twin):
+        stage = site.transform.quantize
+        if stage is not None and not stage.is_hard:
+            stage.settle(site.transform.survivors(site.original), stage.width())
     for quantizer in (module for module in twin.modules() if isinstance(module, LearnedWidth)):
         if not quantizer.is_hard:
             quantizer.harden(quantizer.width())

@@ -84,9 +84,15 @@ class WidthQuantize(LearnedWidth):
         stays."""
         self.log_range.copy_(self._covering(x))
 
-    def is_as_started(self, x: Tensor) -> bool:
-        """Whether the range is still the one that x began with, so that nothing was learned."""
-        return torch.equal(self.log_range, self._covering(x))
+    @torch.no_grad()
+    def settle(self, x: Tensor, bits: int) -> None:
+        """Before hardening to a width: where the stage is off, or its range still the one that x began with, so that
+        nothing was learned, the range of least squared error."""
+        begun = self.is_on
+        if not begun:
+            self.start(x)
+        if not begun or torch.equal(self.log_range, self._covering(x)):
+            self.log_range.copy_(self.fitted(x, bits))
 
     @torch.no_grad()
     def _covering(self, x: Tensor) -> Tensor:

@@ -63,11 +63,7 @@ class Widths:
         these masks, and for maps."""
         self.maps.begin()
         for name, stage in self._stages.items():
-            left = self._left(name, masks)
-            if not stage.is_on or stage.is_as_started(left):
-                if not stage.is_on:
-                    stage.start(left)
-                stage.log_range.copy_(stage.fitted(left, self.bits[name]))
+            stage.settle(self._left(name, masks), self.bits[name])
 
     def average(self, masks: Masks) -> float:
         """Mean width over the weights that stay; 0 where none does."""
