@@ -11,10 +11,12 @@ from torch import nn
 from secateur.errors import PlanError
 from secateur.ir.map_names import MAPS
 from secateur.nn.fx_graph import TRACING_ERRORS, Calls, calls_of, place_of
+from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.sites import PRUNABLE
 
-LEAVES = (*PRUNABLE, nn.Bilinear)
-"""Modules that stay calls of modules, subclasses included: what holds the weights of a plan."""
+LEAVES = (*PRUNABLE, nn.Bilinear, LagrangeNorm)
+"""Modules that stay calls of modules, subclasses included: what holds the weights of a plan, and norms that look at
+their input in training."""
 
 
 @dataclass(frozen=True)
