@@ -3,11 +3,16 @@
     python benchmarks/bench_norms.py --data DIR --network plain12 --batches 1 2 4 8 --search
     python benchmarks/bench_norms.py --data DIR --network plain12 --batches 1 2 4 8 --seeds 0-2
     python benchmarks/bench_norms.py --summary
+    python benchmarks/bench_norms.py --step --network plain12 --batches 1 8
 
 Every run sees the same number of images, whatever its batch size. SGD with momentum 0.9, a cosine over the run, no
 weight decay, no augmentation, one thread. The rate is searched for every method, network and batch size alike, on
 seed 0 by validation (--search, results/norms_search.jsonl); the others then train at the best. "none" and "lagrange"
 begin with data-dependent initialisation on 256 training images. The test images are read once, when a run is over.
+
+--step (results/norms_step.jsonl) needs no data: processor time of a training step with each norm over group norm's,
+the median over rounds in which the methods take turns, and the most memory that a step allocates beyond parameters,
+gradients and momentum, as the allocator tells torch.profiler.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,7 +34,9 @@ import secateur as sct
 from image_data import Images, Split
 from mnist_data import load_mnist
 from norm_networks import NORM_NETWORKS
+from norm_step import ratios, seconds, step_of
 from record import HERE, record
+from step_memory import grown_bytes
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 METHODS = ("lagrange", "group", "none", "batch")
@@ -56,6 +64,10 @@ def main() -> None:
         print(summary())
         return
     torch.set_num_threads(1)
+    if options.step:
+        for batch in options.batches:
+            step_costs(options.network, batch)
+        return
     name = "norms_search" if options.search else "norms"
     done, data = [run for run, _ in _lines(name)], load_mnist(options.data)
     for run in _wanted(options):
@@ -82,6 +94,38 @@ def measured(run: Run, data: Images, *, search: bool) -> dict[str, float]:
     return found
 
 
+def step_costs(network: str, batch: int) -> None:
+    """Time and memory of a training step with each norm, as a line of results."""
+    data = torch.randn(batch, 1, 28, 28), torch.randint(0, 10, (batch,))
+    steps = {}
+    for method in METHODS:
+        torch.manual_seed(0)
+        model = made(network, method)
+        if method in ("lagrange", "none"):
+            sct.initialise_norms_(model, torch.randn(64, 1, 28, 28))
+        train_(model, method)
+        steps[method] = step_of(model, data, constrained=method == "lagrange")
+    found = seconds(steps, max(10, 40 // batch))
+    milliseconds = {name: round(1e3 * statistics.median(times), 3) for name, times in found.items()}
+    peaks = {name: grown_bytes(step) for name, step in steps.items()}
+    record(
+        "norms_step",
+        network=network,
+        batch=batch,
+        time_over_group=ratios(found, "group"),
+        milliseconds=milliseconds,
+        peak_bytes=peaks,
+    )
+
+
+def train_(model: nn.Module, method: str) -> None:
+    """Training mode; with "none" LagrangeNorm stays an affine map, whose inputs nobody looks at."""
+    model.train()
+    for norm in model.modules():
+        if isinstance(norm, sct.LagrangeNorm2d) and method == "none":
+            norm.eval()
+
+
 def made(network: str, method: str) -> nn.Module:
     """The network with a method's norms. "none" has gain and shift as all others have, and no penalty."""
     norms = {
@@ -95,10 +139,7 @@ def made(network: str, method: str) -> nn.Module:
 
 def trained(model: nn.Module, run: Run, data: Split) -> bool:
     """Train on so many images; whether the loss stayed a number."""
-    model.train()
-    for norm in model.modules():
-        if isinstance(norm, sct.LagrangeNorm2d) and run.method == "none":
-            norm.eval()  # an affine map: no statistics are taken
+    train_(model, run.method)
     groups = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(groups, lr=run.rate, momentum=0.9)
     generator = torch.Generator().manual_seed(run.seed)
@@ -190,8 +231,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="0-2", help="first-last")
     parser.add_argument("--search", action="store_true", help="all rates on seed 0, validation only")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")
+    parser.add_argument("--step", action="store_true", help="time and memory of training steps")
     options = parser.parse_args()
-    if not options.summary and options.data is None:
+    if not (options.summary or options.step) and options.data is None:
         parser.error("--data is missing: the folder that holds train-images-idx3-ubyte")
     return options
 

@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 import secateur as sct
 from networks import lenet5
@@ -38,6 +37,7 @@ from record import record
 from resnet import resnet20
 from secateur.maths.threshold import gate
 from secateur.nn.transform import transforms_of
+from step_memory import grown_bytes
 
 BATCH = 128
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -132,14 +132,7 @@ def peak_bytes(training: Training) -> int:
     training.step()
     training.optimizer.zero_grad()
     alive = training.state_bytes()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        training.step()
-    assert profiled.profiler is not None
-    assert profiled.profiler.kineto_results is not None
-    events = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
-    events.sort(key=lambda e: e.start_ns())
-    growth = np.cumsum([e.nbytes() for e in events])
-    return alive + int(growth.max())
+    return alive + grown_bytes(training.step)
 
 
 def resident_bytes(network: str, way: str, *, pruned: bool) -> int:

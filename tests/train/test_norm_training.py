@@ -1,4 +1,4 @@
-"""LagrangeNorm along the whole line: pruned, with learned widths of weights and maps, hardened, packed without norms."""
+"""LagrangeNorm along the line: pruned, with learned widths of weights and maps, hardened, packed without norms."""
 
 import pytest
 import torch

@@ -1,0 +1,41 @@
+"""norm_step and step_memory: what is compared is one round's times, what is counted is what is held at once."""
+
+import pytest
+import torch
+
+from norm_networks import plain12
+from norm_step import ratios, seconds, step_of
+from secateur.nn.norms.lagrange_norm import LagrangeNorm2d
+from step_memory import grown_bytes
+
+
+def test_ratios_are_medians_over_rounds():
+    found = {"slow": [4.0, 30.0, 9.0], "fast": [2.0, 10.0, 9.0]}
+    assert ratios(found, "fast") == {"slow": 2.0, "fast": 1.0}
+
+
+def test_methods_take_turns():
+    order = []
+    found = seconds({name: lambda name=name: order.append(name) for name in "ab"}, rounds=2, turn=1)
+    assert order == ["a", "b"] * 3, "once to warm up, then two rounds"
+    assert {name: len(times) for name, times in found.items()} == {"a": 2, "b": 2}
+
+
+def test_memory_is_what_is_held_at_once():
+    def step():
+        for _ in range(3):
+            torch.empty(1000)
+        kept = [torch.empty(500), torch.empty(700)]
+        del kept
+
+    assert grown_bytes(step) == pytest.approx(4 * 1200, abs=128)
+
+
+def test_a_constrained_step_moves_weights_and_multipliers():
+    torch.manual_seed(0)
+    model = plain12(LagrangeNorm2d)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    step = step_of(model, (torch.randn(2, 1, 28, 28), torch.tensor([1, 2])), constrained=True)
+    step()
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert {"0.weight", "1.multipliers", "34.multipliers"} <= moved
