@@ -177,28 +177,33 @@ def error(model: nn.Module, data: Split) -> float:
 
 
 def summary() -> str:
-    """Mean test error by network, method and batch size, and the rates that were chosen."""
-    found: dict[tuple[str, str, int], list[float]] = {}
+    """Mean test error by network, images seen, method and batch size, and the rates that were chosen."""
+    found: dict[Kind, list[float]] = {}
     for run, line in _lines("norms"):
-        found.setdefault((run.network, run.method, run.batch), []).append(line["test_error"])
-    rows = ["| network | method | batch | runs | test error, % | deviation | rate |", "| --- " * 7 + "|"]
-    for (network, method, batch), errors in sorted(found.items()):
+        found.setdefault(kind_of(run), []).append(line["test_error"])
+    rows = ["| network | images | method | batch | runs | test error, % | deviation | rate |", "| --- " * 8 + "|"]
+    for kind, errors in sorted(found.items()):
         mean = sum(errors) / len(errors)
         spread = math.sqrt(sum((e - mean) ** 2 for e in errors) / max(1, len(errors) - 1))
-        numbers = f"{len(errors)} | {mean:.2f} | {spread:.2f} | {_best(network, method, batch)}"
-        rows.append(f"| {network} | {method} | {batch} | {numbers} |")
+        numbers = f"{len(errors)} | {mean:.2f} | {spread:.2f} | {_best(kind)}"
+        rows.append(f"| {' | '.join(map(str, kind))} | {numbers} |")
     return "\n".join(rows)
 
 
-def _best(network: str, method: str, batch: int) -> float:
+Kind = tuple[str, int, str, int]
+"""Network, images, method, batch: what a rate is searched for."""
+
+
+def kind_of(run: Run) -> Kind:
+    """What else than rate and seed a run is of."""
+    return run.network, run.images, run.method, run.batch
+
+
+def _best(kind: Kind) -> float:
     """The rate that the search found best for these."""
-    lines = [
-        (line["validation_error"], run.rate)
-        for run, line in _lines("norms_search")
-        if (run.network, run.method, run.batch) == (network, method, batch)
-    ]
+    lines = [(line["validation_error"], run.rate) for run, line in _lines("norms_search") if kind_of(run) == kind]
     if not lines:
-        raise SystemExit(f"no rate was searched for {network}, {method}, batch {batch}: run it with --search first")
+        raise SystemExit(f"no rate was searched for {kind}: run it with --search first")
     return min(lines)[1]
 
 
@@ -207,11 +212,11 @@ def _wanted(options: argparse.Namespace) -> Iterator[Run]:
     for batch in options.batches:
         for method in options.methods:
             if options.search:
-                for rate in RATES:
+                for rate in options.rates:
                     yield Run(options.network, method, batch, rate, 0, options.images)
             else:
                 for seed in range(int(first), int(last or first) + 1):
-                    rate = _best(options.network, method, batch)
+                    rate = _best((options.network, options.images, method, batch))
                     yield Run(options.network, method, batch, rate, seed, options.images)
 
 
@@ -228,6 +233,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--images", type=int, default=55_000, help="that a run trains on, whatever its batch size")
+    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES), help="that --search tries")
     parser.add_argument("--seeds", default="0-2", help="first-last")
     parser.add_argument("--search", action="store_true", help="all rates on seed 0, validation only")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")
