@@ -107,8 +107,9 @@ class _Placement:
 
     def _is_merged(self, operand: fx.Node) -> bool:
         """Whether rows of what a layer reads are made of several rows of the map, as heads are that are joined."""
-        made, read = (self.flow.seen[node].shape for node in (self.flow.maker(operand), operand))
-        return bool(made and read) and made[-1] % max(1, read[-1]) != 0
+        seen = [self.flow.seen.get(node) for node in (self.flow.maker(operand), operand)]
+        shapes = [value.shape for value in seen if value is not None and value.shape]
+        return len(shapes) == 2 and shapes[0][-1] % max(1, shapes[1][-1]) != 0
 
     def _computes(self, node: fx.Node) -> bool:
         """Whether a call is arithmetic on maps: not on sizes, on whole numbers, or of one map and one number."""
