@@ -8,8 +8,10 @@ from torch import nn
 
 import secateur as sct
 from bridge_cases import CLOSE, apart, exact
+from secateur.bridge import accelerated_linear
 from secateur.bridge.accelerated_conv import Asked
 from secateur.bridge.accelerated_linear import AcceleratedLinear, as_conv
+from secateur.errors import KernelError
 
 
 def pruned(inputs=20, outputs=33, bias=True):
@@ -132,3 +134,39 @@ def test_where_nothing_can_be_traced():
     fast = sct.accelerate(model, x, measure=False)
     assert apart(fast(x), exact(model, x)) < CLOSE
     assert fast.report.replaced == 1
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (2, 3, 20), (1, 20), (20,)])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_at_once_is_what_the_operator_gives(shape, mode, monkeypatch):
+    x, residual = torch.randn(shape), torch.randn(*shape[:-1], 33)
+    _, made = made_for(x)
+    with mode():
+        through = [made(x), made(x, residual)]  # kernels are made by the operator
+        monkeypatch.setattr(accelerated_linear, "conv2d", lambda *_: pytest.fail("not at once"))
+        assert torch.equal(made(x), through[0])
+        assert torch.equal(made(x, residual), through[1])
+        assert made(x).shape == (*shape[:-1], 33)
+        assert made(x).is_inference() == (mode is torch.inference_mode)
+
+
+def test_weights_changed_in_place_are_seen_at_once():
+    x = torch.randn(6, 20)
+    layer, made = made_for(x)
+    made(x), made(x)
+    with torch.no_grad():
+        made.weight.mul_(2), layer.weight.mul_(2)
+        made.bias.add_(1), layer.bias.add_(1)
+    assert apart(made(x), nn.functional.leaky_relu(exact(layer, x), 0.3)) < CLOSE
+    made.weight = nn.Parameter(torch.zeros_like(made.weight), requires_grad=False)
+    assert torch.equal(made(x), nn.functional.leaky_relu(made.bias, 0.3).expand(6, 33))
+
+
+def test_rows_and_residuals_that_do_not_lie_side_by_side_go_through_the_operator():
+    x, residual = torch.randn(6, 20), torch.randn(6, 33)
+    _, made = made_for(x)
+    expected = made(x, residual), made(x, residual)
+    assert torch.equal(*expected)
+    assert torch.equal(made(x.T.contiguous().T, residual.T.contiguous().T), expected[0])
+    with pytest.raises(KernelError, match="the residual is"):
+        made(x, residual[:2])

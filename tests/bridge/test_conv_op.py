@@ -5,10 +5,11 @@ import itertools
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bridge_cases import CLOSE, apart
 from secateur.bridge.by_torch import convolved
-from secateur.bridge.conv_op import conv2d
+from secateur.bridge.conv_op import at_once, conv2d
 from secateur.bridge.layer import ConvLayer
 from secateur.errors import KernelError
 
@@ -146,3 +147,69 @@ def test_misuse(change, message):
     given = {"x": x, "weight": weight, "bias": bias, "residual": other, "text": layer().text()} | change
     with pytest.raises(KernelError, match=message):
         conv2d(*given.values())
+
+
+class Watcher(TorchDispatchMode):
+    """Names of the operators that were called."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def kept_for(given, text):
+    x, weight, bias, residual = given
+    return at_once((text, x.shape, residual is not None), x, weight, bias, residual)
+
+
+def test_at_once_where_the_dispatcher_has_nothing_to_do():
+    given, text = drawn(gradients=False), layer("relu").text()
+    assert kept_for(given, text) is None  # nothing is made
+    first = conv2d(*given, text)
+    assert kept_for(given, text) is not None
+    assert torch.equal(conv2d(*given, text), first)
+    given[1].mul_(2)
+    assert kept_for(given, text) is None
+    assert apart(conv2d(*given, text), convolved(*(t.double() for t in given), layer("relu"))) < CLOSE
+    assert kept_for(given, text) is not None
+
+
+def test_not_at_once_where_it_has():
+    given, text = drawn(gradients=False), layer().text()
+    expected = conv2d(*given, text)
+    x, weight, bias, residual = given
+    assert kept_for(given, text) is not None
+    with Watcher() as watcher:
+        assert torch.equal(conv2d(*given, text), expected)
+    assert "secateur::conv2d_inference" in watcher.seen
+    with torch.profiler.profile() as profile:
+        conv2d(*given, text)
+    assert any(event.key == "secateur::conv2d_inference" for event in profile.key_averages())
+    with torch.autocast("cpu"):
+        assert kept_for(given, text) is None
+    with torch.device("cpu"):
+        assert kept_for(given, text) is None
+    for needing in (x, weight, bias, residual):
+        needing.requires_grad_()
+        assert kept_for(given, text) is None
+        assert conv2d(*given, text).requires_grad
+        with torch.no_grad():
+            assert kept_for(given, text) is not None
+        needing.requires_grad_(False)
+    negated = torch.complex(torch.zeros_like(x), -x).conj().imag
+    assert negated.is_neg()
+    assert kept_for((negated, weight, bias, residual), text) is None
+    assert torch.equal(conv2d(negated, weight, bias, residual, text), expected)
+    assert kept_for((x.double(), weight, bias, residual), text) is None
+    assert kept_for((torch.nn.Buffer(x), weight, bias, residual), text) is not None
+    assert kept_for((x, weight, bias, residual.as_subclass(Own)), text) is None
+    batched = torch.func.vmap(lambda one: conv2d(one[None], weight, bias, None, text)[0])(x)
+    assert apart(batched, conv2d(x, weight, bias, None, text)) < CLOSE
+
+
+class Own(torch.Tensor):
+    """A kind of tensor of somebody's own."""

@@ -22,19 +22,28 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from secateur.bridge import by_torch
-from secateur.bridge.kept import KERNELS
+from secateur.bridge.kept import KERNELS, Kept, Size
 from secateur.bridge.layer import ConvLayer
 from secateur.errors import KernelError
 
 LIBRARY = torch.library.Library("secateur", "FRAGMENT")
 NAMES = ("conv2d", "conv2d_inference")
+_MADE_IN_INFERENCE = torch.inference_mode()(torch.empty)(0, device="cpu")
+_PLAIN_KEYS = frozenset(
+    torch._C._dispatch_keys(made).raw_repr() for made in (torch.empty(0, device="cpu"), _MADE_IN_INFERENCE)
+)
+"""What torch would call for the usual tensors of a CPU: no subclass, no view that negates, no other layout."""
 KERNELS_TAKE = ("cpu", torch.float32, torch.float32)
 """Device, dtype of the input, dtype of the weight."""
 ARGUMENTS = "(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, str layer) -> Tensor"
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: str) -> Tensor:
-    """The layer, by the operator that fits: differentiable where a gradient is asked for."""
+    """The layer: at once where that is the same, else by the operator that fits, differentiable where a gradient is
+    asked for."""
+    kept = at_once((layer, x.shape, residual is not None), x, weight, bias, residual)
+    if kept is not None:
+        return _run(kept, x, residual)
     if transformed():
         return by_torch.convolved(x, weight, bias, residual, ConvLayer.read(layer))
     if torch.is_grad_enabled() and (
@@ -45,6 +54,34 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | No
     ):
         return torch.ops.secateur.conv2d.default(x, weight, bias, residual, layer)
     return torch.ops.secateur.conv2d_inference.default(x, weight, bias, residual, layer)
+
+
+def at_once(
+    like: tuple[str, Size, bool], x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None
+) -> Kept | None:
+    """The kernel that an operator on these would run, where torch's dispatcher, which takes five times as long as to
+    call it, has nothing to do: plain tensors, no gradient, nobody who transforms, records or watches. None otherwise,
+    and while a kernel is still to be made.
+
+    like: the layer's text, the size (n, c, h, w) of the input, whether there is a residual.
+    """
+    if torch.compiler.is_compiling() or _watched() or transformed():
+        return None
+    if not _plain(x) or (residual is not None and not _plain(residual)):
+        return None
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias, residual)):
+        return None
+    return KERNELS.ready(like, weight, bias)
+
+
+def _watched() -> bool:
+    modes = torch._C._len_torch_dispatch_stack() or torch._C._is_torch_function_mode_enabled()
+    return bool(modes) or torch._C._is_any_autocast_enabled() or torch.autograd.profiler._is_profiler_enabled
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether all that torch would do about a tensor is to call what is registered for the CPU."""
+    return type(x) is Tensor and x.dtype is torch.float32 and torch._C._dispatch_keys(x).raw_repr() in _PLAIN_KEYS
 
 
 def transformed() -> bool:
@@ -59,18 +96,22 @@ def _on_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | N
     if x.dtype is not torch.float32 or weight.dtype is not torch.float32 or weight.is_inference():
         return _anywhere(x, weight, bias, residual, layer)
     kept = KERNELS.find(x, weight, bias, residual, layer)
-    kernel = kept.kernel
-    if kernel is None:
+    if kept.kernel is None:
         return _anywhere(x, weight, bias, residual, layer)
+    return _run(kept, x, residual)
+
+
+def _run(kept: Kept, x: Tensor, residual: Tensor | None) -> Tensor:
+    assert kept.kernel is not None
     y = torch.empty(kept.size, dtype=torch.float32, memory_format=torch.channels_last)
     x = x.contiguous(memory_format=torch.channels_last)
     if residual is None:
-        kernel.run(x.data_ptr(), y.data_ptr())
+        kept.kernel.run(x.data_ptr(), y.data_ptr())
         return y
     if residual.shape != y.shape or residual.dtype is not torch.float32:
         raise _no_residual(residual, y)
     residual = residual.contiguous(memory_format=torch.channels_last)
-    kernel.run(x.data_ptr(), y.data_ptr(), residual.data_ptr())
+    kept.kernel.run(x.data_ptr(), y.data_ptr(), residual.data_ptr())
     return y
 
 

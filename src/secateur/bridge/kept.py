@@ -27,7 +27,8 @@ SHAPES = 8
 """A weight has kernels for at most so many shapes of input; others are left to torch. Each holds packed weights."""
 NOTED = 4 * SHAPES
 """For at most so many shapes it is remembered what computes them."""
-Key = tuple[str, torch.Size, int, int, bool]
+Size = tuple[int, ...]
+Key = tuple[str, Size, int, int, bool]
 """Text of the layer, shape of the input, identity of the bias, threads, whether there is a residual."""
 Request = tuple[ConvShape, Epilogue, ConvOptions]
 Stamp = tuple[int, int, int, int]
@@ -58,13 +59,24 @@ class Kernels:
 
     def find(self, x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, text: str) -> Kept:
         """The kernel for float32 tensors on the CPU, made or packed anew where that is needed."""
-        threads = torch.get_num_threads()
-        key = (text, x.shape, id(bias), threads, residual is not None)
-        entry = self._by_weight.get(id(weight))
-        if entry is not None and (found := entry[1].get(key)) is not None and found.stamp == _stamp(weight, bias):
+        key = (text, x.shape, id(bias), torch.get_num_threads(), residual is not None)
+        found = self._known(key, weight, bias)
+        if found is not None:
             return found
         with self._lock:
             return self._made(key, weight, bias)
+
+    def ready(self, like: tuple[str, Size, bool], weight: Tensor, bias: Tensor | None) -> Kept | None:
+        """What was found before for a layer's text, a size of input, with a residual or without, if it has a kernel and
+        the tensors are unchanged: so they are still float32 and on the CPU. Nothing is made."""
+        text, size, residual = like
+        found = self._known((text, size, id(bias), torch.get_num_threads(), residual), weight, bias)
+        return None if found is None or found.kernel is None else found
+
+    def _known(self, key: Key, weight: Tensor, bias: Tensor | None) -> Kept | None:
+        entry = self._by_weight.get(id(weight))
+        found = None if entry is None else entry[1].get(key)
+        return found if found is not None and found.stamp == _stamp(weight, bias) else None
 
     def forget(self, weight: Tensor) -> None:
         """Drop a weight's kernels."""
