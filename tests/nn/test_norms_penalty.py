@@ -1,6 +1,8 @@
 """nn.norms.penalty: the penalty's value and gradients, ascent of multipliers, and what is refused."""
 
 import copy
+import gc
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -9,12 +11,20 @@ from torch import nn
 
 from secateur.errors import PlanError, TrainingError
 from secateur.nn import generated
+from secateur.nn.norms import penalty as penalties
 from secateur.nn.norms.distance import norm_distances
 from secateur.nn.norms.lagrange_norm import LagrangeNorm1d, LagrangeNorm2d
 from secateur.nn.norms.penalty import MOMENTUM, lagrange_norms, norm_penalty
 from secateur.nn.norms.terms import ASCENT, FAR, LIMIT
 
 X = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 1.5 + 0.3
+
+
+@pytest.fixture(autouse=True, params=["at once", "layer by layer"])
+def pulls(request, monkeypatch):
+    """How inputs get their gradients: small ones all at once, large ones as the backward pass comes by."""
+    if request.param == "layer by layer":
+        monkeypatch.setattr(penalties, "SMALL", 0)
 
 
 def made(mode="augmented", **options):
@@ -131,6 +141,46 @@ def test_accumulated_parts_divided_alike_give_the_mean_of_their_gradients():
     total.backward()
     for a, b in zip(model.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_the_pull_is_added_once_however_the_loss_is_taken_apart():
+    together, apart, twice = (nn.Sequential(nn.Conv2d(3, 3, 1), *made()) for _ in range(3))
+    for model in (apart, twice):
+        model.load_state_dict(together.state_dict())
+    (together(X).square().mean() + norm_penalty(together)).backward()
+    task = apart(X).square().mean()
+    penalty = norm_penalty(apart)
+    torch.autograd.grad(penalty, apart[1].multipliers, retain_graph=True)  # reaches no input: leaves nothing behind
+    task.backward(retain_graph=True)
+    penalty.backward()
+    loss = twice(X).square().mean() + norm_penalty(twice)
+    loss.backward(retain_graph=True)
+    loss.backward()
+    for a, b, c in zip(*(model.parameters() for model in (together, apart, twice)), strict=True):
+        torch.testing.assert_close(b.grad, a.grad)
+        torch.testing.assert_close(c.grad, 2 * a.grad)
+
+
+def test_inputs_are_gone_after_the_backward_pass_without_a_collector():
+    model, gone = nn.Sequential(nn.Conv2d(3, 3, 1), LagrangeNorm2d(3)), []
+    gc.disable()
+    try:
+        x = model[0](X)
+        weakref.finalize(x, gone.append, True)
+        y = model[1](x)
+        del x
+        (y.sum() + norm_penalty(model)).backward()
+        del y
+        assert gone == [True]
+    finally:
+        gc.enable()
+
+
+def test_an_input_without_a_gradient_still_teaches_the_multipliers():
+    model = made()
+    model[0](X)
+    norm_penalty(model).backward()
+    assert model[0].multipliers.grad.abs().sum() > 0
 
 
 def test_a_layer_called_twice_has_two_penalties():

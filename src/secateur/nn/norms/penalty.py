@@ -21,6 +21,8 @@ from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.norms.moments import moments_pull, write_moments
 from secateur.nn.norms.terms import terms
 
+SMALL = 1 << 14
+"""Elements of an input whose pull is made at once with all others: 64 KiB cost less than a call of their own."""
 MOMENTUM = 0.05
 """Of running statistics, a forward pass."""
 
@@ -65,8 +67,12 @@ def _penalty(passes: Sequence[tuple[LagrangeNorm, Tensor]], mode: str, device: t
     weights, wanted, starts = _constants(kinds, dtype, device)
     if any(layer.log_variance is not None for layer in layers):
         wanted = torch.cat([_wanted(layer, wanted) for layer in layers], 1)
-    multipliers = [layer.multipliers for layer in layers]
-    return _Penalty.apply(_Group(layers, mode, weights, starts), wanted, *multipliers, *[x for _, x in passes])
+    multipliers, inputs = [layer.multipliers for layer in layers], [x for _, x in passes]
+    pulls = _Pulls(starts)
+    for index, x in enumerate(inputs):
+        if x.requires_grad and x.numel() > SMALL:
+            x.register_hook(functools.partial(pulls, index))
+    return _Penalty.apply(_Group(layers, mode, weights, starts), pulls, wanted, *multipliers, *inputs)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,40 @@ class _Group:
     mode: str
     weights: Tensor
     starts: Sequence[int]
+
+
+class _Pulls:
+    """Adds to the gradient of every large input what the penalty pulls it by, when the backward pass comes by its
+    layer: all pulls at once would be as large as all inputs together."""
+
+    def __init__(self, starts: Sequence[int]) -> None:
+        self.starts = starts
+        self.held: tuple[Tensor, Tensor, list[Tensor | None]] | None = None
+
+    def begin(self, moments: Tensor, slope: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The pulls of small inputs, and 0 in every place for the others, whose hooks act from here to the end of this
+        backward pass: other passes through the same inputs leave them alone."""
+        large: list[Tensor | None] = [x if x.numel() > SMALL else None for x in inputs]
+        if any(x is not None for x in large):
+            self.held = moments, slope, large
+            torch.autograd.Variable._execution_engine.queue_callback(self.end)
+        return [
+            moments_pull(x, moments, slope, start) if one is None else x.new_zeros(()).expand_as(x)
+            for x, one, start in zip(inputs, large, self.starts, strict=True)
+        ]
+
+    def end(self) -> None:
+        """Nothing is held, so that inputs and their hooks do not keep one another alive."""
+        self.held = None
+
+    def __call__(self, index: int, gradient: Tensor) -> Tensor | None:
+        """The hook of an input."""
+        if self.held is None:
+            return None
+        moments, slope, inputs = self.held
+        x, inputs[index] = inputs[index], None
+        assert x is not None
+        return moments_pull(x, moments, slope, self.starts[index]).add_(gradient)
 
 
 @functools.lru_cache(64)
@@ -99,10 +139,10 @@ def _wanted(layer: LagrangeNorm, like: Tensor) -> Tensor:
 
 
 class _Penalty(torch.autograd.Function):
-    """(group, wanted, multipliers of every pass..., input of every pass...) -> the penalty."""
+    """(group, pulls, wanted, multipliers of every pass..., input of every pass...) -> the penalty."""
 
     @staticmethod
-    def forward(ctx: Any, group: _Group, wanted: Tensor, *both: Tensor) -> Tensor:
+    def forward(ctx: Any, group: _Group, pulls: _Pulls, wanted: Tensor, *both: Tensor) -> Tensor:
         """All gradients but those of the inputs are there with the value."""
         count = len(group.layers)
         moments = torch.empty_like(wanted)
@@ -113,7 +153,7 @@ class _Penalty(torch.autograd.Function):
             value, gradients = _running_terms(group, numbers)
         else:
             value, gradients = terms(numbers, squared=group.mode == "squared")
-        ctx.starts, ctx.like = group.starts, [(one.shape[1], one.dtype) for one in both[:count]]
+        ctx.pulls, ctx.like = pulls, [(one.shape[1], one.dtype) for one in both[:count]]
         ctx.save_for_backward(moments, gradients, *both[count:])
         return moments.new_tensor(value)
 
@@ -128,10 +168,15 @@ class _Penalty(torch.autograd.Function):
         if grad_outputs[0].item() != 1:
             gradients = gradients * grad_outputs[0]
         slope, ascent = gradients.unbind()
-        pulls = [moments_pull(x, moments, slope, start) for x, start in zip(inputs, ctx.starts, strict=True)]
         parts = ascent.split([channels for channels, _ in ctx.like], 1)
         ascents = [part.to(dtype) for part, (_, dtype) in zip(parts, ctx.like, strict=True)]
-        return None, -slope if ctx.needs_input_grad[1] else None, *ascents, *pulls
+        return (
+            None,
+            None,
+            -slope if ctx.needs_input_grad[2] else None,
+            *ascents,
+            *ctx.pulls.begin(moments, slope, inputs),
+        )
 
 
 def _running_terms(group: _Group, numbers: tuple[Tensor, ...]) -> tuple[float, Tensor]:
