@@ -116,6 +116,25 @@ def test_allowances_grow_with_c_and_with_the_computation(kind):
     assert (low[1] > low[0]) is np.bool_(kind != "uniform")
 
 
+def test_relative_loses_the_least_share_of_every_layers_energy_for_what_it_saves():
+    """Against every other pair of thresholds that saves as many multiply-accumulates in two layers."""
+    draw = np.random.default_rng(2)
+    layers, macs = (draw.standard_normal(400), draw.standard_normal(4000)), np.array([4e5, 1e5])
+
+    def cut(estimators):
+        gone = [w[np.abs(w) < t * w.std()] for w, t in zip(layers, estimators, strict=True)]
+        saved = sum(m * g.size / w.size for m, g, w in zip(macs, gone, layers, strict=True))
+        return saved, sum(float((g**2).sum() / (w**2).sum()) for g, w in zip(gone, layers, strict=True))
+
+    removals = [Removals.of(w, 1.0) for w in layers]
+    allowed = allowances("relative", 0.04, macs, np.array([400.0, 4000.0]))
+    taken = [r.threshold(r.within(float(most))) for r, most in zip(removals, allowed, strict=True)]
+    assert taken[0] == pytest.approx(2 * taken[1], rel=0.15)  # sqrt(MACs) is twice the other one's
+    saved, lost = cut(taken)
+    rivals = [cut((t, s)) for t in np.linspace(0.05, 2.5, 40) for s in np.linspace(0.05, 2.5, 40)]
+    assert all(harm > 0.97 * lost for gain, harm in rivals if gain >= saved)
+
+
 def test_a_sensitive_layer_is_allowed_less():
     macs, sizes = np.array([100.0, 100.0]), np.array([50.0, 50.0])
     found = allowances("sensitivity", 0.1, macs, sizes, np.array([4.0, 1.0]))

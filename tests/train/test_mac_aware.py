@@ -99,7 +99,7 @@ def test_the_table_tells_every_layer():
     model = net()
     text = str(mac_aware(model, planned(model), HALF))
     assert len(text.splitlines()) == 2 + 3 + 1
-    for word in ("MACs", "share", "allowance", "error", "removed", "density", "2.weight", "allowance sqrt, c "):
+    for word in ("MACs", "share", "allowance", "error", "removed", "density", "2.weight", "allowance relative, c "):
         assert word in text
 
 

@@ -69,7 +69,7 @@ class Asked:
     ] = None
     method: Annotated[str, typer.Option(help="How weights are chosen: self-pruning or mac-aware.")] = SELF_PRUNING
     allowance: Annotated[
-        str | None, typer.Option(help="Of mac-aware: uniform, linear, sqrt (the default) or sensitivity.")
+        str | None, typer.Option(help="Of mac-aware: relative (the default), uniform, linear, sqrt, sensitivity.")
     ] = None
     cap: Annotated[float | None, typer.Option(help="Of mac-aware: most of a tensor that goes, 0.95.")] = None
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 0

@@ -3,9 +3,10 @@
 Source: US20190050735A1 publishes the quantities and the loop: count multiply-accumulates, allow each layer a pruning
 error per weight, prune with a threshold of t standard deviations, and change t while the error exceeds the allowance.
 Our reading: PE = ||removed weights||_2 / number removed, relative to the layer's standard deviation; t is found exactly
-from sorted |w| and prefix norms instead of in a loop; and allowances as `allowances` has them. With equal harm by equal
-removed energy, removing z^2 (in squared standard deviations) for the most multiply-accumulates means to cut where
-z^2 < c^2 MACs / N: t = c sqrt(MACs / N), and t = c sqrt(MACs / (s N)) where a unit of energy does harm s.
+from sorted |w| and prefix norms instead of in a loop; and allowances as `allowances` has them. Where a unit of removed
+energy z^2 (in squared standard deviations) does harm s, saving the most multiply-accumulates for a given harm means to
+cut where s z^2 < c^2 MACs / N: t = c sqrt(MACs / (s N)). Equal harm everywhere, s = 1, gives t = c sqrt(MACs / N); harm
+in proportion to the share of its own energy that a layer loses, s = 1 / N, gives t = c sqrt(MACs).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from jaxtyping import Float
 
 from secateur.errors import PlanError
 
-ALLOWANCES = ("uniform", "linear", "sqrt", "sensitivity")
+ALLOWANCES = ("uniform", "linear", "sqrt", "relative", "sensitivity")
 """uniform: the same for every layer. linear: in proportion to its share of the computation. sqrt: what a layer of
-normally distributed weights loses at t = c sqrt(MACs / N). sensitivity: the same at t = c sqrt(MACs / (s N))."""
+normally distributed weights loses at t = c sqrt(MACs / N). relative: the same at t = c sqrt(MACs). sensitivity: the
+same at t = c sqrt(MACs / (s N))."""
 EMPTY = 4.0
 """Standard deviations below which a normal layer has lost everything; its allowance then grows in proportion to t."""
 SMALL = 1e-2
@@ -114,7 +116,9 @@ def allowances(
     if kind == "linear":
         return c * share
     harm = np.ones(len(macs))
-    if sensitivity is not None:
+    if kind == "relative":
+        harm = float(sizes.min()) / sizes
+    elif sensitivity is not None:
         largest = float(sensitivity.max())
         harm = np.maximum(sensitivity / largest, FAINTEST) if largest > 0 else harm
     estimators = c * np.sqrt(macs / (harm * sizes))

@@ -29,7 +29,7 @@ from secateur.train.calibration_inputs import input_batches
 from secateur.train.sensitivity import curves
 
 MEASURED = "sensitivity"
-WITHOUT_DATA = "sqrt"
+WITHOUT_DATA = "relative"
 HIGHEST_CAP = 0.99
 CAP = 0.95
 HALVINGS = 60
@@ -116,8 +116,8 @@ def mac_aware(
     plan       one threshold a tensor (`Prune`, granularity "tensor"); what it does not prune is kept
     target     macs: upper limit for all tensors of the plan; or density of the pruned ones: upper limit. The least
                common factor c of all allowances that meets it is searched for
-    allowance  "uniform", "linear", "sqrt" or "sensitivity" (`maths.pruning_error`); None: "sensitivity" with batches,
-               else "sqrt"
+    allowance  "uniform", "linear", "sqrt", "relative" or "sensitivity" (`maths.pruning_error`); None: "sensitivity"
+               with batches, else "relative"
     cap        largest share of a tensor's weights that is zero afterwards, at most 0.99
     batches    a few unlabelled batches as for `one_shot_`, for "sensitivity": how much the output changes when a layer
                alone is cut
