@@ -76,7 +76,8 @@ def task_of(name: str, data: Path, seed: int) -> sct.Task:
 def batches(task: sct.Task, steps: int, seed: int) -> Iterator[Any]:
     """So many batches, epoch after epoch: the same ones for the same seed."""
     torch.manual_seed(seed)
-    getattr(task.train, "generator", torch.Generator()).manual_seed(seed)
+    if isinstance(drawn := getattr(task.train, "generator", None), torch.Generator):
+        drawn.manual_seed(seed)
     done = 0
     while done < steps:
         for batch in islice(task.train, steps - done):

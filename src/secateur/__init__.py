@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from secateur.bridge.acceleration import Acceleration as Acceleration
     from secateur.bridge.fast_conv2d import FastConv2d as FastConv2d
     from secateur.compression.compress import compress as compress
+    from secateur.compression.options import MacAwareOptions as MacAwareOptions
     from secateur.compression.options import Options as Options
     from secateur.compression.result import Compression as Compression
     from secateur.errors import AlgorithmError as AlgorithmError
@@ -91,6 +92,7 @@ PUBLIC = {
     "FastConv2d": "secateur.bridge.fast_conv2d",
     "accelerate": "secateur.bridge.accelerate",
     "Compression": "secateur.compression.result",
+    "MacAwareOptions": "secateur.compression.options",
     "Options": "secateur.compression.options",
     "compress": "secateur.compression.compress",
     "AlgorithmError": "secateur.errors",

@@ -34,6 +34,14 @@ def test_interrupted_it_goes_on_with_the_same_plan(secateur, task_name, tmp_path
     assert file == whole
 
 
+def test_rounds_are_told_and_a_drop_is_held(secateur, task_name, tmp_path):
+    ran = secateur("compress", task_name, "--macs", "24", "--max-drop", "0.2", "-o", tmp_path / "run", *SHORT)
+    assert ran.status == 0, ran.err
+    assert "round 2, from round 1" in ran.err
+    assert "rounds of 1 epochs" in ran.out
+    assert "cut and fine-tuned in" in ran.out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -42,7 +50,8 @@ def test_interrupted_it_goes_on_with_the_same_plan(secateur, task_name, tmp_path
         (("--method", "mac-aware", "--one-shot"), "--one-shot does not go with --method mac-aware"),
         (("--method", "mac-aware", "--epochs", "2"), "--epochs does not go with"),
         (("--method", "mac-aware", "--allowance", "sqr"), "did you mean 'sqrt'"),
-        (("--method", "mac-aware", "--max-drop", "0.1"), "look at no accuracy"),
+        (("--method", "mac-aware", "--max-drop", "0.1", "--rounds", "2"), "leave the number of rounds away"),
+        (("--rounds", "2"), "--rounds needs --method mac-aware"),
     ],
 )
 def test_wrong_input_is_told(secateur, task_name, tmp_path, words, told):

@@ -1,5 +1,7 @@
 """`plan` writes what `Plan.from_json` reads."""
 
+import pytest
+
 from secateur.ir.plan import Plan
 
 
@@ -47,3 +49,31 @@ def test_bad_names_and_rules(secateur, task_name):
     assert "did you mean" in secateur("plan", task_name, "--form", "densee").err
     assert secateur("plan", task_name, "--skip", "nonsense").status == 2
     assert secateur("plan", task_name.replace(":build", ":buildd")).err.endswith("did you mean 'build'?\n")
+
+
+def test_mac_aware_thresholds_go_into_the_plan(secateur, task_name, tmp_path):
+    words = ("plan", task_name, "--method", "mac-aware", "--macs", "24", "-o", tmp_path / "plan.json")
+    ran = secateur(*words)
+    assert ran.status == 0, ran.err
+    assert "allowance relative, c " in ran.out
+    starts = [row.prune.start for row in Plan.from_json((tmp_path / "plan.json").read_text()).pruned]
+    assert len(set(starts)) == 2
+    told = secateur(*words, "--batches", "1", "--json").json
+    assert told["mac_aware"]["macs_after"] <= 24 < told["mac_aware"]["macs_before"]
+    assert [row["name"] for row in told["mac_aware"]["layers"]] == ["0.weight", "2.weight"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--macs", "24"), "--macs needs --method mac-aware"),
+        (("--method", "mac-aware"), "a Target needs at least one"),
+        (("--method", "mac-aware", "--macs", "24", "--pattern", "2:4"), "--pattern does not go with"),
+        (("--method", "mac-aware", "--macs", "24", "--granularity", "channel"), "one threshold a tensor"),
+        (("--method", "mac-aware", "--macs", "24", "--allowance", "sensitivity"), "needs batches"),
+    ],
+)
+def test_mac_aware_options_that_do_not_go_together_are_told(secateur, task_name, words, told):
+    ran = secateur("plan", task_name, *words)
+    assert ran.status == 2
+    assert told in ran.err

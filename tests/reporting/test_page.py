@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from sample_report import HOSTILE, deep_report, sample_report
 
 from secateur.reporting.page import MOST_DETAILED, MOST_ROWS, render
+from secateur.reporting.rounds import Round, RoundTensor
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 
@@ -167,3 +168,16 @@ def test_balance_before_and_after_with_idle_lanes_and_what_was_moved():
     assert "25.00 %" in section, "a group has 5 of a mean of 3.75: a quarter of the lanes would be idle"
     plain = render(dataclasses.replace(sample_report(), layers=sample_report().layers[:4]))
     assert 'id="balance"' not in plain
+
+
+def test_rounds_have_a_row_each_and_one_by_tensor():
+    tensors = [RoundTensor(name, 100, 5000, 0.5, 0.02, 0.019, 0.7, 52, 48) for name in ("fc1.weight", HOSTILE)]
+    first = Round(0.7, 0, "relative", 0.1, 10_000, 4_800, 0.9, math.nan, True, tuple(tensors))
+    second = dataclasses.replace(first, started=1, macs_after=1_234, held=False)
+    outline = Outline(render(dataclasses.replace(sample_report(), rounds=(first, second))))
+    text = " ".join(outline.words)
+    assert "round 1" in text
+    assert "1,234 of 10,000" in text
+    assert outline.words.count(HOSTILE) == 2
+    assert outline.words.count("2,400") == 4  # 48 of 100 weights, of 5,000
+    assert "Rounds" not in Outline(render(sample_report())).words

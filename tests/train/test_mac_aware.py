@@ -62,10 +62,17 @@ def test_the_target_is_exact_with_harden_and_a_factor_of_about_one():
 
 def test_a_layer_that_multiplies_more_often_is_cut_more():
     model = net()
-    first, second, last = mac_aware(model, planned(model), HALF).layers
+    first, second, last = mac_aware(model, planned(model), HALF, allowance="sqrt").layers
     assert first.estimator > last.estimator
     assert second.estimator > last.estimator
     assert last.density > second.density
+
+
+def test_without_data_what_multiplies_most_is_cut_most_and_small_layers_are_spared():
+    model = net()
+    first, second, last = mac_aware(model, planned(model), HALF).layers
+    assert second.macs > last.macs > first.macs
+    assert second.estimator > 2 * max(first.estimator, last.estimator)
 
 
 def test_a_density_and_the_cap():

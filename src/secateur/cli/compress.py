@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.cli.exits import CHECK_FAILED, printable
-from secateur.cli.mac_aware import MAC_AWARE, SELF_PRUNING, mac_aware_plan, refuse_method
+from secateur.cli.mac_aware import MAC_AWARE, SELF_PRUNING, options_from, refuse_method
 from secateur.cli.options import map_rule, verb, weight_rule
 from secateur.cli.output import note, show_result
 from secateur.cli.pattern import prune_from
@@ -72,6 +72,7 @@ class Asked:
         str | None, typer.Option(help="Of mac-aware: relative (the default), uniform, linear, sqrt, sensitivity.")
     ] = None
     cap: Annotated[float | None, typer.Option(help="Of mac-aware: most of a tensor that goes, 0.95.")] = None
+    rounds: Annotated[int | None, typer.Option(min=1, help="Of mac-aware: cut and fine-tune so often, 1.")] = None
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 0
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; else torch's choice.")] = None
     save_seconds: Annotated[float, typer.Option(min=0, help="Between two states inside an epoch.")] = 60.0
@@ -105,9 +106,6 @@ def run_compress(asked: Asked) -> None:
         cuts = not asked.one_shot or asked.density is not None or asked.macs is not None or asked.pattern is not None
         prune = rule if cuts else None  # bits at once under no other limit, or bytes alone: nothing has to go
         plan = plan_model(task.model, task.example, prune=prune, quantize=weights, maps=maps)
-    if asked.method == MAC_AWARE:
-        seen = (asked.batches or 0, asked.seed)
-        plan = mac_aware_plan(task, plan, target, allowance=asked.allowance, cap=asked.cap, seen=seen)
     with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
         warnings.showwarning = lambda message, *_: (
@@ -125,7 +123,7 @@ def _refuse_method(asked: Asked) -> None:
         "--bits": asked.bits is not None,
         "--map-bits": asked.map_bits is not None,
     }
-    alone = {"--allowance": asked.allowance is not None, "--cap": asked.cap is not None}
+    alone = {f"--{name}": getattr(asked, name) is not None for name in ("allowance", "cap", "rounds")}
     refuse_method(asked.method, beside=beside, alone=alone)
 
 
@@ -168,13 +166,16 @@ def _options(asked: Asked) -> Options:
             raise TargetError(f"{name} says nothing without {needed}: give both, or neither")
     file = Path(asked.task.rpartition(":")[0])
     return Options(
-        prune_epochs=0 if asked.method == MAC_AWARE else asked.epochs,
+        prune_epochs=asked.epochs,
         finetune_epochs=asked.finetune_epochs,
         lr=asked.lr,
         average=asked.average,
         precision=asked.precision,
         distill=Distillation(asked.distill, match=asked.match or "logits") if asked.distill else None,
         one_shot=(BATCHES if asked.batches is None else asked.batches) if asked.one_shot else None,
+        mac_aware=options_from(asked.allowance, asked.cap, asked.batches, asked.rounds)
+        if asked.method == MAC_AWARE
+        else None,
         seed=asked.seed,
         save_seconds=asked.save_seconds,
         on_miss="warn",  # told below, with the exit status of a check that failed
@@ -209,8 +210,7 @@ def _tell(result: Compression, asked: Asked) -> None:
         else "",
         f"{_at_once(result)} at once, nothing was trained"
         if asked.one_shot
-        else f"trained {schedule.prune_epochs} + {schedule.finetune_epochs} epochs, rate {schedule.lr:g}, "
-        f"forward passes in {schedule.precision}",
+        else f"trained {_trained(result)} epochs, rate {schedule.lr:g}, forward passes in {schedule.precision}",
         f"verified: {checked_in_words(result.check)}",
         *(f"note: {line}" for line in result.notes),
         f"wrote model.secat, report.html, report.json and result.json into {asked.output}",
@@ -226,6 +226,12 @@ def _tell(result: Compression, asked: Asked) -> None:
 def _at_once(result: Compression) -> str:
     done = ("cut", any(map(_is_pruned, result.layers))), ("quantized", any(row.bits for row in result.layers))
     return " and ".join(name for name, was in done if was)
+
+
+def _trained(result: Compression) -> str:
+    prune, finetune = result.schedule.prune_epochs, result.schedule.finetune_epochs
+    rounds = len(result.rounds)
+    return f"{rounds} {'round' if rounds == 1 else 'rounds'} of {finetune}" if rounds else f"{prune} + {finetune}"
 
 
 def _is_pruned(row: LayerRow) -> bool:

@@ -1,17 +1,19 @@
-"""`secateur compress --method mac-aware`: thresholds from each layer's share of the computation, then fine-tuning."""
+"""`--method mac-aware` of `secateur plan` and `compress`: thresholds from each layer's share of the computation."""
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from secateur.cli.output import note
 from secateur.errors import PlanError
 from secateur.ir.plan import Plan
 from secateur.ir.rules import near
 from secateur.ir.target import Target
 
 if TYPE_CHECKING:
+    from secateur.compression.options import MacAwareOptions
+    from secateur.train.mac_aware import MacAware
     from secateur.train.task import Task
 
 SELF_PRUNING, MAC_AWARE = "self-pruning", "mac-aware"
@@ -29,23 +31,25 @@ def refuse_method(method: str, *, beside: dict[str, bool], alone: dict[str, bool
             raise PlanError(f"{name} {how}: leave one of them away")
 
 
-def mac_aware_plan(
-    task: Task, plan: Plan | None, target: Target, *, allowance: str | None, cap: float | None, seen: tuple[int, int]
-) -> Plan:
-    """The plan, or that of everything that can be pruned, with its thresholds; their table goes to standard error.
-
-    seen  how many batches of the training data are looked at, and the seed that they are drawn with: the same again
-          where an interrupted run goes on
-    """
-    from secateur.ir.rules import Prune
-    from secateur.nn.planning import plan as plan_model
-    from secateur.train.mac_aware import CAP, mac_aware
+def found_plan(task: Task, plan: Plan, target: Target, given: MacAwareOptions, seed: int) -> MacAware:
+    """The plan with its thresholds. seed: what batches of the training data are drawn with, the same as a run's."""
+    from secateur.train.mac_aware import mac_aware
     from secateur.train.replay import start_epoch
 
-    rows = plan_model(task.model, task.example, prune=Prune()) if plan is None else plan
-    count, seed = seen
     start_epoch(task.train, seed, 0)
-    batches = list(islice(task.train, count)) if count else None
-    found = mac_aware(task.model, rows, target, allowance=allowance, cap=CAP if cap is None else cap, batches=batches)
-    note(str(found))
-    return found.plan
+    batches = list(islice(task.train, given.batches)) if given.batches else None
+    return mac_aware(task.model, plan, target, allowance=given.allowance, cap=given.cap, batches=batches)
+
+
+def options_from(allowance: str | None, cap: float | None, batches: int | None, rounds: int | None) -> MacAwareOptions:
+    """What the options of the command line say; None: left out."""
+    from secateur.compression.options import MacAwareOptions
+
+    given = {"allowance": allowance, "cap": cap, "batches": batches, "rounds": rounds}
+    return MacAwareOptions(**{name: value for name, value in given.items() if value is not None})
+
+
+def plain(found: MacAware) -> dict[str, Any]:
+    """What was found, without its plan, as plain data for JSON."""
+    told = {name: value for name, value in vars(found).items() if name not in ("plan", "layers")}
+    return {**told, "layers": [dataclasses.asdict(row) for row in found.layers]}

@@ -17,6 +17,7 @@ from secateur.compression.line import Line, Passed
 from secateur.compression.options import CHOSEN, Options
 from secateur.compression.outcome import outcome, report_on
 from secateur.compression.result import Compression
+from secateur.compression.rounds import in_rounds, refuse_rounds
 from secateur.compression.run_folder import SCHEDULE, RunFolder, held
 from secateur.compression.suiting import suited_schedule
 from secateur.compression.watching import watcher
@@ -29,6 +30,7 @@ from secateur.nn.pack import refuse_names
 from secateur.nn.planning import plan as make_plan
 from secateur.reporting.progress import Progress
 from secateur.train.distillation import Distillation
+from secateur.train.mac_aware import plan_keeping
 from secateur.train.precision import refuse_unsupported
 from secateur.train.replay import random_state, set_random_state
 from secateur.train.schedule import Schedule
@@ -36,7 +38,7 @@ from secateur.train.task import Task, parts_of
 
 ARTIFACT, RESULT, PLAN = "model.secat", "result.json", "plan.json"
 REPORTS = ("report.html", "report.json")
-SPENT = ("candidate-*.state", "trial-*.state")
+SPENT = ("candidate-*.state", "trial-*.state", "round-*.state")
 
 
 def compress(
@@ -74,7 +76,6 @@ def compress(
             folder.begin(told)
             if not replays(told):
                 warnings.warn(NO_REPLAY, SecateurWarning, stacklevel=2)
-            folder.write(PLAN, rows.to_json().encode())
             result = _finished(folder)
             if result and progress:
                 progress.say(f"the run in {out} was complete: its result is read, nothing was done again")
@@ -114,11 +115,14 @@ NO_REPLAY = (
 def _run(
     folder: RunFolder, task: Task, target: Target, plan: Plan, options: Options, progress: Progress | None
 ) -> Compression:
+    folder.write(PLAN, plan.to_json().encode())
     say: Callable[[str], None] = progress.say if progress else lambda _: None
     watch = watcher(progress) if progress else lambda _: None
     with stopping(say) as stop:
         line = Line(task, plan, folder, stop, watch, target.values, options.save_seconds)
         line.aim(target)
+        if options.mac_aware is not None:
+            refuse_rounds(line, target, options.mac_aware)
         if options.one_shot is None:
             refuse_unsupported(task.model, options.precision)
             for batch in islice(task.val, 1):
@@ -128,11 +132,17 @@ def _run(
         within = None
         if options.one_shot is not None:
             passed = cut_at_once(line, target, options.one_shot, options.seed)
+        elif options.mac_aware is not None:
+            within = in_rounds(line, target, schedule, options.mac_aware, say)
+            passed = within.passed
         elif target.max_drop is None or plan.pattern_density is not None:
             passed = line.train("state", target, schedule)
         else:
             within = within_drop(line, target, schedule)
             passed = within.passed
+    if options.mac_aware is not None:
+        kept = {row.name: row.nonzeros for row in passed.fitted.hardening.tensors}
+        folder.write(PLAN, plan_keeping(task.model, plan, kept).to_json().encode())
     data = passed.artifact.to_bytes()
     result = outcome(line, target, schedule, passed, data=data, within=within)
     _write(folder, line, passed, result, data)

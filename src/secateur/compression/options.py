@@ -9,6 +9,7 @@ from typing import Any
 
 from secateur.errors import TargetError
 from secateur.train.distillation import Distillation
+from secateur.train.mac_aware import CAP
 from secateur.train.precision import FULL
 from secateur.train.schedule import Schedule
 
@@ -18,6 +19,28 @@ NOT_OF_THE_RESULT = ("save_seconds", "on_miss", "code")
 
 TRAINING = ("prune_epochs", "finetune_epochs", "lr", "threshold_lr", "average", "distill", "precision")
 """Options that say how to train."""
+
+
+@dataclass(frozen=True)
+class MacAwareOptions:
+    """How `compress` cuts by shares of the computation instead of learning thresholds (`mac_aware`).
+
+    allowance, cap  as for `mac_aware`
+    batches         of the training data it looks at, labels unused; 0: the weights alone decide
+    rounds          of cutting and fine-tuning on the way to a limit. With a max_drop they are not counted: cutting goes
+                    on until that is passed
+    """
+
+    allowance: str | None = None
+    cap: float = CAP
+    batches: int = 0
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batches < 0:
+            raise TargetError(f"batches is a number of batches, 0 or more, got {self.batches}")
+        if self.rounds < 1:
+            raise TargetError(f"rounds is how often to cut and fine-tune, 1 or more, got {self.rounds}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +55,7 @@ class Options:
                      it; thresholds, validation and the file stay in float32
     one_shot         None: train. Else cut at once (`one_shot_`), looking at so many batches of the training data,
                      labels unused; 0: the weights alone decide
+    mac_aware        None: learn thresholds. Else take them from shares of the computation and fine-tune
     seed             of everything drawn at random during the run
     save_seconds     between two states inside an epoch, at least; one is kept after every epoch anyway
     on_miss          "error": TargetError where the target is missed, "warn": a SecateurWarning; the files are there
@@ -47,6 +71,7 @@ class Options:
     distill: Distillation | None = None
     precision: str = FULL
     one_shot: int | None = None
+    mac_aware: MacAwareOptions | None = None
     seed: int = 0
     save_seconds: float = 60.0
     on_miss: str = "error"
@@ -60,6 +85,9 @@ class Options:
                 raise TargetError(f"one_shot is a number of batches, 0 or more, got {self.one_shot}")
             if trained := [name for name in TRAINING if getattr(self, name) not in (None, 0, FULL)]:
                 raise TargetError(f"one_shot trains nothing: leave {', '.join(trained)} away")
+        if self.mac_aware is not None and (self.prune_epochs or self.one_shot is not None):
+            what = "one_shot" if self.one_shot is not None else "prune_epochs"
+            raise TargetError(f"mac_aware learns no thresholds and fine-tunes what it cut: leave {what} away")
         Schedule(self.prune_epochs or 0, self.finetune_epochs or 0, average=self.average, precision=self.precision)
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise TargetError(f"lr is the peak of the rate, a positive number, got {self.lr}")

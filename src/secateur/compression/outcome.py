@@ -77,6 +77,7 @@ def outcome(
         ),
         maps=maps,
         bit_operations=operations,
+        rounds=told.rounds,
     )
 
 
@@ -116,7 +117,7 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         layers=rows,
         notes=notes,
     )
-    return dataclasses.replace(page, maps=result.maps)
+    return dataclasses.replace(page, maps=result.maps, rounds=result.rounds)
 
 
 def _precision(schedule: Schedule) -> list[str]:

@@ -14,6 +14,8 @@ from secateur.ir.text_table import text_table
 from secateur.nn.check import Check
 from secateur.reporting.layers import PRUNED, LayerRow
 from secateur.reporting.maps import MapRow
+from secateur.reporting.reading import made_from
+from secateur.reporting.rounds import Round
 from secateur.reporting.saving import json_text
 from secateur.train.distillation import Distillation
 from secateur.train.schedule import Schedule
@@ -36,6 +38,7 @@ class Compression:
                   file holds weights alone and cannot run
     missed        what of the target does not hold, in words; empty where all of it holds
     notes         what else a user should know, in words
+    rounds        of cutting by shares of the computation; none where thresholds were learned
     """
 
     target: Target
@@ -54,6 +57,7 @@ class Compression:
     notes: tuple[str, ...]
     maps: tuple[MapRow, ...] = ()
     bit_operations: int = 0
+    rounds: tuple[Round, ...] = ()
 
     @property
     def met(self) -> bool:
@@ -155,6 +159,7 @@ def _read(data: dict[str, Any]) -> Compression:
             "layers": tuple(LayerRow(**row) for row in layers),
             "maps": tuple(MapRow(**{**row, "shape": tuple(row["shape"])}) for row in data.get("maps", ())),
             "check": Check(**data["check"]) if data["check"] else None,
+            "rounds": tuple(made_from(Round, row, "rounds") for row in data.get("rounds", ())),
             "missed": tuple(data["missed"]),
             "notes": tuple(data["notes"]),
         }

@@ -37,6 +37,7 @@ FORGOTTEN = 0.1
 def suited_schedule(task: Task, target: Target, options: Options) -> Schedule:
     """The options as a Schedule; what they leave open is chosen for the task, whose model stays as it is."""
     prune, finetune = suited_epochs(len(task.train), target)
+    prune = prune if options.mac_aware is None else 0
     return Schedule(
         prune_epochs=prune if options.prune_epochs is None else options.prune_epochs,
         finetune_epochs=finetune if options.finetune_epochs is None else options.finetune_epochs,

@@ -18,6 +18,7 @@ from secateur.compression.candidates import Candidates
 from secateur.compression.line import Line, Passed
 from secateur.compression.trials import Trials
 from secateur.ir.target import Target
+from secateur.reporting.rounds import Round
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
 
@@ -31,11 +32,13 @@ STATE = "state"
 
 @dataclass(frozen=True)
 class Within:
-    """What the search came to: the network, and what of the wish it does not hold, in words."""
+    """What a search came to: the network, what of the wish it does not hold, in words, and the rounds it took where it
+    went in rounds."""
 
     passed: Passed
     missed: tuple[str, ...]
     notes: tuple[str, ...]
+    rounds: tuple[Round, ...] = ()
 
 
 def within_drop(line: Line, target: Target, schedule: Schedule) -> Within:

@@ -10,6 +10,7 @@ from secateur.ir.describe import TensorRow
 from secateur.reporting.layers import LayerRow
 from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import Change
+from secateur.reporting.rounds import Round
 
 
 class EpochRecord(Protocol):
@@ -109,6 +110,7 @@ class Facts:
     layers        what became of every tensor of the model
     tensors       what is in the file
     maps          what became of every feature map; empty where none was to be quantized
+    rounds        of cutting by shares of the computation; empty where thresholds were learned
     header_bytes  of the file, what no tensor accounts for
     environment   what it was measured with
     """
@@ -123,6 +125,7 @@ class Facts:
     notes: tuple[str, ...]
     environment: Mapping[str, str]
     maps: tuple[MapRow, ...] = ()
+    rounds: tuple[Round, ...] = ()
 
     @property
     def file_bytes(self) -> int:

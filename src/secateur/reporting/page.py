@@ -18,6 +18,7 @@ from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import UNITS
 from secateur.reporting.names import told_apart
 from secateur.reporting.numbers import brief, short
+from secateur.reporting.rounds import Round, RoundTensor
 from secateur.reporting.templating import filled
 
 STREAMS = ("positions", "values", "scales", "framing")
@@ -56,12 +57,15 @@ def render(facts: Facts) -> str:
         detailable=len(detailable),
         grouped=_largest([row for row in facts.layers if row.groups], MOST_ROWS),
         maps=_largest_maps(facts.maps, MOST_ROWS),
+        round_rows=_by_tensor(facts.rounds)[:MOST_ROWS],
+        round_total=sum(len(one.tensors) for one in facts.rounds),
         tensors=tensors,
         file_chart=_whole_file(facts),
         bytes_chart=_bytes(facts),
         bars=min(MOST_BARS, len(facts.tensors)),
         percent=lambda value: cell(value, UNITS["fraction"]),
         count=UNITS["weights"],
+        number=lambda value: cell(value, short),
         short=short,
         brief=brief,
     )
@@ -100,6 +104,13 @@ def _largest_tensors(rows: Sequence[TensorRow], most: int) -> list[TensorRow]:
 def _largest_maps(rows: Sequence[MapRow], most: int) -> list[MapRow]:
     kept = sorted(range(len(rows)), key=lambda n: -rows[n].values)[:most]
     return [rows[n] for n in sorted(kept)]
+
+
+def _by_tensor(rounds: Sequence[Round]) -> list[tuple[int, RoundTensor]]:
+    """Tensor by tensor its rows over the rounds, with the number of the round."""
+    names = dict.fromkeys(row.name for one in rounds for row in one.tensors)
+    numbered = [(number, row) for number, one in enumerate(rounds, 1) for row in one.tensors]
+    return [pair for name in names for pair in numbered if pair[1].name == name]
 
 
 def _whole_file(facts: Facts) -> Markup:

@@ -38,12 +38,13 @@ def written(made: TwoForms, path: str | Path) -> bytes:
 
 def json_text(kind: str, version: int, facts: Any) -> str:
     """A dataclass as JSON text that says what it is; numbers that are not finite are null."""
-    return json.dumps(_finite({kind: version, **dataclasses.asdict(facts)}), indent=1, allow_nan=False) + "\n"
+    return json.dumps(finite({kind: version, **dataclasses.asdict(facts)}), indent=1, allow_nan=False) + "\n"
 
 
-def _finite(data: Any) -> Any:
+def finite(data: Any) -> Any:
+    """Plain data with null for every number that is not finite, tuples as lists."""
     if isinstance(data, Mapping):
-        return {key: _finite(value) for key, value in data.items()}
+        return {key: finite(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
+        return [finite(value) for value in data]
     return None if isinstance(data, float) and not math.isfinite(data) else data

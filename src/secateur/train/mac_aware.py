@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,8 +126,7 @@ def mac_aware(
     the weight), fine-tuning then keeps the masks; training before it goes on from there. PlanError for rules it cannot
     give a threshold to; TargetError where the cap keeps the target out of reach.
     """
-    kind = allowance or (WITHOUT_DATA if batches is None else MEASURED)
-    _check(plan, target, kind, cap, data=batches is not None)
+    kind = refuse_unsuited(plan, target, allowance, cap, data=batches is not None)
     weights = _weights(model, plan.pruned)
     layers = _Layers(plan, weights, cap)
     measured = None if batches is None else _sensitivities(model, plan, batches)
@@ -156,7 +155,20 @@ def mac_aware(
     )
 
 
-def _check(plan: Plan, target: Target, kind: str, cap: float, *, data: bool) -> None:
+def plan_keeping(model: nn.Module, plan: Plan, nonzeros: Mapping[str, int]) -> Plan:
+    """The plan with thresholds that leave so many weights of every pruned tensor of the model."""
+    starts = {}
+    for row, weight in zip(plan.pruned, _weights(model, plan.pruned), strict=True):
+        removals = Removals.of(weight, 1.0)
+        gone = removals.sizes.size - nonzeros[row.name]
+        starts[row.name] = removals.threshold(max(0, int(np.searchsorted(removals.counts, gone, side="right")) - 1))
+    return Plan(tuple(_started(row, starts) for row in plan), plan.maps)
+
+
+def refuse_unsuited(plan: Plan, target: Target, allowance: str | None, cap: float, *, data: bool) -> str:
+    """The name of the allowance, None standing for the default; PlanError or TargetError, as `mac_aware` says, before
+    anything is looked at. data: whether there are batches."""
+    kind = allowance or (MEASURED if data else WITHOUT_DATA)
     if kind not in ALLOWANCES:
         raise PlanError(f"allowance={kind!r}: expected one of {', '.join(ALLOWANCES)}{near(kind, ALLOWANCES)}")
     if data != (kind == MEASURED):
@@ -167,7 +179,10 @@ def _check(plan: Plan, target: Target, kind: str, cap: float, *, data: bool) -> 
     if len(target.wishes()) != 1 or (target.macs is None and target.density is None):
         raise TargetError("MAC-aware thresholds are found for one limit: give Target(macs=...) or Target(density=...)")
     if target.max_drop is not None:
-        raise TargetError("MAC-aware thresholds look at no accuracy: leave max_drop away and name macs or a density")
+        raise TargetError(
+            "MAC-aware thresholds look at no accuracy: leave max_drop away and name macs or a density, or let compress "
+            "cut in rounds"
+        )
     if not plan.pruned:
         raise PlanError("this plan prunes nothing: plan(model, example, prune=Prune())")
     for row in plan.pruned:
@@ -176,6 +191,7 @@ def _check(plan: Plan, target: Target, kind: str, cap: float, *, data: bool) -> 
             raise PlanError(f"{row.name}: MAC-aware pruning gives one threshold a tensor: Prune(granularity='tensor')")
     if not any(row.macs for row in plan.pruned):
         raise PlanError("nothing is known of multiply-accumulates in this plan: plan again with the model's example")
+    return kind
 
 
 def _weights(model: nn.Module, rows: tuple[TensorPlan, ...]) -> list[np.ndarray]:
