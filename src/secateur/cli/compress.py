@@ -76,6 +76,9 @@ class Asked:
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 0
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; else torch's choice.")] = None
     save_seconds: Annotated[float, typer.Option(min=0, help="Between two states inside an epoch.")] = 60.0
+    times: Annotated[
+        bool, typer.Option("--times", help="Measure every layer's time here, dense and compressed, at the end.")
+    ] = False
     on_miss: Annotated[str, typer.Option(help="A missed target is an error (exit 1) or only told: warn.")] = "error"
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON, alone on standard output.")] = False
 
@@ -178,6 +181,7 @@ def _options(asked: Asked) -> Options:
         else None,
         seed=asked.seed,
         save_seconds=asked.save_seconds,
+        times=asked.times,
         on_miss="warn",  # told below, with the exit status of a check that failed
         code=(str(file),) if file.is_file() else (),
     )

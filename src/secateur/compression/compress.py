@@ -13,6 +13,7 @@ from typing import Any
 from secateur.compression.at_once import cut_at_once
 from secateur.compression.fingerprint import fingerprint, replays
 from secateur.compression.interrupts import stopping
+from secateur.compression.layer_times import layer_times
 from secateur.compression.line import Line, Passed
 from secateur.compression.options import CHOSEN, Options
 from secateur.compression.outcome import outcome, report_on
@@ -29,6 +30,7 @@ from secateur.ir.target import Target
 from secateur.nn.pack import refuse_names
 from secateur.nn.planning import plan as make_plan
 from secateur.reporting.progress import Progress
+from secateur.reporting.times import disagreements
 from secateur.train.distillation import Distillation
 from secateur.train.mac_aware import plan_keeping
 from secateur.train.precision import refuse_unsupported
@@ -145,6 +147,11 @@ def _run(
         folder.write(PLAN, plan_keeping(task.model, plan, kept).to_json().encode())
     data = passed.artifact.to_bytes()
     result = outcome(line, target, schedule, passed, data=data, within=within)
+    if options.times:
+        say("measuring what every layer takes on this machine, dense and compressed")
+        times = layer_times(task.model, passed.restored, task.example)
+        notes = (*result.notes, *disagreements(result.layers, times))
+        result = dataclasses.replace(result, times=times, notes=notes)
     _write(folder, line, passed, result, data)
     return result
 

@@ -14,7 +14,7 @@ from secateur.train.precision import FULL
 from secateur.train.schedule import Schedule
 
 ON_MISS = ("error", "warn")
-NOT_OF_THE_RESULT = ("save_seconds", "on_miss", "code")
+NOT_OF_THE_RESULT = ("save_seconds", "on_miss", "times", "code")
 """Options that may change while a run is interrupted."""
 
 TRAINING = ("prune_epochs", "finetune_epochs", "lr", "threshold_lr", "average", "distill", "precision")
@@ -60,6 +60,7 @@ class Options:
     save_seconds     between two states inside an epoch, at least; one is kept after every epoch anyway
     on_miss          "error": TargetError where the target is missed, "warn": a SecateurWarning; the files are there
                      either way
+    times            measure what every layer takes on this machine, dense and compressed: seconds a layer
     code             paths of further files of code: a run whose code changed does not go on
     """
 
@@ -75,6 +76,7 @@ class Options:
     seed: int = 0
     save_seconds: float = 60.0
     on_miss: str = "error"
+    times: bool = False
     code: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

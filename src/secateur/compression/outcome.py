@@ -117,7 +117,7 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         layers=rows,
         notes=notes,
     )
-    return dataclasses.replace(page, maps=result.maps, rounds=result.rounds)
+    return dataclasses.replace(page, maps=result.maps, rounds=result.rounds, times=result.times)
 
 
 def _precision(schedule: Schedule) -> list[str]:

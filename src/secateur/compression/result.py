@@ -17,6 +17,7 @@ from secateur.reporting.maps import MapRow
 from secateur.reporting.reading import made_from
 from secateur.reporting.rounds import Round
 from secateur.reporting.saving import json_text
+from secateur.reporting.times import LayerTime, times_table
 from secateur.train.distillation import Distillation
 from secateur.train.schedule import Schedule
 
@@ -39,6 +40,7 @@ class Compression:
     missed        what of the target does not hold, in words; empty where all of it holds
     notes         what else a user should know, in words
     rounds        of cutting by shares of the computation; none where thresholds were learned
+    times         of layers on the machine that it ran on; none where they were not asked for
     """
 
     target: Target
@@ -58,6 +60,7 @@ class Compression:
     maps: tuple[MapRow, ...] = ()
     bit_operations: int = 0
     rounds: tuple[Round, ...] = ()
+    times: tuple[LayerTime, ...] = ()
 
     @property
     def met(self) -> bool:
@@ -102,6 +105,7 @@ class Compression:
             place = header.index("bits")
             header, rows = _without(header, place), [_without(row, place) for row in rows]
         parts = [text_table(header, rows, right=header[3:]), _groups(self.layers), _maps(self.maps)]
+        parts.append(times_table(self.layers, self.times))
         return "\n\n".join(filter(None, parts))
 
 
@@ -160,6 +164,7 @@ def _read(data: dict[str, Any]) -> Compression:
             "maps": tuple(MapRow(**{**row, "shape": tuple(row["shape"])}) for row in data.get("maps", ())),
             "check": Check(**data["check"]) if data["check"] else None,
             "rounds": tuple(made_from(Round, row, "rounds") for row in data.get("rounds", ())),
+            "times": tuple(made_from(LayerTime, row, "times") for row in data.get("times", ())),
             "missed": tuple(data["missed"]),
             "notes": tuple(data["notes"]),
         }

@@ -11,6 +11,7 @@ from secateur.reporting.layers import LayerRow
 from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import Change
 from secateur.reporting.rounds import Round
+from secateur.reporting.times import LayerTime
 
 
 class EpochRecord(Protocol):
@@ -111,6 +112,7 @@ class Facts:
     tensors       what is in the file
     maps          what became of every feature map; empty where none was to be quantized
     rounds        of cutting by shares of the computation; empty where thresholds were learned
+    times         of layers, before and after, on the machine in `environment`; empty where they were not measured
     header_bytes  of the file, what no tensor accounts for
     environment   what it was measured with
     """
@@ -126,6 +128,7 @@ class Facts:
     environment: Mapping[str, str]
     maps: tuple[MapRow, ...] = ()
     rounds: tuple[Round, ...] = ()
+    times: tuple[LayerTime, ...] = ()
 
     @property
     def file_bytes(self) -> int:

@@ -20,6 +20,7 @@ from secateur.reporting.names import told_apart
 from secateur.reporting.numbers import brief, short
 from secateur.reporting.rounds import Round, RoundTensor
 from secateur.reporting.templating import filled
+from secateur.reporting.times import LayerTime
 
 STREAMS = ("positions", "values", "scales", "framing")
 MOST_ROWS = 1000
@@ -57,6 +58,7 @@ def render(facts: Facts) -> str:
         detailable=len(detailable),
         grouped=_largest([row for row in facts.layers if row.groups], MOST_ROWS),
         maps=_largest_maps(facts.maps, MOST_ROWS),
+        timed=_timed(facts)[:MOST_ROWS],
         round_rows=_by_tensor(facts.rounds)[:MOST_ROWS],
         round_total=sum(len(one.tensors) for one in facts.rounds),
         tensors=tensors,
@@ -104,6 +106,11 @@ def _largest_tensors(rows: Sequence[TensorRow], most: int) -> list[TensorRow]:
 def _largest_maps(rows: Sequence[MapRow], most: int) -> list[MapRow]:
     kept = sorted(range(len(rows)), key=lambda n: -rows[n].values)[:most]
     return [rows[n] for n in sorted(kept)]
+
+
+def _timed(facts: Facts) -> list[tuple[LayerRow, LayerTime]]:
+    rows = {row.name: row for row in facts.layers}
+    return [(rows[time.tensor], time) for time in facts.times if time.tensor in rows]
 
 
 def _by_tensor(rounds: Sequence[Round]) -> list[tuple[int, RoundTensor]]:
