@@ -86,3 +86,33 @@ def test_nothing_is_written_where_a_run_is_damaged(secateur, runs):
     (runs / "good" / "report.json").write_text('{"secateur_report": 1}')
     assert secateur("report", runs / "small", runs / "good", "-o", runs / "c.html").status == 2
     assert not (runs / "c.html").exists()
+
+
+def account(**changes):
+    row = {"name": "fc", "shape": "8x4", "algorithm": "balanced 4:16 int8", "before_us": 12.0, "after_us": 4.0}
+    return json.dumps({"accuracy": "int8", "limit": 0.05, "threads": 1, "layers": [row], "replaced": 1, **changes})
+
+
+def test_kernels_of_a_run(secateur, runs):
+    (runs / "kernels.json").write_text(account())
+    ran = secateur("report", runs / "good", "--kernels", runs / "kernels.json", "-o", runs / "k.html", "--json")
+    assert ran.status == 0
+    assert ran.json["speed"]["layers"][0]["algorithm"] == "balanced 4:16 int8"
+    assert 'id="kernels"' in (runs / "k.html").read_text()
+    assert "3.00" in (runs / "k.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "told"),
+    [
+        (["small", "good"], account(), "name one"),
+        (["good"], account(threads="two"), "threads is 'two'"),
+        (["good"], None, "cannot read"),
+    ],
+)
+def test_kernels_that_do_not_fit(secateur, runs, given, text, told):
+    if text is not None:
+        (runs / "kernels.json").write_text(text)
+    ran = secateur("report", *(runs / name for name in given), "--kernels", runs / "kernels.json")
+    assert ran.status == 2
+    assert told in ran.err

@@ -105,7 +105,7 @@ def test_opens_without_a_word(browser, pages, page):
 
 
 @pytest.mark.usefixtures("silent")
-@pytest.mark.parametrize(("page", "table"), [("deep", LAYERS), ("comparison", "table")])
+@pytest.mark.parametrize(("page", "table"), [("deep", LAYERS), ("comparison", "table"), ("sample", "#kernel-table")])
 @pytest.mark.parametrize("way", ["mouse", "keyboard"])
 def test_every_column_sorts(browser, pages, page, table, way):
     browser.open(pages[page])

@@ -91,7 +91,7 @@ def test_every_picture_has_words():
 def test_every_table_says_what_its_columns_are_and_can_be_reached_by_keyboard():
     page = render(sample_report())
     tables = re.findall(r"<div ([^>]*)><table.*?</table>", page, re.DOTALL)
-    assert len(tables) == page.count("<table") == 6
+    assert len(tables) == page.count("<table") == 7
     assert all('tabindex="0"' in found and "aria-label=" in found for found in tables)
     for table in re.findall(r'<table class="sorts.*?</table>', page, re.DOTALL):
         columns = [int(n) for n in re.findall(r'data-column="(\d+)"', table)]
@@ -181,3 +181,17 @@ def test_rounds_have_a_row_each_and_one_by_tensor():
     assert outline.words.count(HOSTILE) == 2
     assert outline.words.count("2,400") == 4  # 48 of 100 weights, of 5,000
     assert "Rounds" not in Outline(render(sample_report())).words
+
+
+def test_kernels_with_gain_or_reason():
+    page = render(sample_report())
+    section = page.partition('<h2 id="kernels">')[2].partition("<h2")[0]
+    assert "1 of 3 layers run on generated kernels" in section
+    assert "2.80 times as fast" in section
+    assert "balanced 4:16 int8 <small>batch norm, relu</small>" in section
+    assert '<td class="n">3.94</td><td class="n">1.2e-02</td>' in section
+    assert "PyTorch <small>sparse is not faster by more than noise</small>" in section
+    assert "Not traced." in section
+    plain = render(dataclasses.replace(sample_report(), speed=None))
+    assert 'id="kernels"' not in plain
+    assert "#kernels" not in plain

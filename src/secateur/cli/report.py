@@ -28,6 +28,9 @@ def report(
         list[Path] | None, typer.Option("-o", "--output", help="A page (.html) or its JSON twin; can be repeated.")
     ] = None,
     title: Annotated[str, typer.Option(help="Of the page of several runs.")] = "",
+    kernels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of one run: what accelerate reported of its model, as JSON.")
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
     """Show a run's report, or compare several: score against bytes and density, the unbeaten ones marked."""
@@ -37,6 +40,8 @@ def report(
             raise DataError(f"-o {path}: a report is {' or '.join(ENDINGS)}")
         check_writable(path)
     loaded = {label: Report.load(_twin(path)) for label, path in _labels(runs).items()}
+    if kernels is not None:
+        loaded = _with_speed(loaded, kernels)
     compared = compare(loaded, title=title) if len(loaded) > 1 else None
     made = compared or next(iter(loaded.values()))
     for path in targets:
@@ -44,6 +49,16 @@ def report(
         note(f"wrote {path}")
     text = _comparison(compared) if compared else _summary(next(iter(loaded.values())))
     show_result(text, json.loads(made.to_json()), as_json=as_json)
+
+
+def _with_speed(loaded: dict[str, Report], kernels: Path) -> dict[str, Report]:
+    if len(loaded) != 1:
+        raise DataError(f"--kernels is the account of one run's model, and these are {len(loaded)} runs: name one")
+    try:
+        account = kernels.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {kernels}: {error.strerror}") from None
+    return {label: made.with_speed(account, str(kernels)) for label, made in loaded.items()}
 
 
 def _twin(run: Path) -> Path:

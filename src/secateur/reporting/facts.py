@@ -12,6 +12,7 @@ from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import Change
 from secateur.reporting.rounds import Round
 from secateur.reporting.times import LayerTime
+from secateur.reporting.speed import Speed
 
 
 class EpochRecord(Protocol):
@@ -115,6 +116,7 @@ class Facts:
     times         of layers, before and after, on the machine in `environment`; empty where they were not measured
     header_bytes  of the file, what no tensor accounts for
     environment   what it was measured with
+    speed         what `accelerate` made of the model, where it was asked
     """
 
     title: str
@@ -129,6 +131,7 @@ class Facts:
     maps: tuple[MapRow, ...] = ()
     rounds: tuple[Round, ...] = ()
     times: tuple[LayerTime, ...] = ()
+    speed: Speed | None = None
 
     @property
     def file_bytes(self) -> int:

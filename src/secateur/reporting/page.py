@@ -61,6 +61,8 @@ def render(facts: Facts) -> str:
         timed=_timed(facts)[:MOST_ROWS],
         round_rows=_by_tensor(facts.rounds)[:MOST_ROWS],
         round_total=sum(len(one.tensors) for one in facts.rounds),
+        speed=facts.speed,
+        kernels=facts.speed.layers[:MOST_ROWS] if facts.speed else (),
         tensors=tensors,
         file_chart=_whole_file(facts),
         bytes_chart=_bytes(facts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from secateur.reporting.measurement import Change
 from secateur.reporting.page import render
 from secateur.reporting.reading import json_object, made_from
 from secateur.reporting.saving import json_text, save
+from secateur.reporting.speed import Speed
 
 KIND, REPORT_VERSION = "secateur_report", 1
 MOST_BYTES = 1 << 26
@@ -40,6 +41,11 @@ class Report(Facts):
         """Write report.html or report.json, by the ending of the path. DataError for another ending; ArtifactError
         where nothing can be written."""
         save(self, path)
+
+    def with_speed(self, account: str | bytes, what: str = "account of accelerate") -> Report:
+        """With what `accelerate` made of the model, `fast.report.to_json()`: kernel and measured gain of every layer.
+        DataError naming `what` for another text."""
+        return replace(self, speed=Speed.from_json(account, what))
 
     @classmethod
     def from_json(cls, text: str | bytes, what: str = "report") -> Report:
