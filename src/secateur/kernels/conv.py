@@ -155,7 +155,11 @@ def compile_ahead(
     processes: int,
     watch: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> int:
-    """Compile what layers are likely to need, in parallel; how many pieces of code. watch as in `ahead.build_ahead`."""
+    """Compile what layers are likely to need, in parallel; how many pieces of code. watch as in `ahead.build_ahead`.
+
+    Code for sparse and balanced weights is left to who needs it: a piece takes 0.03 to 0.1 s, all of it 0.5 s of the
+    first call on three linear layers or five convolutions with 4 of 16 (of which processes could save half).
+    """
     by_target: dict[Target, list[CodeUnit]] = {}
     for shape, epilogue, options in layers:
         setting = _setting(shape, epilogue, options)
