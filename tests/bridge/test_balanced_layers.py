@@ -93,7 +93,10 @@ def test_too_much_error_in_8_bits_stays_in_float32():
     layer.weight.data[:, 0] = 0
     x[:, 0] = 1e4
     fast = sct.accelerate(layer, x, accuracy="int8", measure=False)
-    assert fast.report.layers[0].algorithm == "balanced 4:16 float32"
+    (row,) = fast.report.layers
+    assert row.algorithm == "balanced 4:16 float32"
+    assert row.tried.startswith("balanced 4:16 int8 has an error of ")
+    assert row.tried in str(fast.report)
     assert apart(fast(x), exact(layer, x)) < 1e-4
 
 

@@ -82,7 +82,8 @@ def test_an_error_on_the_layers_own_data_refuses(monkeypatch):
     monkeypatch.setattr(deciding, "OWN_DATA_MARGIN", 1e-9)
     row, made = decided(Site("c", conv()), X, None, Trial(measure=False))
     assert made is None
-    assert "error above" in row.reason
+    assert "has an error of " in row.reason
+    assert "above 1.5e-14" in row.reason
 
 
 def test_a_wrong_kernel_is_refused(monkeypatch):

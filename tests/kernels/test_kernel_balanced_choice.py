@@ -8,10 +8,13 @@ import pytest
 from balanced_matrices import random_balanced
 from secateur.errors import KernelError
 from secateur.kernels import balanced_choice
-from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT, balanced_count, has_ways
-from secateur.kernels.choice import Choice, forget_choices
+from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT, balanced_count, has_ways, with_balanced
+from secateur.kernels.choice import DIRECT, Choice, forget_choices
 from secateur.kernels.conv import Conv2dKernel, ConvOptions
+from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.runnable import Setting
 from secateur.kernels.shape import ConvShape, convolve
+from secateur.kernels.target import host_target
 
 SHAPE = ConvShape(1, 1, 6, 64, 48, (1, 1))
 WEIGHT = random_balanced(48, 64, 4).reshape(SHAPE.weight_shape)
@@ -83,6 +86,32 @@ def test_weights_that_leave_the_pattern_with_as_many_zeros(monkeypatch):
     assert other.choice.chosen.arithmetic is None
     np.testing.assert_allclose(other(X), convolve(SHAPE, X, moved), rtol=1e-4, atol=1e-4)
     assert other.with_weights(WEIGHT).choice.chosen.arithmetic == FLOAT
+
+
+def test_an_error_in_8_bits_is_that_of_the_weights_and_the_callers_business(monkeypatch):
+    """What was measured for some weights holds for others of the shape, but not the error; the largest is let pass."""
+    forget_choices()
+    rough = 2 * WEIGHT
+    monkeypatch.setattr(balanced_choice, "timed", bytes_first)
+    monkeypatch.setattr(balanced_choice, "_error", lambda _, weight, kind: 2.0 if weight is rough else len(kind) / 1e4)
+    setting, choice = Setting(SHAPE, Epilogue(), host_target(None), 1), Choice(DIRECT, (DIRECT,), "default", 1.5e-5, "")
+    for weight, error in ((rough, 2.0), (WEIGHT, len(BYTES) / 1e4), (rough, 2.0)):
+        found = with_balanced(setting, weight, (choice, Nothing()), BYTES)
+        assert (found.chosen.arithmetic, found.chosen.error) == (BYTES, error)
+        assert found.chosen in found.candidates
+        assert error > BYTE_ERROR or weight is WEIGHT
+
+
+class Nothing:
+    """A way that is not run."""
+
+    def run(self, source, target, residual=0):
+        raise AssertionError
+
+
+def bytes_first(_setting, ways):
+    """Kernels on bytes win."""
+    return [replace(one, microseconds=1.0 if one.arithmetic == BYTES else 2.0) for one, _ in ways]
 
 
 def by_arithmetic(_setting, ways):

@@ -9,7 +9,7 @@ from secateur.ir.text_table import text_table
 
 HEADER = (
     *("layer", "shape", "zeros", "algorithm", "with", "PyTorch us", "here us", "gain", "error"),
-    "why left to PyTorch",
+    "why left to PyTorch, or not in 8 bits",
 )
 RIGHT = HEADER[5:9]
 
@@ -27,6 +27,7 @@ class LayerReport:
     measured    when the algorithm was chosen; `secateur.forget_choices` drops choices
     reason      why it is left to PyTorch
     zeros       the part of the weights that is zero, and why it is of no use where the sparse kernel is not
+    tried       what was tried in 8 bits before, and why it is not that
     """
 
     name: str
@@ -40,6 +41,7 @@ class LayerReport:
     measured: str = ""
     reason: str = ""
     zeros: str = ""
+    tried: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,5 +102,5 @@ def _cells(layer: LayerReport) -> tuple[str, ...]:
         *times,
         gain,
         error,
-        layer.reason,
+        "; ".join(filter(None, (layer.reason, layer.tried))),
     )

@@ -35,7 +35,9 @@ def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> tup
         return replace(report, reason=reason), None
     row, found = _decided(site, x, residual, trial, report)
     if found is None and row.error is not None and trial.asked.activations != FLOAT:
-        return _decided(site, x, residual, replace(trial, asked=replace(trial.asked, activations=FLOAT)), report)
+        plain = replace(trial, asked=replace(trial.asked, activations=FLOAT))
+        again, made = _decided(site, x, residual, plain, report)
+        return replace(again, tried="" if again.reason == row.reason else row.reason), made
     return row, found
 
 
@@ -56,7 +58,8 @@ def _decided(
     report = replace(report, zeros=told_zeros(made.weight.numpy(), choice))
     limit = allowed(chosen, OWN_DATA_MARGIN * accuracy_limit(trial.asked.accuracy))
     if not error <= limit:
-        return replace(report, reason=f"{chosen.algorithm} has an error above {limit:.1e} on its own data"), None
+        why = f"{chosen.algorithm} has an error of {error:.1e} on its own data, above {limit:.1e}"
+        return replace(report, reason=why), None
     if trial.measure:
         measured = _compared(site, (made, choice), x, residual, trial)
         report = replace(report, before_us=measured.before_us, after_us=measured.after_us)

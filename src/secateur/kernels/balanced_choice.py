@@ -71,21 +71,34 @@ def has_ways(shape: ConvShape, weight: np.ndarray, activations: str) -> bool:
 def with_balanced(
     setting: Setting, weight: Float32[np.ndarray, "k c r s"], chosen: tuple[Choice, Runs], activations: str
 ) -> Choice:
-    """The fastest of what was chosen and these kernels, from the file of an earlier measurement where there is one."""
+    """The fastest of what was chosen and these kernels, from the file of an earlier measurement where there is one.
+
+    In float32 within the class of accuracy. In 8 bits the caller has to look at the error on the layer's own data: that
+    on normal data, which depends on the weights and is theirs whoever was measured, only says what to expect.
+    """
     choice, run = chosen
     parts = (emitters(), machine_name(), setting, choice.accuracy, choice.chosen, balanced_count(weight), activations)
     key = f"{KEPT_CHOICES}balanced-{hashlib.sha256(' '.join(map(str, parts)).encode()).hexdigest()}"
     if (kept := read_object(key)) is not None:
-        return Choice.from_json(kept.decode())
+        return _with_own_error(Choice.from_json(kept.decode()), setting, weight)
     ways: list[tuple[Candidate, Runs]] = [(choice.chosen, run)]
     for one, kernel in _candidates(setting, weight, activations):
-        if one.error is not None and one.error <= allowed(one, choice.limit):
+        if one.arithmetic == BYTES or (one.error is not None and one.error <= choice.limit):
             ways.append((one, kernel))
     found = sorted(timed(setting, ways), key=time_of)
     others = [one for one in choice.candidates if one.algorithm != choice.chosen.algorithm]
     made = replace(choice, chosen=found[0], candidates=(*found, *others), how="measurement", measured=now())
     write_object(key, made.to_json().encode())
     return made
+
+
+def _with_own_error(choice: Choice, setting: Setting, weight: np.ndarray) -> Choice:
+    """With the error that these weights have in 8 bits instead of those that were measured."""
+    chosen = choice.chosen
+    if chosen.arithmetic != BYTES:
+        return choice
+    own = replace(chosen, error=_error(setting, weight, BYTES))
+    return replace(choice, chosen=own, candidates=tuple(own if one == chosen else one for one in choice.candidates))
 
 
 def forced_balanced(

@@ -20,6 +20,7 @@ class KernelRow:
     error       max|y - y64| / max|y64| on the layer's own weights and data; class_error: the same on normal ones
     measured    when the algorithm was chosen
     zeros       the part of the weights that is zero, and what it is good for
+    tried       what was tried in 8 bits before, and why it is not that
     """
 
     name: str
@@ -33,6 +34,7 @@ class KernelRow:
     measured: str = ""
     reason: str = ""
     zeros: str = ""
+    tried: str = ""
 
     @property
     def gain(self) -> float | None:
