@@ -11,8 +11,8 @@ from secateur.reporting.layers import LayerRow
 from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import Change
 from secateur.reporting.rounds import Round
-from secateur.reporting.times import LayerTime
 from secateur.reporting.speed import Speed
+from secateur.reporting.times import LayerTime
 
 
 class EpochRecord(Protocol):
