@@ -7,10 +7,11 @@ import numpy as np
 from secateur.errors import KernelError
 
 
-def check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    """KernelError for what is no dense float32 array of this shape."""
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.shape != shape:
-        raise KernelError(f"{name} must be a float32 array of shape {shape}; got {_described(array)}")
+def check_array(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: type[np.generic] = np.float32) -> None:
+    """KernelError for what is no dense array of this shape and type."""
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
+        kind = np.dtype(dtype).name
+        raise KernelError(f"{name} must be a {kind} array of shape {shape}; got {_described(array)}")
     if not array.flags.c_contiguous:
         raise KernelError(f"{name} must be dense: use np.ascontiguousarray")
 

@@ -222,14 +222,15 @@ class Function:
         """Lanes of the mask from memory, zero elsewhere; other lanes are not touched, so they may lie outside."""
         name = f"llvm.masked.load.{suffix(type_)}.p0"
         self.module.declare(f"declare {type_} @{name}(ptr, i32, {mask.type}, {type_})")
-        listed = f"ptr {address.text}, i32 4, {mask.type} {mask.text}, {type_} zeroinitializer"
+        listed = f"ptr {address.text}, i32 {_align(type_)}, {mask.type} {mask.text}, {type_} zeroinitializer"
         return self.emit(type_, f"call {type_} @{name}({listed})")
 
     def store_masked(self, value: Value, address: Value, mask: Value) -> None:
         """Write the lanes of the mask only."""
         name = f"llvm.masked.store.{suffix(value.type)}.p0"
         self.module.declare(f"declare void @{name}({value.type}, ptr, i32, {mask.type})")
-        self.do(f"call void @{name}({value.type} {value.text}, ptr {address.text}, i32 4, {mask.type} {mask.text})")
+        given = f"{value.type} {value.text}, ptr {address.text}, i32 {_align(value.type)}, {mask.type} {mask.text}"
+        self.do(f"call void @{name}({given})")
 
     def prefetch(self, address: Value, level: int, *, write: bool = False) -> None:
         """Ask for the cache line of an address that is read or written soon, into the cache of level 1 or 2."""
@@ -354,8 +355,16 @@ class Function:
 
 
 def suffix(type_: str) -> str:
-    """A type as it is written in the name of an intrinsic: v16f32 for <16 x float>."""
-    return "f32" if type_ == FLOAT else f"v{type_[1:].split()[0]}f32"
+    """A type as it is written in the name of an intrinsic: v16f32 for <16 x float>, v16i8 for <16 x i8>."""
+    if type_ == FLOAT:
+        return "f32"
+    count, _, element = type_[1:-1].split()
+    return f"v{count}{'f32' if element == FLOAT else element}"
+
+
+def _align(type_: str) -> int:
+    """Of the elements of a vector."""
+    return 1 if type_.endswith(" i8>") else 4
 
 
 @dataclass

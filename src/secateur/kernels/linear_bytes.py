@@ -2,8 +2,8 @@
 
 look-up   avx512 vpermb over all 64 of a slot's columns at once; avx2 pshufb and neon tbl, group by group
 products  avx512 vpdpbusd takes x + 128 unsigned, and 128 times the row's sum is taken off at the end; avx2 |x|
-          times w with the sign of x: codes lie within +-127, so two products are at most 2 * 127 * 127 = 32258 and
-          vpmaddubsw cannot saturate; neon sdot
+          times w with the sign of x: codes lie within +-127, codes without a sign less 128 from -128 on, so two
+          products are at most 2 * 128 * 127 = 32512 and vpmaddubsw cannot saturate; neon sdot
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from secateur.kernels.target import LLVM, TARGETS, Target, supported
 
 GROUP_BYTES = 16
 """Of a group of 16 bytes."""
-OFFSET = {"avx512": 128, "avx2": 0, "neon": 0}
-"""What is added to activations, so that they are what the target multiplies by."""
+UNSIGNED = {"avx512": True, "avx2": False, "neon": False}
+"""Whether activations are multiplied as bytes without a sign."""
+HALF = 128
+"""Between a byte with and without a sign."""
 OUTSIDE = 0x80
 """Added to a place, it makes pshufb and tbl look nothing up: 0."""
 MOST_PRODUCTS = (2**31 - 1) // (255 * 128)
@@ -37,6 +39,14 @@ def byte_target(target: Target) -> Target:
             raise KernelError(f"this machine lacks {' and '.join(names)}, which kernels on bytes need: use float32")
         return byte_target(TARGETS[weaker[0]])
     return replace(target, features=",".join(part for part in (target.features, BYTE_FEATURES[target.name]) if part))
+
+
+def offset(target: Target, *, signed: bool) -> int:
+    """What is added to codes of activations that have a sign or none, so that they are what the target multiplies by.
+    0, or HALF up or down, which both turn the highest bit over."""
+    if UNSIGNED[target.name] != signed:
+        return 0
+    return HALF if signed else -HALF
 
 
 @dataclass(frozen=True)
@@ -85,8 +95,8 @@ class ByteLookup:
         """Emits reading the 64 activations at an address, or a group of them, where that is no part of looking up."""
         f = place.code
         if self.spread:
-            return self._repeated(f.load(vector(GROUP_BYTES, "i8"), place + GROUP_BYTES * groups[0], GROUP_BYTES))
-        return f.load(self.kind, place, 64) if self.target.name == "avx512" else place
+            return self._repeated(f.load(vector(GROUP_BYTES, "i8"), place + GROUP_BYTES * groups[0], 1))
+        return f.load(self.kind, place, 1) if self.target.name == "avx512" else place
 
     def take(self, columns: Value, places: tuple[Value, ...], groups: tuple[int, ...]) -> Value:
         """Each entry's activation, of the 64 that `columns` gave."""

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 from secateur.ir.balanced_format import ROWS
 from secateur.kernels.build import CodeUnit
+from secateur.kernels.byte_maps import FLOATS, ByteMaps
 from secateur.kernels.code import Module
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import blocks_of
 from secateur.kernels.linear_byte_tile import emit_byte_tile
+from secateur.kernels.linear_bytes import offset
 from secateur.kernels.linear_driver import emit_driver
 from secateur.kernels.linear_form import Form
 from secateur.kernels.linear_input import emit_float_input
-from secateur.kernels.linear_output import emit_output
-from secateur.kernels.linear_quantize import emit_byte_input
+from secateur.kernels.linear_output import Finish, emit_output
+from secateur.kernels.linear_quantize import emit_byte_input, emit_code_input
 from secateur.kernels.linear_tile import SPAN_BYTES, TOKEN_BYTES, LinearTile, emit_float_tile
 from secateur.kernels.machine import l2_bytes
 from secateur.kernels.target import Target
@@ -33,6 +35,12 @@ class LinearPlan:
     target: Target
     threads: int
     table: Table = ()
+    maps: ByteMaps = FLOATS
+
+    @property
+    def offset(self) -> int:
+        """Of activations in 8 bits as they are stored."""
+        return offset(self.target, signed=self.maps.signed_input)
 
     @property
     def tiles(self) -> tuple[int, int, int]:
@@ -66,7 +74,8 @@ class LinearPlan:
 
     def unit(self) -> CodeUnit:
         """The code."""
-        made_from = f"{self.form} {self.table} {self.tile_tokens} {self.epilogue.code_name} {self.target.features}"
+        finished = f"{self.epilogue.code_name} {self.maps.code_name}"
+        made_from = f"{self.form} {self.table} {self.tile_tokens} {finished} {self.target.features}"
         return CodeUnit("linear", ("linear",), made_from, lambda: linear_module(self))
 
     def numbers(self) -> dict[str, int]:
@@ -98,12 +107,15 @@ def _lines(size_bytes: int) -> int:
 def linear_module(plan: LinearPlan) -> str:
     """linear(layer, call, member, members)."""
     module, byte = Module(), plan.form.input_bytes == 1
-    (emit_byte_input if byte else emit_float_input)(module, plan.target)
+    if plan.maps.takes is not None:
+        emit_code_input(module, plan.target, signed=plan.maps.signed_input)
+    else:
+        (emit_byte_input if byte else emit_float_input)(module, plan.target)
     for tokens in plan.tile_tokens:
         if byte:
             emit_byte_tile(module, plan.tile(tokens), plan.table)
         else:
             emit_float_tile(module, plan.tile(tokens))
-    emit_output(module, plan.target, plan.epilogue, plan.form)
-    emit_driver(module, plan.target, plan.tile_tokens, byte=byte)
+    emit_output(module, plan.target, Finish(plan.epilogue, plan.form, plan.maps))
+    emit_driver(module, plan.target, plan.tile_tokens, byte=byte, maps=plan.maps)
     return module.text()

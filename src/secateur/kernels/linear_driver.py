@@ -7,6 +7,7 @@ it. Threads change no sum.
 from __future__ import annotations
 
 from secateur.ir.balanced_format import ROWS
+from secateur.kernels.byte_maps import ByteMaps, bytes_of
 from secateur.kernels.code import I64, Function, Module, Value
 from secateur.kernels.driver import JOB
 from secateur.kernels.layout import CALL
@@ -22,20 +23,21 @@ LINEAR = Record(
     *("block_bytes", "token_bytes", "step_token_bytes"),
     *("scales_offset", "sums_offset", "sums_bytes", "span_blocks"),
     *("weights", "scale", "less", "bias", "slope", "given", "group_scales"),
-    "scale_block_bytes",
+    *("scale_block_bytes", "inverse", "residual_scale"),
 )
 """Sizes of the layer (columns: inputs filled up to whole units), how tokens are cut into tiles (long ones first), rows
 into blocks and those into chunks; bytes of records of a block; of a token's activations in all, and from one group or
 slot to the next; where scales and sums lie in the workspace, and of how many blocks these are; addresses; slope and
-static scale of activations as floats; bytes of a block's scales of groups of columns."""
+static scale of activations as floats; bytes of a block's scales of groups of columns; of maps of bytes 1 over the
+scale of what is given, and the scale of the residual."""
 
 
-def emit_driver(module: Module, target: Target, sizes: tuple[int, ...], *, byte: bool) -> None:
+def emit_driver(module: Module, target: Target, sizes: tuple[int, ...], *, byte: bool, maps: ByteMaps) -> None:
     """linear(layer, call, member, members), with tiles for so many tokens, of bytes or float32."""
     f = module.function("linear", JOB)
     layer = LINEAR.read(f, f["layer"])
     passed = f.variable(I64, 0)
-    _emit_input(f, layer, byte=byte)
+    _emit_input(f, layer, bytes_of(maps.takes), byte=byte)
     counter = CALL.place(f["call"], "arrived")
     emit_barrier(f, target, counter, f["members"], passed)
     chunk = f.variable(I64, 0)
@@ -44,7 +46,7 @@ def emit_driver(module: Module, target: Target, sizes: tuple[int, ...], *, byte:
         with f.when(chunk.get() < layer["chunks"]):
             start = chunk.get() * layer["chunk_blocks"]
             stop = f.least(start + layer["chunk_blocks"], layer["blocks"])
-            _emit_chunk(f, layer, (start, stop), sizes)
+            _emit_chunk(f, layer, (start, stop), sizes, maps)
         until(chunk.get() >= layer["chunks"])
     f.give()
 
@@ -56,7 +58,7 @@ def _tile(f: Function, layer: dict[str, Value], tile: Value) -> tuple[Value, Val
     return first, f.choose(tile < layer["long_tiles"], layer["long_tokens"], layer["short_tokens"])
 
 
-def _emit_input(f: Function, layer: dict[str, Value], *, byte: bool) -> None:
+def _emit_input(f: Function, layer: dict[str, Value], input_bytes: int, *, byte: bool) -> None:
     """Tokens in turn, every member its own."""
     source, space = (CALL.read_pointer(f, f["call"], name) for name in ("source", "workspace"))
     with f.loop(0, layer["tiles"]) as tile:
@@ -65,7 +67,7 @@ def _emit_input(f: Function, layer: dict[str, Value], *, byte: bool) -> None:
             token = first + number
             with f.when((token % f["members"]).equals(f["member"])):
                 packed = space + first * layer["token_bytes"] + number * layer["step_token_bytes"]
-                x = source + token * (layer["inputs"] * 4)
+                x = source + token * (layer["inputs"] * input_bytes)
                 step = count * layer["step_token_bytes"]
                 given = [x, packed, step, layer["inputs"], layer["columns"]]
                 if byte:
@@ -74,7 +76,9 @@ def _emit_input(f: Function, layer: dict[str, Value], *, byte: bool) -> None:
                 f.call("input_token", given)
 
 
-def _emit_chunk(f: Function, layer: dict[str, Value], blocks: tuple[Value, Value], sizes: tuple[int, ...]) -> None:
+def _emit_chunk(
+    f: Function, layer: dict[str, Value], blocks: tuple[Value, Value], sizes: tuple[int, ...], maps: ByteMaps
+) -> None:
     """Some blocks of rows, for all tokens."""
     space = CALL.read_pointer(f, f["call"], "workspace")
     sums = space + (layer["sums_offset"] + f["member"] * layer["sums_bytes"])
@@ -84,7 +88,7 @@ def _emit_chunk(f: Function, layer: dict[str, Value], blocks: tuple[Value, Value
         with f.loop(blocks[0], blocks[1], layer["span_blocks"]) as block:
             some = block, f.least(layer["span_blocks"], blocks[1] - block)
             _emit_tile(f, layer, (x, sums, count), some, sizes)
-            _emit_output(f, layer, sums, some, (first, count))
+            _emit_output(f, layer, (sums, some, (first, count)), maps)
 
 
 Some = tuple[Value, Value]
@@ -100,15 +104,16 @@ def _emit_tile(f: Function, layer: dict[str, Value], at: tuple[Value, ...], some
     emit_choice(f, count, {size: (f"tile_{size}", given) for size in sizes})
 
 
-def _emit_output(f: Function, layer: dict[str, Value], sums: Value, some: Some, tokens: Some) -> None:
-    (block, blocks), (first, count) = some, tokens
+def _emit_output(f: Function, layer: dict[str, Value], at: tuple[Value, Some, Some], maps: ByteMaps) -> None:
+    sums, (block, blocks), (first, count) = at
     target, residual, space = (CALL.read_pointer(f, f["call"], name) for name in ("target", "residual", "workspace"))
     row = block * layer["block_rows"]
-    place = first * (layer["outputs"] * 4) + row * 4
+    place = first * layer["outputs"] + row
     by_row = [LINEAR.read_pointer(f, f["layer"], name) + row * 4 for name in ("scale", "less", "bias")]
     scales = space + (layer["scales_offset"] + first * 4)
     left = layer["outputs"] - row
     parts = f.least(blocks * layer["block_rows"], left + (ROWS - 1)) // ROWS
-    given = [sums, target + place, residual + place, *by_row, scales, count, left, layer["outputs"] * 4]
-    slope = LINEAR.read_float(f, f["layer"], "slope")
-    f.call("output_tile", [*given, parts, count * (4 * ROWS), slope])
+    y, other = target + place * bytes_of(maps.gives), residual + place * bytes_of(maps.adds)
+    given = [sums, y, other, *by_row, scales, count, left, layer["outputs"], parts, count * (4 * ROWS)]
+    floats = [LINEAR.read_float(f, f["layer"], name) for name in ("slope", "inverse", "residual_scale")]
+    f.call("output_tile", [*given, *floats])

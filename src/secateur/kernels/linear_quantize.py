@@ -15,8 +15,8 @@ from jaxtyping import Float32, Int8
 
 from secateur.ir.balanced_format import SLOT_COLUMNS
 from secateur.kernels.code import FLOAT, PTR, Function, Module, Value, Variable, literal, vector
-from secateur.kernels.lanes import absolute, at_least, at_most, nearest, reinterpreted
-from secateur.kernels.linear_bytes import OFFSET
+from secateur.kernels.lanes import absolute, at_least, at_most, lanes_of, nearest, reinterpreted
+from secateur.kernels.linear_bytes import HALF, offset
 from secateur.kernels.linear_input import ARGUMENTS
 from secateur.kernels.linear_lanes import as_type, called, numbers
 from secateur.kernels.target import Target
@@ -61,6 +61,30 @@ def emit_byte_input(module: Module, target: Target) -> None:
             value = f.load_masked(vector(target.lanes), f["x"] + (slot * (4 * SLOT_COLUMNS) + 4 * first), mask)
             store_bytes(f, target, value * inverse, f["packed"] + (slot * f["step"] + first))
     f.give()
+
+
+def emit_code_input(module: Module, target: Target, *, signed: bool) -> None:
+    """input_token(...) for codes: a copy, as what the target multiplies by."""
+    f = module.function("input_token", BYTE_ARGUMENTS, inner=True)
+    f.store(f["given"], f["scale"])
+    whole = f["inputs"] // SLOT_COLUMNS
+    with f.loop(0, whole) as slot:
+        for first in range(0, SLOT_COLUMNS, target.vector_bytes):
+            value = f.load(vector(target.vector_bytes, "i8"), f["x"] + (slot * SLOT_COLUMNS + first), 1)
+            f.store(as_stored(value, target, signed=signed), f["packed"] + (slot * f["step"] + first), 16)
+    with f.loop(whole, f["columns"] // SLOT_COLUMNS) as slot:
+        for first in range(0, SLOT_COLUMNS, target.lanes):
+            mask = f.lanes_below(f["inputs"] - (slot * SLOT_COLUMNS + first), target.lanes)
+            value = f.load_masked(vector(target.lanes, "i8"), f["x"] + (slot * SLOT_COLUMNS + first), mask)
+            f.store(as_stored(value, target, signed=signed), f["packed"] + (slot * f["step"] + first), 1)
+    f.give()
+
+
+def as_stored(codes: Value, target: Target, *, signed: bool) -> Value:
+    """Codes with the offset added."""
+    if not offset(target, signed=signed):
+        return codes
+    return codes.code.arithmetic("xor", codes, numbers(codes.code, "i8", [-HALF] * lanes_of(codes)))
 
 
 def _number(f: Function, number: float) -> Value:
@@ -125,6 +149,6 @@ def store_bytes(f: Function, target: Target, places: Value, to: Value) -> None:
     rounded = nearest(at_most(at_least(places, -end), end))
     wide = f.emit(vector(lanes, "i32"), f"fptosi {rounded.type} {rounded.text} to {vector(lanes, 'i32')}")
     narrow = f.emit(vector(lanes, "i8"), f"trunc {wide.type} {wide.text} to {vector(lanes, 'i8')}")
-    if OFFSET[target.name]:
+    if offset(target, signed=True):
         narrow = f.arithmetic("xor", narrow, numbers(f, "i8", [-128] * lanes))
     f.store(narrow, to)

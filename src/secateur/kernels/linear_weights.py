@@ -10,7 +10,6 @@ from jaxtyping import Float32, Int8, Shaped
 from secateur.ir.balanced_format import GROUP, RECORD_BYTES, ROWS, SCALED_COLUMNS, Balanced
 from secateur.ir.formats import Quantized
 from secateur.kernels.fast import blocks_of
-from secateur.kernels.linear_bytes import OFFSET
 from secateur.kernels.linear_code import LinearPlan
 from secateur.kernels.linear_form import DENSE, STEP_COLUMNS, Form
 from secateur.kernels.memory import aligned
@@ -54,7 +53,7 @@ def packed(weight: Weight, bias: Float32[np.ndarray, " rows"] | None, plan: Line
         by_row[0, :rows] = bias
     groups = np.zeros(0, np.uint8)
     if plan.form.kind != "float32":
-        offset, integers = OFFSET[plan.target.name], integers_of(weight).astype(np.int64)
+        offset, integers = plan.offset, integers_of(weight).astype(np.int64)
         if plan.form.scaled:
             assert isinstance(weight, Balanced)
             by_row[2, :rows] = offset * (integers * weight.steps().astype(np.float64)).sum(1)

@@ -13,19 +13,20 @@ from secateur.errors import KernelError
 from secateur.ir.balanced_format import ROWS, Balanced, unit_columns
 from secateur.kernels.arrays import check_array
 from secateur.kernels.build import CodeUnit, built
+from secateur.kernels.byte_maps import bytes_of, dtype_of, room
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import blocks_of
-from secateur.kernels.linear import LinearOptions
+from secateur.kernels.linear import LinearOptions, check_maps
 from secateur.kernels.linear_bytes import MOST_PRODUCTS, byte_target
 from secateur.kernels.linear_code import LinearPlan
 from secateur.kernels.linear_quantize import LARGEST, LEAST_SCALE, quantized
 from secateur.kernels.linear_weights import form_of, packed, products_of, row_scales, table_of
 from secateur.kernels.machine import l2_bytes
-from secateur.kernels.memory import CACHE_LINE_BYTES, aligned
+from secateur.kernels.memory import CACHE_LINE_BYTES
 from secateur.kernels.record import float_bits
 from secateur.kernels.runnable import Runnable
 from secateur.kernels.shape import ConvShape, convolve
-from secateur.kernels.sparse_balanced_code import BALANCED, PixelTile, balanced_module, span_blocks
+from secateur.kernels.sparse_balanced_code import BALANCED, ConvCode, PixelTile, balanced_module, span_blocks
 from secateur.kernels.target import host_target
 
 PLAIN, DEFAULT = Epilogue(), LinearOptions()
@@ -49,14 +50,14 @@ def padded_channels(channels: int, count: int) -> int:
 
 
 class BalancedConvKernel:
-    """y = activation(conv(x, weight) + bias + residual), float32 and channels_last in and out; any stride, dilation and
-    padding, one group.
+    """y = activation(conv(x, weight) + bias + residual), channels_last; any stride, dilation and padding, one group.
+    Maps are float32 where `options.maps` does not make them bytes.
 
     weight is a Balanced of `conv_matrix`; of float32 with float32 activations, of int8 or codes with a scale a row and
     activations in 8 bits: `options.scale` is theirs, beyond 127 times which x is cut off; 0: the largest |x| of each
     image over 127. Where a number of x is not finite, all of y is NaN (in 8 bits; of that image where scales are the
-    images'). A kernel may be called from several threads at once. KernelError for a shape, an option or an array that
-    does not fit.
+    images'). An input of bytes has its own scale, and nothing is quantized. A kernel may be called from several threads
+    at once. KernelError for a shape, an option or an array that does not fit.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class BalancedConvKernel:
             check_array("bias", bias, (shape.out_channels,))
         self.shape, self.epilogue, self.options = shape, epilogue, options
         self.name, self.packed_bytes = form_of(weight).name, weight.nbytes
-        self._by_image = weight.kind != "float32" and options.scale == 0
+        self._by_image = weight.kind != "float32" and options.input_scale == 0
         alone = replace(shape, batch=min(1, shape.batch)) if self._by_image else shape
         self._runnable = _runnable(_Plan(alone, weight, epilogue, options), bias)
 
@@ -81,21 +82,22 @@ class BalancedConvKernel:
         self, x: np.ndarray, residual: np.ndarray | None = None, *, out: np.ndarray | None = None
     ) -> np.ndarray:
         """The layer on dense arrays (batch, height, width, channels), into `out`, which overlaps no other."""
-        check_array("x", x, self.shape.input_shape)
+        maps = self.options.maps
+        check_array("x", x, self.shape.input_shape, dtype_of(maps.takes))
         if (residual is None) == self.epilogue.residual:
             raise KernelError("a residual is needed exactly where the epilogue adds one")
-        out = aligned(self.shape.output_shape) if out is None else out
-        check_array("out", out, self.shape.output_shape)
+        out = room(self.shape.output_shape, maps.gives) if out is None else out
+        check_array("out", out, self.shape.output_shape, dtype_of(maps.gives))
         for other in (x, residual):
             if not out.flags.writeable or (other is not None and np.may_share_memory(out, other)):
                 raise KernelError("out must be writable and apart from x and the residual")
         if residual is not None:
-            check_array("residual", residual, self.shape.output_shape)
+            check_array("residual", residual, self.shape.output_shape, dtype_of(maps.adds))
         self.run(x.ctypes.data, out.ctypes.data, 0 if residual is None else residual.ctypes.data)
         return out
 
     def run(self, source: int, target: int, residual: int = 0) -> None:
-        """The layer on memory at these addresses, unchecked: dense float32; `target` overlaps neither of the others."""
+        """The layer on memory at these addresses, unchecked: dense; `target` overlaps neither of the others."""
         if not self._by_image:
             self._runnable.run(source, target, residual)
             return
@@ -103,7 +105,8 @@ class BalancedConvKernel:
         for image in range(self.shape.batch):
             at = source + 4 * read * image
             scaled = _scaled(self._runnable, _image_scale(_floats(at, read)))
-            scaled.run(at, target + 4 * written * image, residual and residual + 4 * written * image)
+            to, other = (bytes_of(one) * written * image for one in (self.options.maps.gives, self.options.maps.adds))
+            scaled.run(at, target + to, residual and residual + other)
 
 
 def _floats(address: int, count: int) -> Float32[np.ndarray, " count"]:
@@ -130,10 +133,14 @@ def _scaled(runnable: Runnable, scale: np.float32) -> Runnable:
 
 
 def balanced_convolve(
-    shape: ConvShape, x: Float32[np.ndarray, "n h w c"], weight: Balanced, scale: float = 0.0
+    shape: ConvShape, x: Shaped[np.ndarray, "n h w c"], weight: Balanced, scale: float = 0.0
 ) -> Shaped[np.ndarray, "n ho wo k"]:
     """The definition without bias: in float64 for float32 weights; else exact integer sums times the row's scale times
-    the activations' (0: that of each image), in float32 and this order, which kernels equal bit for bit."""
+    the activations' (0: that of each image), in float32 and this order, which kernels equal bit for bit. x may be codes
+    already, uint8 or int8."""
+    if x.dtype != np.float32:
+        exact = convolve(shape, x.astype(np.float64), _kernel_of(shape, weight.integers()))
+        return exact.astype(np.float32) * row_scales(weight) * np.float32(scale)
     if weight.kind == "float32":
         return convolve(shape, x, _kernel_of(shape, weight.to_dense()))
     if scale == 0:
@@ -167,7 +174,14 @@ class _Plan:
         form, target = form_of(self.weight), host_target(self.options.target)
         needed = target if form.kind == "float32" else byte_target(target)
         sizes = (0, self.weight.shape[1], self.shape.out_channels)
-        return LinearPlan(sizes, form, self.epilogue, needed, self.options.threads, table_of(self.weight))
+        table, maps = table_of(self.weight), self.options.maps
+        return LinearPlan(sizes, form, self.epilogue, needed, self.options.threads, table, maps)
+
+    @property
+    def direct(self) -> bool:
+        """Whether images of bytes are read where they are."""
+        taken = self.options.maps.takes is not None and self.linear.offset == 0
+        return taken and not any(self.shape.padding) and self.pixel_bytes == self.shape.in_channels
 
     @property
     def padded(self) -> Pair:
@@ -208,17 +222,12 @@ def _runnable(plan: _Plan, bias: np.ndarray | None) -> Runnable:
     down, across = shape.stride
     pixels = plan.inputs(np.arange(high) * down, np.arange(wide) * across).ravel()
     tile = PixelTile(linear.target, linear.form, high * wide, tuple(pixels.tolist()))
-    made_from = f"{linear.form} {linear.table} {tile.pixels} {high} {plan.epilogue.code_name} {linear.target.features}"
-    unit = CodeUnit(
-        "balanced",
-        ("balanced_convolution",),
-        made_from,
-        lambda: balanced_module(tile, high, plan.epilogue, linear.table),
-    )
+    emitted, options = ConvCode(tile, high, plan.epilogue, linear.table, linear.maps, plan.direct), plan.options
+    unit = CodeUnit("balanced", ("balanced_convolution",), emitted.made_from, lambda: balanced_module(emitted))
     code, weights = built(unit, linear.target), packed(plan.weight, bias, linear)
     rows, columns = _starts(shape.out_height, high), _starts(shape.out_width, wide)
     tile_inputs = plan.inputs(rows * down, columns * across).ravel()
-    tile_outputs = ((rows[:, None] * shape.out_width + columns) * (4 * shape.out_channels)).astype(np.int64).ravel()
+    tile_outputs = ((rows[:, None] * shape.out_width + columns) * shape.out_channels).astype(np.int64).ravel()
     taps = plan.inputs(np.arange(shape.taps[0]) * shape.dilation[0], np.arange(shape.taps[1]) * shape.dilation[1])
     step = linear.form.columns * linear.form.input_bytes
     units = (taps.ravel()[:, None] + np.arange(plan.pixel_bytes // step) * step).ravel()
@@ -235,8 +244,10 @@ def _runnable(plan: _Plan, bias: np.ndarray | None) -> Runnable:
         scale=scale.ctypes.data,
         less=less.ctypes.data,
         slope=float_bits(plan.epilogue.slope),
-        given=float_bits(plan.options.scale),
-        inverse=float_bits(float(np.float32(1) / np.float32(plan.options.scale)) if plan.options.scale else 0.0),
+        given=float_bits(options.input_scale),
+        inverse=float_bits(float(np.float32(1) / np.float32(options.input_scale)) if options.input_scale else 0.0),
+        out_inverse=float_bits(0.0 if options.maps.gives is None else float(options.maps.gives.inverse)),
+        residual_scale=float_bits(0.0 if options.maps.adds is None else options.maps.adds.scale),
     )
     size = numbers["sums_offset"] + numbers["sums_bytes"] * plan.options.threads
     keep = (code, weights, tile_inputs, tile_outputs, units)
@@ -255,8 +266,8 @@ def _numbers(plan: _Plan, tiles: int) -> dict[str, int]:
     found.update(row_bytes=columns * plan.pixel_bytes, pixel_bytes=plan.pixel_bytes, image_bytes=image)
     found.update(in_channels=shape.in_channels, columns=plan.pixel_bytes // linear.form.input_bytes)
     found.update(tiles=tiles, all_tiles=tiles * shape.batch, out_channels=shape.out_channels)
-    out_row = 4 * shape.out_width * shape.out_channels
-    found.update(out_image_bytes=shape.out_height * out_row, out_row_bytes=out_row)
+    out_row = shape.out_width * shape.out_channels
+    found.update(out_image=shape.out_height * out_row, out_row=out_row)
     found.update(chunks=blocks_of(linear.blocks, chunk), chunk_blocks=chunk, blocks=linear.blocks)
     found.update(block_bytes=block_bytes, sums_offset=image * shape.batch)
     sums = blocks_of((4 * ROWS * span_blocks(tokens) + 4) * tokens, CACHE_LINE_BYTES) * CACHE_LINE_BYTES
@@ -268,6 +279,7 @@ def _check(shape: ConvShape, weight: Balanced, options: LinearOptions) -> None:
     if shape.groups != 1:
         raise KernelError(f"a balanced convolution has one group, not {shape.groups}")
     form = form_of(weight)
+    check_maps(form.kind, options)
     wanted = shape.out_channels, shape.taps[0] * shape.taps[1] * padded_channels(shape.in_channels, form.count)
     if weight.shape != wanted or form.scaled:
         raise KernelError(
