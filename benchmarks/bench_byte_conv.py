@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three rounds; nothing is kept")
     options = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    cells, gains = [], []
+    cells, gains, competitors = [], [], [OURS]
     with tempfile.TemporaryDirectory() as folder:
         for name, layer in PRUNED_LAYERS.items():
             if not any(part in name for part in options.layers):
@@ -201,7 +201,7 @@ def main() -> None:
                 ways[f"OpenVINO, {kind}"] = openvino_way(layer, data, floats=kind == "float32")
             ways["ONNX Runtime"] = onnxruntime_way(layer, data, Path(folder))
             errors, seconds = errors_of(ways, data.wanted), timed(ways, 3 if options.quick else options.rounds)
-            mine = seconds.pop(OURS)
+            competitors, mine = list(seconds), seconds.pop(OURS)
             over = {peer: [p / m for p, m in zip(times, mine, strict=True)] for peer, times in seconds.items()}
             ratios = {peer: [round(q, 3) for q in statistics.quantiles(values)] for peer, values in over.items()}
             times_us = {peer: round(1e6 * statistics.median(v), 1) for peer, v in {OURS: mine, **seconds}.items()}
@@ -210,7 +210,7 @@ def main() -> None:
             if not options.quick:
                 about = {"layer": name, "times_us": times_us, "ratios": ratios, "errors": errors}
                 record("byte_conv", benchmark="byte_conv", weights=f"{COUNT}:{GROUP}", **about)
-    print(markdown(["layer", *(f"{name} us" for name in times_us), "over the best"], cells))
+    print(markdown(["layer", *(f"{name} us" for name in competitors), "over the best"], cells))
     print(f"geometric mean over the best peer: {geometric_mean(gains):.2f}, least {min(gains):.2f}")
 
 

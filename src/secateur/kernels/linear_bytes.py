@@ -141,7 +141,7 @@ class ByteLookup:
         return called(f, self.kind, "llvm.aarch64.neon.tbl1.v16i8", table, low)
 
     def dot(self, total: Value, x: Value, w: Value) -> Value:
-        """total + the sum of four products of bytes in every lane; x unsigned where OFFSET says so."""
+        """total + the sum of four products of bytes in every lane; x unsigned where UNSIGNED says so."""
         f, target = total.code, self.target
         if target.name == "avx512":
             return called(f, self.sums, "llvm.x86.avx512.vpdpbusd.512", total, x, w)
