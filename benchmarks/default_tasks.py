@@ -15,7 +15,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import TensorDataset
 
 import mails
 import minilm
@@ -23,6 +23,7 @@ import secateur as sct
 from cifar_data import MEAN, STD, load_cifar
 from float_training import float_network
 from image_data import Images, Split
+from image_task import image_task, loader
 from mnist_data import load_mnist
 from networks import MnistNet, published_mnistnet
 from published_networks import published_cifar_cnn, published_crepe_tiny
@@ -30,7 +31,7 @@ from record import HERE
 from tones import bins, notes, within_50_cents
 
 RUNS = HERE.parent / ".runs" / "defaults"
-BATCH, TOKENS = 128, 64
+TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def crepe(data: Path) -> Trial:
     def loss(output: Tensor, cents: Tensor) -> Tensor:
         return F.binary_cross_entropy(output, bins(cents))
 
-    train, val, test = _loader(sets[0], shuffled=True), _loader(sets[1]), _loader(sets[2])
+    train, val, test = loader(sets[0], shuffled=True), loader(sets[1]), loader(sets[2])
     task = sct.Task(published_crepe_tiny(data), sets[0].tensors[0][:2], train, val, loss, within_50_cents)
     return Trial(task, test)
 
@@ -115,7 +116,7 @@ def encoder(data: Path) -> Trial:
     def similarity(output: Tensor, wanted: Tensor) -> Tensor:
         return F.cosine_similarity(output, wanted).mean()
 
-    train, val, test = _loader(sets[0], shuffled=True, size=32), _loader(sets[1]), _loader(sets[2])
+    train, val, test = loader(sets[0], shuffled=True, size=32), loader(sets[1]), loader(sets[2])
     example = sets[0].tensors[0][:2]
     task = sct.Task(model, example, train, val, lambda o, w: 1 - similarity(o, w), lambda o, w: float(similarity(o, w)))
     return Trial(task, test, density=0.5, allowed_drop=0.03)
@@ -149,14 +150,4 @@ def _trained(model: nn.Module, data: Images, name: str, *, epochs: int, lr: floa
 
 
 def _classifier(model: nn.Module, data: Images) -> Trial:
-    train, val, test = (TensorDataset(s.images, s.labels) for s in (data.train, data.validation, data.test))
-    example = data.train.images[:2]
-    loaders = _loader(train, shuffled=True), _loader(val), _loader(test)
-    model.to(memory_format=torch.channels_last)  # In which a CPU's convolutions are fastest.
-    return Trial(sct.Task(model, example, *loaders[:2], F.cross_entropy, sct.accuracy), loaders[2])
-
-
-def _loader(data: TensorDataset, *, shuffled: bool = False, size: int = BATCH) -> DataLoader[Any]:
-    """Whole batches are indexed at once, which is many times faster than image by image."""
-    order = RandomSampler(data) if shuffled else SequentialSampler(data)
-    return DataLoader(data, sampler=BatchSampler(order, size, drop_last=shuffled), batch_size=None)
+    return Trial(*image_task(model, data))

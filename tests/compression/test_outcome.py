@@ -30,7 +30,7 @@ def test_a_loss_of_more_than_a_point_is_explained(tmp_path):
     result = compress(tiny_task(), Target(density=0.02), out=tmp_path / "run", options=short)
     assert result.drop > 0.01
     assert "more than one point" in result.notes[0]
-    assert "when self-pruning ended" in result.notes[0]
+    assert "before hardening" in result.notes[0]
     assert result.met  # nobody asked for a max_drop
 
 

@@ -224,7 +224,7 @@ def _why(line: Line, passed: Passed, drop: float) -> list[str]:
     soft, hard = line.drop(passed.fitted.score_soft), line.drop(passed.fitted.score_hard)
     told = [
         f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one point: "
-        f"{soft:.4g} when self-pruning ended, {hard:.4g} right after hardening, {drop:.4g} after fine-tuning"
+        f"{soft:.4g} before hardening, {hard:.4g} right after it, {drop:.4g} after fine-tuning"
     ]
     if _gaining(line, passed.fitted.history, drop):
         told.append("fine-tuning was still gaining when it ended: more of its epochs may help")
