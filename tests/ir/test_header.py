@@ -62,6 +62,7 @@ EDITS: list[tuple[str, Any]] = [
     ("tensors", [["a", [2], [0, 0, 1, 0, 0, 1]]]),
     ("tensors", [["a", [2], [0, -1, 1]]]),
     ("tensors", [["a", [2], {}]]),
+    ("tensors", [["a", [2], []]]),  # would not be written again
     ("tensors", [["a", [2], [], []]]),
     ("groups", -1),
     ("groups", 10**9),

@@ -102,7 +102,7 @@ def _axes(flat: list[Any]) -> dict[int, tuple[int, int]]:
     numbers = [as_index(number, MAX_ELEMENTS, "axes") for number in flat]
     triples = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=False))
     found = {axis: (group, repeat) for axis, group, repeat in triples}
-    if len(numbers) % 3 or len(found) != len(triples):
+    if not numbers or len(numbers) % 3 or len(found) != len(triples):
         raise ArtifactError("damaged artifact: the axes of a tensor are no list of axis, group, repeat")
     return found
 
