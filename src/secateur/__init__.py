@@ -12,7 +12,6 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from secateur.bridge.accelerate import accelerate as accelerate
-    from secateur.bridge.acceleration import Acceleration as Acceleration
     from secateur.bridge.fast_conv2d import FastConv2d as FastConv2d
     from secateur.compression.compress import compress as compress
     from secateur.compression.options import MacAwareOptions as MacAwareOptions
@@ -32,12 +31,14 @@ if TYPE_CHECKING:
     from secateur.ir.execute import NodeArithmetic as NodeArithmetic
     from secateur.ir.execute import integer_layers as integer_layers
     from secateur.ir.execute import interpret as interpret
+    from secateur.ir.mac_row import MacAwareLayer as MacAwareLayer
     from secateur.ir.plan import Plan as Plan
     from secateur.ir.plan_rows import MapPlan as MapPlan
     from secateur.ir.plan_rows import TensorPlan as TensorPlan
     from secateur.ir.rules import Prune as Prune
     from secateur.ir.rules import Quantize as Quantize
     from secateur.ir.target import Target as Target
+    from secateur.kernels.acceleration import Acceleration as Acceleration
     from secateur.kernels.choice import forget_choices as forget_choices
     from secateur.maths.bilinear import Bilinear as Bilinear
     from secateur.maths.choosing import Wish as Wish
@@ -78,7 +79,6 @@ if TYPE_CHECKING:
     from secateur.train.distillation import Distillation as Distillation
     from secateur.train.fit import fit as fit
     from secateur.train.mac_aware import MacAware as MacAware
-    from secateur.train.mac_aware import MacAwareLayer as MacAwareLayer
     from secateur.train.mac_aware import mac_aware as mac_aware
     from secateur.train.one_shot import OneShot as OneShot
     from secateur.train.one_shot import one_shot_ as one_shot_
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from secateur.train.task import score as score
 
 PUBLIC = {
-    "Acceleration": "secateur.bridge.acceleration",
+    "Acceleration": "secateur.kernels.acceleration",
     "FastConv2d": "secateur.bridge.fast_conv2d",
     "accelerate": "secateur.bridge.accelerate",
     "Compression": "secateur.compression.result",
@@ -160,7 +160,7 @@ PUBLIC = {
     "score": "secateur.train.task",
     "SecateurWarning": "secateur.errors",
     "MacAware": "secateur.train.mac_aware",
-    "MacAwareLayer": "secateur.train.mac_aware",
+    "MacAwareLayer": "secateur.ir.mac_row",
     "MapPlan": "secateur.ir.plan_rows",
     "TensorPlan": "secateur.ir.plan_rows",
 }

@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 
 from sample_report import HOSTILE, deep_report, sample_report
 
+from secateur.ir.mac_row import MacAwareLayer
 from secateur.reporting.page import MOST_DETAILED, MOST_ROWS, render
-from secateur.reporting.rounds import Round, RoundTensor
+from secateur.reporting.rounds import Round
 
 VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 
@@ -171,7 +172,7 @@ def test_balance_before_and_after_with_idle_lanes_and_what_was_moved():
 
 
 def test_rounds_have_a_row_each_and_one_by_tensor():
-    tensors = [RoundTensor(name, 100, 5000, 0.5, 0.02, 0.019, 0.7, 52, 48) for name in ("fc1.weight", HOSTILE)]
+    tensors = [MacAwareLayer(name, 100, 5000, 0.5, 0.02, 0.019, 0.7, 52, 48) for name in ("fc1.weight", HOSTILE)]
     first = Round(0.7, 0, "relative", 0.1, 10_000, 4_800, 0.9, math.nan, True, tuple(tensors))
     second = dataclasses.replace(first, started=1, macs_after=1_234, held=False)
     outline = Outline(render(dataclasses.replace(sample_report(), rounds=(first, second))))

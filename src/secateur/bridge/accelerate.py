@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.bridge.accelerated_conv import Asked
-from secateur.bridge.acceleration import Acceleration, LayerReport
 from secateur.bridge.deciding import decided
 from secateur.bridge.folding import without_training
 from secateur.bridge.graph_sites import other_kinds, replace_in_graph
@@ -18,9 +17,11 @@ from secateur.bridge.timing import compare
 from secateur.bridge.tracing import traced
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, unwatched
 from secateur.errors import KernelError
+from secateur.kernels.acceleration import Acceleration, LayerReport
 from secateur.kernels.accuracy import accuracy_limit
 from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT
 from secateur.nn.fx_graph import difference
+from secateur.nn.layer_inputs import first_inputs
 
 MODEL_SECONDS = 1.0
 IN_BYTES = "int8"
@@ -118,13 +119,7 @@ def _replaced(
 def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
     """Replace layers one by one, wherever a shared one stands, each decided with the input of its first call."""
     convs = {name: conv for name, conv in body.named_modules() if is_layer(conv)}
-    first: dict[str, Tensor] = {}
-    handles = [conv.register_forward_pre_hook(_keeper(name, first)) for name, conv in convs.items()]
-    try:
-        body(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    first = first_inputs(body, convs, inputs)
     compile_for([Call(Site(name, convs[name]), tuple(x.shape), x.dtype) for name, x in first.items()], trial)
     rows = []
     for name, conv in convs.items():
@@ -138,13 +133,6 @@ def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> 
             for place in [place for place, one in body.named_modules(remove_duplicate=False) if one is conv]:
                 body.set_submodule(place, module)
     return rows + other_kinds(dict(body.named_modules()))
-
-
-def _keeper(name: str, first: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def keep(_conv: nn.Module, arguments: tuple[Any, ...]) -> None:
-        first.setdefault(name, arguments[0])
-
-    return keep
 
 
 def _checked(

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from secateur.bridge import by_torch
 from secateur.bridge.accelerated_conv import AcceleratedConv
-from secateur.bridge.acceleration import LayerReport
 from secateur.bridge.timing import Comparison, compare
 from secateur.bridge.trial import Call, Site, Trial, made_for
 from secateur.errors import KernelError
+from secateur.kernels.acceleration import LayerReport
 from secateur.kernels.accuracy import accuracy_limit
 from secateur.kernels.balanced_choice import FLOAT, allowed
 from secateur.kernels.choice import Choice

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.bridge.accelerated_conv import AcceleratedConv
-from secateur.bridge.acceleration import LayerReport
 from secateur.bridge.deciding import decided
 from secateur.bridge.folding import Foldable, folded, plain, plain_linear
 from secateur.bridge.recognising import Chain, chains, foldable_norms
 from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, look
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, refusal
+from secateur.kernels.acceleration import LayerReport
 from secateur.nn.fx_graph import watched
 
 FUNCTIONS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.bridge.accelerate import accelerate
-from secateur.bridge.acceleration import LayerReport
 from secateur.bridge.folding import without_training
+from secateur.kernels.acceleration import LayerReport
+from secateur.nn.layer_inputs import first_inputs
 from secateur.reporting.times import LayerTime
 
 CALLS = 15
@@ -57,22 +57,9 @@ def _filled(time: LayerTime, before: float, after: float) -> LayerTime:
 def _torch_times(model: nn.Module, example: Any, names: set[str]) -> dict[str, float]:
     """Microseconds of a call of these layers with what reaches them first when the model is called."""
     plain = without_training(model)
-    inputs: dict[str, Tensor] = {}
-    layers = dict(plain.named_modules())
-    handles = [layers[n].register_forward_pre_hook(_keeper(n, inputs)) for n in sorted(names) if n in layers]
-    try:
-        plain(*((example,) if isinstance(example, Tensor) else tuple(example)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {name: _us(layers[name], x) for name, x in inputs.items()}
-
-
-def _keeper(name: str, inputs: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def keep(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        inputs.setdefault(name, given[0])
-
-    return keep
+    layers = {name: module for name, module in plain.named_modules() if name in names}
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    return {name: _us(layers[name], x) for name, x in first_inputs(plain, layers, inputs).items()}
 
 
 def _us(layer: nn.Module, x: Tensor) -> float:

@@ -25,7 +25,7 @@ from secateur.nn.prepare import prepare_
 from secateur.nn.strip import strip_
 from secateur.nn.transform import transforms_of
 from secateur.reporting.reading import made_from
-from secateur.reporting.rounds import Round, RoundTensor
+from secateur.reporting.rounds import Round
 from secateur.reporting.saving import finite
 from secateur.train.mac_aware import MacAware, mac_aware, refuse_unsuited
 from secateur.train.record import Record, record_from
@@ -119,9 +119,8 @@ class Search:
         passed = self.train(len(rounds) + 1, fraction, prepare_(model, found.plan))
         drop, limit = self.line.drop(passed.score), self.target.max_drop
         held = limit is None or self.line.within(limit, drop)
-        tensors = tuple(RoundTensor(**dataclasses.asdict(row)) for row in found.layers)
         macs = (found.macs_before, found.macs_after)
-        done = Round(fraction, started, found.allowance, found.c, *macs, passed.score, drop, held, tensors)
+        done = Round(fraction, started, found.allowance, found.c, *macs, passed.score, drop, held, found.layers)
         rows = [finite(dataclasses.asdict(one)) for one in (*rounds, done)]
         self.line.folder.write_json(ROUNDS, {"rounds": rows})
         say(f"round {len(rounds) + 1}: {told(done)}{'' if held else ', too much'}")

@@ -56,6 +56,25 @@ def _path(model: nn.Module, module: nn.Module) -> str:
     return next(path for path, known in model.named_modules() if known is module)
 
 
+def first_inputs(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Inputs) -> dict[str, Tensor]:
+    """What reaches each of these modules first when the model is called; those that are not called are left out."""
+    first: dict[str, Tensor] = {}
+
+    def keeper(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def keep(_module: nn.Module, given: tuple[Any, ...]) -> None:
+            first.setdefault(name, given[0])
+
+        return keep
+
+    handles = [module.register_forward_pre_hook(keeper(name)) for name, module in layers.items()]
+    try:
+        model(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return first
+
+
 def call(model: nn.Module, inputs: Inputs, number: int) -> Any:
     """The model's output on a batch; DataError says which batch it failed on."""
     try:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from secateur.ir.describe import TensorRow
+from secateur.kernels.acceleration import Acceleration
 from secateur.reporting.layers import LayerRow
 from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import Change
 from secateur.reporting.rounds import Round
-from secateur.reporting.speed import Speed
 from secateur.reporting.times import LayerTime
 
 
@@ -131,7 +131,7 @@ class Facts:
     maps: tuple[MapRow, ...] = ()
     rounds: tuple[Round, ...] = ()
     times: tuple[LayerTime, ...] = ()
-    speed: Speed | None = None
+    speed: Acceleration | None = None
 
     @property
     def file_bytes(self) -> int:

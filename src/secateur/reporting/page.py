@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from secateur.ir.describe import TensorRow
+from secateur.ir.mac_row import MacAwareLayer
 from secateur.reporting.charts.histogram import counts_chart, histogram_chart
 from secateur.reporting.charts.sizes import bytes_chart, file_chart
 from secateur.reporting.course import Picture, cell, course, tensor_charts
@@ -18,7 +19,7 @@ from secateur.reporting.maps import MapRow
 from secateur.reporting.measurement import UNITS
 from secateur.reporting.names import told_apart
 from secateur.reporting.numbers import brief, short
-from secateur.reporting.rounds import Round, RoundTensor
+from secateur.reporting.rounds import Round
 from secateur.reporting.templating import filled
 from secateur.reporting.times import LayerTime
 
@@ -115,7 +116,7 @@ def _timed(facts: Facts) -> list[tuple[LayerRow, LayerTime]]:
     return [(rows[time.tensor], time) for time in facts.times if time.tensor in rows]
 
 
-def _by_tensor(rounds: Sequence[Round]) -> list[tuple[int, RoundTensor]]:
+def _by_tensor(rounds: Sequence[Round]) -> list[tuple[int, MacAwareLayer]]:
     """Tensor by tensor its rows over the rounds, with the number of the round."""
     names = dict.fromkeys(row.name for one in rounds for row in one.tensors)
     numbered = [(number, row) for number, one in enumerate(rounds, 1) for row in one.tensors]

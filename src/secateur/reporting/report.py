@@ -18,7 +18,7 @@ from secateur.reporting.measurement import Change
 from secateur.reporting.page import render
 from secateur.reporting.reading import json_object, made_from
 from secateur.reporting.saving import json_text, save
-from secateur.reporting.speed import Speed
+from secateur.reporting.speed import ACCOUNT, speed_from_json
 
 KIND, REPORT_VERSION = "secateur_report", 1
 MOST_BYTES = 1 << 26
@@ -42,10 +42,10 @@ class Report(Facts):
         where nothing can be written."""
         save(self, path)
 
-    def with_speed(self, account: str | bytes, what: str = "account of accelerate") -> Report:
+    def with_speed(self, account: str | bytes, what: str = ACCOUNT) -> Report:
         """With what `accelerate` made of the model, `fast.report.to_json()`: kernel and measured gain of every layer.
         DataError naming `what` for another text."""
-        return replace(self, speed=Speed.from_json(account, what))
+        return replace(self, speed=speed_from_json(account, what))
 
     @classmethod
     def from_json(cls, text: str | bytes, what: str = "report") -> Report:

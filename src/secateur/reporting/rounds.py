@@ -2,50 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-
-@dataclass(frozen=True)
-class RoundTensor:
-    """One tensor in one round; fields as in `MacAwareLayer`."""
-
-    name: str
-    size: int
-    macs: int
-    share: float
-    allowance: float
-    error: float
-    estimator: float
-    removed: int
-    nonzeros: int
-    sensitivity: float | None = None
-
-    @property
-    def density(self) -> float:
-        """Fraction that stays."""
-        return self.nonzeros / self.size
-
-    @property
-    def macs_left(self) -> int:
-        """Multiply-accumulates on weights that are not zero."""
-        return self.macs // self.size * self.nonzeros
-
-
-class Tensors(Protocol):
-    """What one search for thresholds found; `MacAware` is one."""
-
-    @property
-    def allowance(self) -> str: ...
-    @property
-    def c(self) -> float: ...
-    @property
-    def macs_before(self) -> int: ...
-    @property
-    def macs_after(self) -> int: ...
-    @property
-    def layers(self) -> Sequence[RoundTensor]: ...
+from secateur.ir.mac_row import MacAwareLayer
 
 
 @dataclass(frozen=True)
@@ -70,4 +29,4 @@ class Round:
     score: float
     drop: float
     held: bool
-    tensors: tuple[RoundTensor, ...]
+    tensors: tuple[MacAwareLayer, ...]

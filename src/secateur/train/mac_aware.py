@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from secateur.errors import PlanError, TargetError
+from secateur.ir.mac_row import MacAwareLayer
 from secateur.ir.plan import Plan
 from secateur.ir.plan_rows import TensorPlan
 from secateur.ir.rules import near
@@ -35,37 +36,6 @@ CAP = 0.95
 HALVINGS = 60
 WIDEST = 2.0**120
 """The c above which no layer's allowance is taken to exclude anything."""
-
-
-@dataclass(frozen=True)
-class MacAwareLayer:
-    """What was decided for one tensor.
-
-    size, macs   its weights; its dense multiply-accumulates for one example
-    share        of the computation of all tensors that may be cut
-    allowance    relative pruning error per weight that it may have: ||removed|| / (number removed x std)
-    error        the one it has
-    estimator    threshold in standard deviations of its weights, t
-    removed      weights that go; those that were zero already are not among them
-    nonzeros     weights that stay
-    sensitivity  measured change of the output by a unit of removed relative energy; None without batches
-    """
-
-    name: str
-    size: int
-    macs: int
-    share: float
-    allowance: float
-    error: float
-    estimator: float
-    removed: int
-    nonzeros: int
-    sensitivity: float | None = None
-
-    @property
-    def density(self) -> float:
-        """Fraction that stays."""
-        return self.nonzeros / self.size
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 
-from secateur.bridge.acceleration import Acceleration, LayerReport
+from secateur.kernels.acceleration import Acceleration, LayerReport, gain_of
 
 FAST = LayerReport("conv1", "1x3x8x8, 4x3x3x3", "F(4x4,3x3)", ("batch norm", "relu"), 200.0, 80.0, 1e-6, 2e-6)
 SPARSE = LayerReport("conv2", "1x4x8x8, 4x4x3x3", "sparse", (), 300.0, 50.0, zeros="93%")
@@ -40,3 +40,7 @@ def test_as_json():
     assert found["replaced"] == 1
     assert found["layers"][0]["class_error"] == 2e-6
     assert found["layers"][1]["algorithm"] is None
+
+
+def test_a_gain_needs_both_times():
+    assert (gain_of(3.0, 2.0), gain_of(None, 2.0), gain_of(3.0, None), gain_of(0.0, 2.0)) == (1.5, None, None, None)

@@ -43,6 +43,11 @@ class LayerReport:
     zeros: str = ""
     tried: str = ""
 
+    @property
+    def gain(self) -> float | None:
+        """PyTorch's time over the kernel's; None where one was not measured."""
+        return gain_of(self.before_us, self.after_us)
+
 
 @dataclass(frozen=True)
 class Acceleration:
@@ -70,6 +75,11 @@ class Acceleration:
         """How many layers run on generated kernels."""
         return sum(layer.algorithm is not None for layer in self.layers)
 
+    @property
+    def gain(self) -> float | None:
+        """Time of the whole model before, over that after; None where one was not measured."""
+        return gain_of(self.before_us, self.after_us)
+
     def to_json(self) -> str:
         """Everything, for programs."""
         return json.dumps(asdict(self) | {"replaced": self.replaced}, indent=1)
@@ -79,17 +89,23 @@ class Acceleration:
         lines = [f"{head} (error of a layer at most {self.limit:.1e}), {self.threads} threads"]
         if self.layers:
             lines.append(text_table(HEADER, map(_cells, self.layers), right=RIGHT))
-        if self.before_us is not None and self.after_us is not None:
-            gain = self.before_us / self.after_us
-            lines.append(f"whole model: {self.before_us:.0f} us before, {self.after_us:.0f} us after, {gain:.2f} x")
+        if self.gain is not None:
+            lines.append(
+                f"whole model: {self.before_us:.0f} us before, {self.after_us:.0f} us after, {self.gain:.2f} x"
+            )
         lines.append(f"outputs differ by {self.difference:.1e} of the largest")
         if times := sorted(layer.measured for layer in self.layers if layer.measured):
             lines.append(f"algorithms were chosen by measurements from {times[0]} to {times[-1]}")
         return "\n".join([*lines, *self.notes])
 
 
+def gain_of(before_us: float | None, after_us: float | None) -> float | None:
+    """How many times as fast; None where it was not measured."""
+    return before_us / after_us if before_us and after_us else None
+
+
 def _cells(layer: LayerReport) -> tuple[str, ...]:
-    gain = "-" if not layer.before_us or not layer.after_us else f"{layer.before_us / layer.after_us:.2f}"
+    gain = "-" if layer.gain is None else f"{layer.gain:.2f}"
     times = ("-" if time is None else f"{time:.0f}" for time in (layer.before_us, layer.after_us))
     error = "-" if layer.error is None else f"{layer.error:.1e}"
     fused = ", ".join(layer.fused) or "-"
