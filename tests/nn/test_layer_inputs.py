@@ -4,11 +4,11 @@ from unittest import mock
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.errors import DataError
 from secateur.nn import layer_inputs
-from secateur.nn.layer_inputs import calls_of, rows_of, see
+from secateur.nn.layer_inputs import calls_of, first_inputs, rows_of, see
 
 LAYERS = {
     "linear": (nn.Linear(5, 3), (2, 4, 5)),
@@ -85,3 +85,29 @@ def test_a_model_that_fails_is_named_with_its_batch():
     with pytest.raises(DataError, match="fails on calibration batch 2"):
         calls_of(model, [model[0]], (2, (torch.ones(1, 7),)))
     assert not model[0]._forward_pre_hooks
+
+
+class Twice(nn.Module):
+    """Calls one layer twice and another one not at all."""
+
+    def __init__(self, fails: bool = False) -> None:
+        super().__init__()
+        self.layer, self.idle, self.fails = nn.Linear(4, 4), nn.Linear(4, 4), fails
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(self.layer(x))
+        if self.fails:
+            raise RuntimeError("no")
+        return y
+
+
+def test_the_first_input_of_a_layer_is_kept_and_hooks_are_gone_afterwards():
+    model, x = Twice(), torch.randn(2, 4)
+    found = first_inputs(model, {"layer": model.layer, "idle": model.idle}, (x,))
+    assert list(found) == ["layer"]
+    assert found["layer"] is x
+    assert not model.layer._forward_pre_hooks
+    failing = Twice(fails=True)
+    with pytest.raises(RuntimeError):
+        first_inputs(failing, {"layer": failing.layer}, (x,))
+    assert not failing.layer._forward_pre_hooks
