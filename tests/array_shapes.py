@@ -5,13 +5,15 @@ Other annotations are left to pyright: many tests hand over a wrong type on purp
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
+import jaxtyping
 from beartype import beartype
-from jaxtyping import AbstractArray
+from jaxtyping import AbstractArray, AbstractDtype
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +34,14 @@ def checked(function: F) -> F:
         return function
     function.__annotations__ = {name: kept.get(name, Any) for name in function.__annotations__}
     return beartype(function)
+
+
+def name_shapes() -> None:
+    """Make jaxtyping's names known in every module: the package imports them for type checkers alone, so that no user
+    needs jaxtyping, and the hook looks annotations up while it decorates."""
+    for name, value in vars(jaxtyping).items():
+        if isinstance(value, type) and issubclass(value, AbstractDtype):
+            setattr(builtins, name, value)
 
 
 def modules_with_shapes(package: str) -> list[str]:

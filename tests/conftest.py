@@ -9,9 +9,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
-from array_shapes import modules_with_shapes
+from array_shapes import modules_with_shapes, name_shapes
 
 assert not any(name.startswith("secateur.") for name in sys.modules), "the hook must come before the first import"
+name_shapes()
 install_import_hook(modules_with_shapes("secateur"), "array_shapes.checked")
 
 # A loaded machine is no fault: neither a slow example nor slow generation fails a test.

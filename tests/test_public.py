@@ -48,6 +48,13 @@ def test_importing_costs_nothing():
     assert {name for name in loaded if name.startswith("secateur.")} == set()
 
 
+def test_no_module_needs_what_only_type_checkers_read():
+    names = [module.name for module in pkgutil.walk_packages(secateur.__path__, "secateur.")]
+    loaded = loaded_after(f"import importlib\nfor name in {names}:\n    importlib.import_module(name)")
+    assert {"secateur.maths.grid", "secateur.cli.main"} <= loaded
+    assert "jaxtyping" not in loaded
+
+
 def test_the_look_at_loaded_modules_can_fail():
     assert "numpy" in loaded_after("import secateur, numpy")
 

@@ -171,7 +171,7 @@ def test_a_process_that_compiles_and_one_that_loads_give_the_same_bits(tmp_path)
 
     compiled = answer()
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "secateur" / "kernels").iterdir()}
-    assert len(kept) == 1
+    assert len([path for path in kept if not path.name.startswith("sources-")]) == 1
     assert answer() == compiled
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert cache_folder() != tmp_path / "secateur" / "kernels"

@@ -14,9 +14,9 @@ from torch import Tensor
 from secateur.bridge import by_torch
 from secateur.bridge.layer import ConvLayer
 from secateur.bridge.timing import compare
-from secateur.kernels.build import emitters
 from secateur.kernels.choice import KEPT_CHOICES, now
 from secateur.kernels.conv import Conv2dKernel
+from secateur.kernels.emitters import emitters
 from secateur.kernels.machine import machine_name
 from secateur.kernels.object_cache import read_object, write_object
 

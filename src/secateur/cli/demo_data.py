@@ -13,12 +13,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 import numpy as np
 import zstandard
-from jaxtyping import Integer, UInt8
 
 from secateur.errors import DataError
+
+if TYPE_CHECKING:
+    from jaxtyping import Integer, UInt8
 
 CLASSES = 10
 TRAIN_PER_CLASS = 800

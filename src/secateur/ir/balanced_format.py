@@ -15,12 +15,15 @@ zeros add nothing. The pattern of US20200097830A1's groups; the layout is ours.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int8, Shaped, UInt8
 
 from secateur.errors import ArtifactError
 from secateur.ir.formats import same_bits
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int8, Shaped, UInt8
 
 GROUP, ROWS, SLOT_COLUMNS = 16, 16, 64
 """Columns of a group, rows of a block, columns that n slots hold."""
@@ -32,8 +35,6 @@ SCALED_COLUMNS = 128
 """Columns that share a scale where scales are per group of columns."""
 CODES = np.arange(-8, 8, dtype=np.int8)
 """The usual table: code c stands for c - 8."""
-Parts = tuple[UInt8[np.ndarray, "blocks slots 16 4"], Shaped[np.ndarray, "blocks slots 16 4"]]
-"""Places in the group and values of all entries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ class Balanced:
         """Of stream and scales in memory."""
         return self.stream.nbytes + (0 if self.scale is None else self.scale.nbytes)
 
-    def parts(self) -> Parts:
+    def parts(self) -> tuple[UInt8[np.ndarray, "blocks slots 16 4"], Shaped[np.ndarray, "blocks slots 16 4"]]:
         """Every entry's place in its group and value: float32, int8, or the code's number in the table."""
         blocks, records = len(self.stream), self.records
         entries = self.stream.reshape(blocks, records, RECORD_BYTES[self.kind])

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import log2, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32, Int8, Int64, Shaped
 
 from secateur.errors import ArtifactError
 from secateur.ir.grid import WIDTHS, Grid
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int8, Int64, Shaped
 
 DENSE_DTYPES = ("float32", "float16", "int64", "bool")
 SPARSE_DTYPES = ("float32", "float16")

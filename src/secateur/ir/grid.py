@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32, Int8, Int64
 
 from secateur.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int8, Int64
 
 WIDTHS = range(2, 9)
 """Bits a code may have."""

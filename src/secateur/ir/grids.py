@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
 
 from secateur.errors import ArtifactError
 from secateur.ir.fold import Constants, fold_batch_norm
@@ -18,6 +18,9 @@ from secateur.ir.formats import on_grid
 from secateur.ir.graph import Graph
 from secateur.ir.grid import Grid
 from secateur.ir.records import UnitAxes, UnitGroup
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 Grids = Mapping[str, Grid]
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped
 
 from secateur.ir.pattern import GROUPS, Pattern, balance_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Int64, Shaped
 
 SIZES = (4, 8, 16, 32)
 """Groups that are looked for: what kernels and matrix units read, and their neighbours."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool
 
 from secateur.errors import ArtifactError, GraphError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 # tensor name -> axis -> (index of the unit group, consecutive positions of the axis that belong to one unit)
 UnitAxes = Mapping[str, Mapping[int, tuple[int, int]]]

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int64
 
 from secateur.ir.dead_units import Removal
 from secateur.ir.graph import Graph, Node
 from secateur.ir.records import UnitGroup
 from secateur.ir.units.layout import Layer, UnitFlow, Units
 from secateur.ir.units.rules import trace_units
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
 
 Axis = tuple[str, int]
 Tiling = tuple[int, int]

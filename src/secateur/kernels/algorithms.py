@@ -7,17 +7,19 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from jaxtyping import Float
 
-from secateur.kernels.build import emitters
+from secateur.kernels.emitters import emitters
 from secateur.kernels.object_cache import read_object, write_object
 from secateur.maths.bilinear import Bilinear
 from secateur.maths.nesting import nested, of_moduli, of_points
 from secateur.maths.points import POINTS_BESIDE, good_points, moduli_beside
 from secateur.maths.scaling import balanced
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Pair = tuple[int, int]
 

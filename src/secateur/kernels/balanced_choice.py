@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
 
 from secateur.errors import KernelError
 from secateur.ir.balanced_format import GROUP, Balanced, balanced, balanced_codes, blocks_of, pattern
 from secateur.ir.formats import Quantized
 from secateur.ir.grid import Grid
 from secateur.kernels.accuracy import SAMPLE_MARGIN, accuracy_limit, normal_input, sample_shape
-from secateur.kernels.build import emitters
 from secateur.kernels.choice import KEPT_CHOICES, Candidate, Choice, now, time_of, timed
+from secateur.kernels.emitters import emitters
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.linear import LinearKernel, LinearOptions
 from secateur.kernels.linear_weights import Weight
@@ -28,6 +28,9 @@ from secateur.kernels.object_cache import read_object, write_object
 from secateur.kernels.runnable import Runs, Setting
 from secateur.kernels.shape import ConvShape, convolve, is_pointwise
 from secateur.kernels.sparse_balanced import BalancedConvKernel, conv_matrix
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 FLOAT, BYTES = "float32", "dynamic-int8"
 ACTIVATIONS = (FLOAT, BYTES)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from secateur.errors import KernelError
-from secateur.ir.storage import read_plainly
-from secateur.kernels.compiler import PASSES, Library, compile_object, load_objects
+from secateur.kernels.compiler import Library, compile_object, load_objects
+from secateur.kernels.emitters import emitters
 from secateur.kernels.object_cache import read_object, write_object
-from secateur.kernels.target import LLVM, Target
+from secateur.kernels.target import Target
 
 
 @dataclass(frozen=True)
@@ -82,16 +80,3 @@ def _key(unit: CodeUnit, target: Target) -> str:
     """A hash of everything the machine code follows from."""
     parts = (emitters(), unit.kind, *unit.exports, unit.made_from, repr(target), target.triple)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@functools.cache
-def emitters() -> str:
-    """The source of the emitters and the version of the compiler: with what a unit is made from they determine its text
-    and code, and hashing them is a hundred times faster than emitting."""
-    digest = hashlib.sha256()
-    here = os.path.dirname(__file__)  # pathlib and importlib.resources would take longer than all the rest
-    for folder in (here, os.path.join(os.path.dirname(here), "maths")):
-        for name in sorted(name for name in os.listdir(folder) if name.endswith(".py")):
-            digest.update(name.encode() + read_plainly(f"{folder}/{name}"))
-    version = sys.modules["llvmlite"].__version__
-    return f"{digest.hexdigest()} llvmlite {version} LLVM {LLVM.llvm_version_info} {PASSES}"

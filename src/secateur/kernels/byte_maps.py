@@ -11,13 +11,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Shaped
 
 from secateur.errors import KernelError
 from secateur.kernels.linear_quantize import LARGEST, LEAST_SCALE
 from secateur.kernels.memory import aligned
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Shaped
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from secateur.kernels.accuracy import (
     sample_shape,
 )
 from secateur.kernels.algorithms import Tiling, catalogue
-from secateur.kernels.build import CodeUnit, emitters
+from secateur.kernels.build import CodeUnit
 from secateur.kernels.cost import best_blocking, blockings, cycles
+from secateur.kernels.emitters import emitters
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import Blocking, blocks_of, has_fast
 from secateur.kernels.machine import machine_name

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int64
 
 from secateur.kernels.code import PTR, Function, Module, Value, vector
 from secateur.kernels.direct import TASK, TILE, emit_tasks
@@ -22,6 +22,9 @@ from secateur.kernels.regions import Segment, segments
 from secateur.kernels.register_tile import WALK
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int64
 
 STRIP_PIXELS = 8
 """Outputs of a strip at most, and no more than rows of a register tile: with the taps of a row and an input their sums

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int64
 
 from secateur.kernels.code import FLOAT, I64, PTR, Function, Module, Value, vector
 from secateur.kernels.driver import JOB
@@ -25,6 +25,9 @@ from secateur.kernels.regions import Segment, segments
 from secateur.kernels.register_tile import WALK, Tile, emit_tile
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int64
 
 DIRECT = Record(
     *("tasks", "image_tasks", "all_tasks", "image_bytes", "out_image_bytes", "walks", "weights", "bias", "slope")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import KernelError
 from secateur.kernels.code import Function, Value, vector
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 ACTIVATIONS = ("none", "relu", "relu6", "leaky_relu")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
 
 from secateur.errors import KernelError
 from secateur.kernels.algorithms import Algorithm
@@ -20,6 +20,9 @@ from secateur.kernels.products_stage import emit_products_stage, summed_channels
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
 from secateur.maths.bilinear import Bilinear
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 PACKED_CHANNELS = 16
 """Channels of a panel of weights that are transformed at a time, always into the same memory: new memory for each part

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Shaped
 
 from secateur.errors import KernelError
 from secateur.kernels.arrays import check_array
@@ -21,6 +21,9 @@ from secateur.kernels.linear_weights import Weight, form_of, integers_of, packed
 from secateur.kernels.record import float_bits
 from secateur.kernels.runnable import Runnable
 from secateur.kernels.target import host_target
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Shaped
 
 PLAIN = Epilogue()
 

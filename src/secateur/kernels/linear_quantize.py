@@ -10,8 +10,9 @@ by side: [64 inputs][token][64] bytes.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Float32, Int8
 
 from secateur.ir.balanced_format import SLOT_COLUMNS
 from secateur.kernels.code import FLOAT, PTR, Function, Module, Value, Variable, literal, vector
@@ -20,6 +21,9 @@ from secateur.kernels.linear_bytes import HALF, offset
 from secateur.kernels.linear_input import ARGUMENTS
 from secateur.kernels.linear_lanes import as_type, called, numbers
 from secateur.kernels.target import Target
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int8
 
 LARGEST = 127
 """The largest |q|."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int8, Shaped
 
 from secateur.ir.balanced_format import GROUP, RECORD_BYTES, ROWS, SCALED_COLUMNS, Balanced
 from secateur.ir.formats import Quantized
@@ -13,6 +13,9 @@ from secateur.kernels.fast import blocks_of
 from secateur.kernels.linear_code import LinearPlan
 from secateur.kernels.linear_form import DENSE, STEP_COLUMNS, Form
 from secateur.kernels.memory import aligned
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int8, Shaped
 
 Weight = Balanced | Quantized
 

@@ -13,14 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32
 
 from secateur.kernels.code import FLOAT, PTR, Function, Value, Variable, vector
 from secateur.kernels.memory import CACHE_LINE_BYTES
 from secateur.kernels.record import Record
 from secateur.kernels.target import Target
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
 
 WALK = Record("outer", "a_outer", "b_outer", "middle", "a_middle", "b_middle", "inner")
 """The walk in memory: counts, and steps in bytes."""

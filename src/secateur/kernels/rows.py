@@ -9,20 +9,22 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Float64
 
 from secateur.kernels.code import FLOAT, I64, PTR, Function, Module, Value, Variable, vector
 from secateur.kernels.compiler import Library
 from secateur.kernels.lanes import DOUBLE, chosen, total, widened
 from secateur.kernels.target import Target
 
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+
 GROUP = 4
 """Vectors a round, a power of two."""
 
-Numbers = float | Float64[np.ndarray, " rows"]
+Numbers: TypeAlias = 'float | Float64[np.ndarray, " rows"]'
 """One for all rows, or one a row."""
 Step = Callable[[Sequence[Value], Sequence[Value]], tuple[Sequence[Value], Sequence[Value]]]
 """(a row's constants, a vector of every input) -> (a vector of every output, the terms of every sum)"""

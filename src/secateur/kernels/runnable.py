@@ -7,10 +7,9 @@ import functools
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from jaxtyping import Float32
 
 from secateur.kernels.algorithms import Algorithm
 from secateur.kernels.build import CodeUnit, built_together
@@ -34,6 +33,9 @@ from secateur.kernels.record import float_bits
 from secateur.kernels.regions import flattened
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import Target
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 _write = struct.Struct("4q").pack_into
 """The beginning of an order: work, source, target, residual."""

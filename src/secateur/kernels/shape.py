@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import KernelError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Pair = tuple[int, int]
 

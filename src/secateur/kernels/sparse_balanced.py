@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int64, Shaped
 
 from secateur.errors import KernelError
 from secateur.ir.balanced_format import ROWS, Balanced, unit_columns
@@ -28,6 +28,9 @@ from secateur.kernels.runnable import Runnable
 from secateur.kernels.shape import ConvShape, convolve
 from secateur.kernels.sparse_balanced_code import BALANCED, ConvCode, PixelTile, balanced_module, span_blocks
 from secateur.kernels.target import host_target
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int64, Shaped
 
 PLAIN, DEFAULT = Epilogue(), LinearOptions()
 TILE_COST = 4

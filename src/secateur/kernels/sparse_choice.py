@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32
 
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import SAMPLE_MARGIN, accuracy_limit, normal_input, sample_shape
-from secateur.kernels.build import emitters
 from secateur.kernels.choice import KEPT_CHOICES, Candidate, Choice, now, time_of, timed, with_any_weights
+from secateur.kernels.emitters import emitters
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.linear_form import DENSE
 from secateur.kernels.machine import machine_name
@@ -21,6 +21,9 @@ from secateur.kernels.runnable import Setting, padded_bias
 from secateur.kernels.shape import convolve
 from secateur.kernels.sparse_cut import SparseCut, cuts
 from secateur.kernels.sparse_runnable import sparse_runnable, sparse_weights
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 SPARSE_NAME = "sparse"
 LEAST_ZEROS = 0.7

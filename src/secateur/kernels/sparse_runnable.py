@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Float32
 
 from secateur.kernels.build import CodeUnit, built_together
 from secateur.kernels.fast import blocks_of
@@ -16,6 +17,9 @@ from secateur.kernels.sparse_code import SPARSE, SparseCode, sparse_module
 from secateur.kernels.sparse_cut import SUMS_BYTES, Lanes, SparseCut
 from secateur.kernels.sparse_weights import Entries, packed_sparse, places, tile_starts
 from secateur.kernels.target import Target
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 ITEMS_A_THREAD = 4
 """Tiles and chunks of output channels at least, so that no thread waits long for another."""

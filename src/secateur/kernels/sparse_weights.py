@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
 
 from secateur.kernels.fast import blocks_of
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.sparse_cut import Lanes
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int64
 
 ENTRY_BYTES = 8
 """An entry: int32 bytes from a tile's begin in the first plane to the number it multiplies, and the float32 weight."""

@@ -11,8 +11,12 @@ with one multiplier for all layers (Everett, Operations Research 11, 1963).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 
 def ranks(score: Float[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:

@@ -17,10 +17,14 @@ This file is the definition; `nn.grouping` and `nn.balance` are its realisation 
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool, Float
+from typing import TYPE_CHECKING, TypeAlias
 
-Rows = Float[np.ndarray, "rows length"]
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+Rows: TypeAlias = 'Float[np.ndarray, "rows length"]'
 
 
 def group_counts(h: Rows, m: int) -> Float[np.ndarray, "rows groups"]:

@@ -13,8 +13,12 @@ the objective, so the error at the end is never larger than at the start.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Bool, Float
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 TOLERANCE = 1e-7
 """A row is solved when its preconditioned residual fell by this factor."""

@@ -18,11 +18,14 @@ This file is the definition; `nn.map_levels` is its fused realisation in torch a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.maths.grid import Average, Level, largest_code, mixed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def codes(bits: int, *, signed: bool) -> tuple[int, int]:

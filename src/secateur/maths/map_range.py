@@ -8,11 +8,14 @@ Magnitudes come as counts of equal bins from 0 to `top`; a bin stands for its mi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
 
 from secateur.maths.map_grid import map_level
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
 
 TRIED = np.geomspace(0.02, 1.0, 60)
 """Ranges that are tried, in units of the largest magnitude."""

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import PlanError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 ALLOWANCES = ("uniform", "linear", "sqrt", "relative", "sensitivity")
 """uniform: the same for every layer. linear: in proportion to its share of the computation. sqrt: what a layer of

@@ -14,9 +14,12 @@ This file is the definition; `nn.threshold` is its fused realisation in torch an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 TINY_GATE = 1e-7
 """A gate below this is exactly 0: a weight times a tiny gate would be a denormal number, which is slow on every CPU."""

@@ -18,11 +18,14 @@ This file is the definition, over all 2^(n-1) - 1 values; `nn.value_levels` look
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.maths.grid import Average, Level, largest_code, mixed
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 NEAREST = 4
 """Values that count, two on either side: at T = WARMEST the first left out weighs exp(-8) of the nearest."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int8, Integer
 
 from secateur.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from jaxtyping import Int8, Integer
 
 Places = tuple[np.ndarray | None, tuple[int, ...]]
 """Where codes lie: strictly increasing flat positions, None for all there are; and the shape of their tensor."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Int, Int64
 
 from secateur.ir.coding.varint import Bytes
+
+if TYPE_CHECKING:
+    from jaxtyping import Int, Int64
 
 
 def pack_bits(numbers: Int[np.ndarray, " count"], width: int) -> bytes:

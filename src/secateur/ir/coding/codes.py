@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int8
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.alphabet import Alphabet, Places
@@ -20,6 +20,9 @@ from secateur.ir.coding.neighbour_codes import decode_neighbour_codes, encode_ne
 from secateur.ir.coding.range_coder import DECISIONS_A_US, Decoder, Encoder, Models, affordable
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader
+
+if TYPE_CHECKING:
+    from jaxtyping import Int8
 
 MOST_CODES = 200_000  # about a third of a second of plain Python
 ROWS = "way to store codes"

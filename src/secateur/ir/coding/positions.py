@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int64
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.closed_table import row_of, smallest
@@ -19,6 +19,9 @@ from secateur.ir.coding.contexts import decode_contexts, encode_contexts
 from secateur.ir.coding.gaps import decode_adaptive_gaps, decode_gaps, encode_adaptive_gaps, encode_gaps
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, varint
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
 
 ROWS = "position code"
 BLOCK_BYTES = 1 << 20  # of a mask, unpacked at a time

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Shaped
 
 from secateur.errors import ArtifactError
 from secateur.ir.coding.ascending import decode_ascending, encode_ascending
@@ -19,6 +19,9 @@ from secateur.ir.coding.leading import decode_leading, encode_leading
 from secateur.ir.coding.signs import Where, decode_signs, encode_signs
 from secateur.ir.coding.squeeze import squeeze, unsqueeze
 from secateur.ir.coding.varint import Bytes, Reader, varint
+
+if TYPE_CHECKING:
+    from jaxtyping import Shaped
 
 ROWS = "value code"
 BLOCK_VALUES = 1 << 20  # values whose bytes are put into planes together; bounds what decoding needs beside its result

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Float32, Int64, Integer
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int64, Integer
 
 INT32_MAX = 2**31 - 1
 CODE_MAX = 2**8 - 1
 """The largest code of a map."""
 HALF = Fraction(1, 2)
 
-Places = Int64[np.ndarray, " positions"]
+Places: TypeAlias = 'Int64[np.ndarray, " positions"]'
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class Integers:
     low: int
     high: int
     axis: int | None = None
-    places: Places | None = None
+    places: Int64[np.ndarray, " positions"] | None = None
 
     @property
     def bound(self) -> int:
@@ -81,7 +84,9 @@ class Found:
         return max(abs(self.low), abs(self.high))
 
 
-def integers(scales: tuple[Fraction, ...], low: int, high: int, axis: int | None, places: Places | None) -> Integers:
+def integers(
+    scales: tuple[Fraction, ...], low: int, high: int, axis: int | None, places: Int64[np.ndarray, " positions"] | None
+) -> Integers:
     """Integers with the scales that the places use, each once; without an axis where that is one."""
     if places is None:
         return Integers(scales, low, high)

@@ -11,15 +11,18 @@ rounded to it would move the next codes.
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64, Int64
 
 from secateur.ir.formats import Quantized
 from secateur.ir.graph import Node
 from secateur.ir.integer.integers import INT32_MAX, Integers, Places, exact_float, integers
 from secateur.ir.integer.site import IntegerArray, Lowered, Rule, Site
 from secateur.ir.ops import OPS
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Int64
 
 COMPUTED_WEIGHT = "its weights are computed"
 MOST_FRACTION = 16

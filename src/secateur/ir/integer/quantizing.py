@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from jaxtyping import Float32, Int32
 
 from secateur.ir.graph import Node
 from secateur.ir.integer.integers import Integers
@@ -11,6 +12,9 @@ from secateur.ir.integer.requantize import requantize
 from secateur.ir.integer.site import IntegerArray, Lowered, Rule, Site, scale_of
 from secateur.ir.ops.quantization import nearest_codes
 from secateur.maths.map_grid import codes
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Int32
 
 
 def lower_requantize(site: Site) -> Lowered | str:

@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int64, Integer
 
 from secateur.ir.integer.integers import HALF, INT32_MAX, Integers
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64, Integer
 
 MULTIPLIER_BITS = 31
 MOST_BITS = 62  # of a product, so that the rounding's 2^(shift-1) still fits an int64

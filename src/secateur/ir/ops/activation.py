@@ -6,16 +6,19 @@ numpy makes scalars of 0-d results; a value of a graph is always an array, hence
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops.gauss import erfc
 from secateur.ir.ops.sizes import need_axes, need_float, need_static, show
 
-Array = Float[np.ndarray, "*n"]
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Array: TypeAlias = 'Float[np.ndarray, "*n"]'
 
 
 def same_type(x: ValueType) -> ValueType:

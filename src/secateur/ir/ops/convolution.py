@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
 
 from secateur.errors import GraphError
@@ -14,6 +13,9 @@ from secateur.ir.graph import ValueType
 from secateur.ir.ops.op import Effort
 from secateur.ir.ops.sizes import need_float, need_shape, need_static, show
 from secateur.ir.ops.window import Window
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 # Columns are built for as many images at a time as fit here: kernel**2 times the whole input would not fit anywhere.
 COLUMN_BYTES = 2**25

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 from numpy.polynomial import chebyshev
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 # erfc(z) = t exp(P(t) - z^2) with t = 2 / (2 + z), z >= 0: P is smooth, so few terms do (Numerical Recipes, 6.2.2).
 # P is fitted here to the standard library's exact erfc: no table of coefficients to mistype. erfc(26) is 6e-296.

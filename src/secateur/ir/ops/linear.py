@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int64
 
 from secateur.errors import DataError, GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops.op import Effort
 from secateur.ir.ops.sizes import broadcast, need_dtype, need_float, need_shape, need_static, show
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
 
 
 def linear_type(x: ValueType, weight: ValueType, *bias: ValueType) -> ValueType:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from math import prod
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops.sizes import need_float, need_shape, need_static, show
 
-Channels = Float[np.ndarray, " c"]
-Image = Float[np.ndarray, "n c *spatial"]
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Channels: TypeAlias = 'Float[np.ndarray, " c"]'
+Image: TypeAlias = 'Float[np.ndarray, "n c *spatial"]'
 
 
 def batch_norm_type(

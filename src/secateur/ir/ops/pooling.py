@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int64
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
@@ -15,10 +14,13 @@ from secateur.ir.ops.op import CALL_STEPS, Effort
 from secateur.ir.ops.sizes import need_float, need_static, show
 from secateur.ir.ops.window import Window
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
+
 CELL_BYTES = 500  # what Python keeps of a cell while the cells of an axis are computed
 
-Image = Float[np.ndarray, "n c *spatial"]
-Pooled = Float[np.ndarray, "n c *out"]
+Image: TypeAlias = 'Float[np.ndarray, "n c *spatial"]'
+Pooled: TypeAlias = 'Float[np.ndarray, "n c *out"]'
 
 
 def max_pool_type(x: ValueType, **attributes: Any) -> ValueType:

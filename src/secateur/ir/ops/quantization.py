@@ -8,9 +8,9 @@ Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CV
 from __future__ import annotations
 
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
@@ -18,6 +18,9 @@ from secateur.ir.grid import WIDTHS
 from secateur.ir.ops.op import Effort
 from secateur.ir.ops.sizes import need_float, need_shape
 from secateur.maths.map_grid import codes
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def fake_quantize_type(x: ValueType, scale: ValueType, *, bits: int, **_signed: bool) -> ValueType:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
@@ -23,8 +23,11 @@ from secateur.ir.ops.activation import sigmoid
 from secateur.ir.ops.op import Effort
 from secateur.ir.ops.sizes import need_float, need_shape, need_static, show
 
-Sequence = Float[np.ndarray, "n t i"]
-Array = Float[np.ndarray, "*_"]
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Sequence: TypeAlias = 'Float[np.ndarray, "n t i"]'
+Array: TypeAlias = 'Float[np.ndarray, "*_"]'
 STEP_STEPS = 80_000  # what the calls of numpy for one step of time cost, however small their arrays
 NONLINEARITIES = ("tanh", "relu")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops.sizes import need_axes, need_dtype, need_float
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def mean_type(x: ValueType, *, axes: tuple[int, ...], keepdims: bool) -> ValueType:

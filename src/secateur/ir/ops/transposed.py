@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from secateur.errors import GraphError
 from secateur.ir.graph import ValueType
 from secateur.ir.ops import convolution
 from secateur.ir.ops.op import CALL_STEPS, Effort
 from secateur.ir.ops.sizes import MAX_ELEMENTS, need_float, need_shape, need_static, show
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int64
 
 from secateur.ir.graph import Graph, Node
 from secateur.ir.naming import module_of
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
+
 Constants = Mapping[str, np.ndarray]
 LAYERS = ("conv", "conv_transpose", "linear")
 """Ops that make units: every output channel is a sum of products plus a bias."""
-Units = Int64[np.ndarray, " _"]
+Units: TypeAlias = 'Int64[np.ndarray, " _"]'
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,16 +7,19 @@ product with an exact zero is the exception that matters (a gate that is always 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
 
 from secateur.ir.graph import Node, ValueType
 from secateur.ir.ops import OPS
 from secateur.ir.units.layout import LAYERS, Layer, UnitFlow
 from secateur.ir.units.rules import RULES
 
-Values = dict[str, Float[np.ndarray, "..."]]
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float64
+
+Values: TypeAlias = 'dict[str, Float[np.ndarray, "..."]]'
 
 
 def constant_values(

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
 
 from secateur.ir.units.layout import Layer, UnitFlow
 from secateur.ir.units.probe import Values, constant_values
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float64, Int64
 
 # Constants that differ by less (relative) are one constant: float32 pooling of equal numbers rounds in several ways.
 ROUNDING = 8 * float(np.finfo(np.float32).eps)
