@@ -16,9 +16,10 @@ BYTE_FORM, CODE_FORM = "int8 4:16", "int4 4:16 group-128"
 def matrices(outputs: int, inputs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Normal weights, dense and with the COUNT largest of every GROUP inputs."""
     dense = np.random.default_rng(seed).standard_normal((outputs, inputs), np.float32) / np.float32(np.sqrt(inputs))
-    groups = np.abs(dense).reshape(-1, GROUP)
-    least = np.partition(groups, GROUP - COUNT, axis=1)[:, GROUP - COUNT, None]
-    return dense, np.where(groups >= least, dense.reshape(-1, GROUP), 0).reshape(dense.shape).astype(np.float32)
+    groups, sparse = dense.reshape(-1, GROUP), np.zeros((dense.size // GROUP, GROUP), np.float32)
+    largest = np.argpartition(np.abs(groups), GROUP - COUNT, axis=1)[:, GROUP - COUNT :]  # of two equal ones, one
+    np.put_along_axis(sparse, largest, np.take_along_axis(groups, largest, axis=1), axis=1)
+    return dense, sparse.reshape(dense.shape)
 
 
 def balanced_forms(sparse: np.ndarray) -> dict[str, Balanced]:

@@ -33,6 +33,11 @@ def test_version(secateur):
     assert secateur("--version").out == f"secateur {__version__}\n"
 
 
+def test_the_package_runs_as_the_command_does():
+    ran = subprocess.run([sys.executable, "-m", "secateur", "--version"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, f"secateur {__version__}\n")
+
+
 @pytest.mark.parametrize("arguments", [(), ("shw",), ("show",), ("run", "a", "b"), ("show", "a", "--nonsense")])
 def test_wrong_usage_is_2(secateur, arguments):
     ran = secateur(*arguments)
