@@ -1,13 +1,14 @@
 """Linear layers with 4 of 16 weights against the dense ones of PyTorch, ONNX Runtime and OpenVINO, float32, int8, int4.
 
-python benchmarks/bench_linear.py [--summary] [--shapes 768x768 ...] [--batch 1 8 64 512]
+python benchmarks/bench_linear.py [--summary] [--shapes 768x768 ...] [--batch 1 8 64 512] [--cold]
 
 First each result is compared with float64 (linear_peers.LIMITS). Then competitors take turns in random order, each
 engine in a process of its own on the same core, the others stopped. A ratio is the median over the rounds of the peer's
 processor time over ours in the same round: with one thread that is the work done, whoever else uses the core. Calls
 take float32 activations and give float32, quantizing included. Share of the bound: the longer of bytes of weights
 over the measured bandwidth of memory of that size, and of products over the rate that the same kernel reaches on a
-layer that the second-level cache holds, over the time.
+layer that the second-level cache holds, over the time. `--cold`: before every call other data fills all caches, so
+weights come from main memory, as in a network larger than the caches.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 from conv_turns import Times, Turns, environment, quartiles, ratios, rounds
 from linear_matrices import BYTE_FORM, CODE_FORM, COUNT, balanced_forms, matrices
 from linear_peers import ENGINES, LIMITS, precision_of
+from linear_worker import COLD_BYTES
 from record import RESULTS, circumstances, record
 from secateur.ir.balanced_format import GROUP
 from secateur.kernels.linear import LinearKernel
@@ -84,13 +86,13 @@ def bandwidth(size_bytes: int) -> float:
     return size_bytes / fastest(lambda: np.dot(array, array))
 
 
-def shares(sizes: tuple[int, int, int], sparse: np.ndarray, times: Times, peak: dict[str, float]) -> dict[str, float]:
-    """Form of ours -> share of the bound."""
+def shares(sizes: tuple[int, int, int], sparse: np.ndarray, times: Times, options: Any) -> dict[str, float]:
+    """Form of ours -> share of the bound. options: `peak`, what `rates` gives, and `cold`."""
     tokens, outputs, inputs = sizes
     found = {}
     for name, weight in balanced_forms(sparse).items():
-        by_bytes = weight.nbytes / bandwidth(weight.nbytes)
-        by_rate = tokens * outputs * inputs * COUNT / GROUP / peak[f"ours {name}"]
+        by_bytes = weight.nbytes / bandwidth(COLD_BYTES if options.cold else weight.nbytes)
+        by_rate = tokens * outputs * inputs * COUNT / GROUP / options.peak[f"ours {name}"]
         found[f"ours {name}"] = round(max(by_bytes, by_rate) / statistics.median(times[f"ours {name}"]), 3)
     return found
 
@@ -117,7 +119,7 @@ def measured(workers: dict[str, Turns], sizes: tuple[int, int, int], folder: Pat
     errors, sparse = prepare(workers, sizes, folder)
     wrong = [name for name, error in errors.items() if not error <= LIMITS[precision_of(name)]]
     owners = {name: workers[_engine(name)] for name in errors if name not in wrong}
-    _, times = rounds(owners, seconds=options.seconds, turn=options.turn, least=3, most=options.rounds)
+    _, times = rounds(owners, seconds=options.seconds, turn=options.turn, least=3, most=options.rounds, ask=options.ask)
     peers = [name for name in owners if name not in (*OURS, *THROUGH)]
     over = ratios(times, [name for name in (*OURS, *THROUGH) if name in owners], peers)
     ms = {name: [round(1e3 * value, 4) for value in quartiles(found)] for name, found in times.items()}
@@ -126,7 +128,7 @@ def measured(workers: dict[str, Turns], sizes: tuple[int, int, int], folder: Pat
         "errors": {name: float(f"{error:.1e}") for name, error in errors.items()},
         "wrong": wrong,
         "ratios": over,
-        "shares": shares(sizes, sparse, times, options.peak),
+        "shares": shares(sizes, sparse, times, options),
         "rounds": len(next(iter(times.values()))),
     }
 
@@ -167,14 +169,16 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="of this machine's results, nothing is measured")
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), help="outputs x inputs")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 64, 512])
+    parser.add_argument("--cold", action="store_true", help="weights come from main memory at every call")
     parser.add_argument("--seconds", type=float, default=4.0, help="of measurement a row")
     parser.add_argument("--turn", type=float, default=0.02, help="seconds of a competitor's turn")
     parser.add_argument("--rounds", type=int, default=15, help="at most, a row")
     options = parser.parse_args()
+    options.ask = "cold" if options.cold else "run"
     path = RESULTS / "linear.jsonl"
     kept = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     kept = [row for row in kept if row["machine"] == circumstances()["machine"]]
-    rows = {(row["shape"], row["batch"]): row for row in kept}
+    rows = {(row["shape"], row["batch"]): row for row in kept if row.get("cold", False) == options.cold}
     if not options.summary:
         options.peak = rates()
         core = max(os.sched_getaffinity(0))
@@ -188,7 +192,7 @@ def main() -> None:
                 outputs, inputs = map(int, shape.split("x"))
                 for batch in options.batch:
                     row = measured(workers, (batch, outputs, inputs), folder, options)
-                    row = {"shape": shape, "batch": batch, "peers": versions, **row}
+                    row = {"shape": shape, "batch": batch, "cold": options.cold, "peers": versions, **row}
                     rows[shape, batch] = row
                     record("linear", benchmark="linear", **row)
     print(summary(list(rows.values())))

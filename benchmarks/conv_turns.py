@@ -77,16 +77,18 @@ def start(engine: str, threads: int, cores: Iterable[int], folder: Path) -> Turn
     return Turns(command, folder / f"{engine}.log", environment(threads, str(folder / "cache"), bound=bound))
 
 
-def rounds(owners: Mapping[str, Turns], *, seconds: float, turn: float, least: int, most: int) -> tuple[Times, Times]:
+def rounds(
+    owners: Mapping[str, Turns], *, seconds: float, turn: float, least: int, most: int, ask: str = "run"
+) -> tuple[Times, Times]:
     """Seconds of a call, a round and competitor, by the clock (medians) and of processor time (means): all take a turn
-    a round, in random order, for about `seconds` in all."""
+    a round, in random order, for about `seconds` in all. ask: the question that workers know a turn by."""
     found: Times = {name: [] for name in owners}
     processor: Times = {name: [] for name in owners}
     order, spent, number = list(owners), 0.0, 0
     while number < least or (spent < seconds and number < most):
         random.shuffle(order)
         for name in order:
-            times, work = owners[name].ask(run=name, seconds=turn)
+            times, work = owners[name].ask(**{ask: name}, seconds=turn)
             found[name].append(statistics.median(times))
             processor[name].append(work)
             spent += sum(times)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ from conv_worker import burst, serve
 from linear_peers import ENGINES, LinearJob
 from secateur.kernels.memory import aligned
 
+COLD_BYTES = 192 << 20
+"""Read before every cold call: several times what the caches of a core hold."""
+COLD_CALLS = 2
+"""A turn."""
+
 
 class LinearWorker:
     """What is prepared, and how it answers."""
@@ -21,14 +27,29 @@ class LinearWorker:
         self.engine, self.threads = ENGINES[engine], threads
         self.forms: dict[str, Form] = {}
         self.job: LinearJob | None = None
+        self.other = np.ones(0, np.float32)
 
     def answer(self, asked: dict[str, Any]) -> Any:
-        """`prepare` the layer in a folder (gives errors), `run` a competitor, or the `versions`."""
+        """`prepare` the layer in a folder (gives errors), `run` a competitor, warm or `cold`, or the `versions`."""
         if "prepare" in asked:
             return self._prepare(Path(asked["prepare"]))
+        if "cold" in asked:
+            return self._cold(self.forms[asked["cold"]])
         if "run" in asked:
             return burst(self.forms[asked["run"]], asked["seconds"])
         return self.engine.versions()
+
+    def _cold(self, form: Form) -> tuple[list[float], float]:
+        """As `burst`, but nothing of the layer lies in a cache when a call begins."""
+        if not self.other.size:
+            self.other = np.ones(COLD_BYTES // 4, np.float32)
+        times = []
+        for _ in range(COLD_CALLS):
+            self.other.max()
+            before = process_time()
+            form.run()
+            times.append(process_time() - before)
+        return times, sum(times) / len(times)
 
     def _prepare(self, folder: Path) -> dict[str, float]:
         with np.load(folder / "arrays.npz") as kept:

@@ -1,13 +1,16 @@
 """What bench_linear.py rests on: the right matrices, a float64 result, the fastest peer of the right precision."""
 
+from argparse import Namespace
+
 import numpy as np
 import pytest
 
 import bench_linear
 from bench_linear import AGAINST, OURS, THROUGH, best, rates, shares, summary
+from conv_peers import Form
 from linear_matrices import BYTE_FORM, CODE_FORM, balanced_forms, dense_bytes, matrices
 from linear_peers import LIMITS, LinearJob, ours, precision_of, torch_forms
-from linear_worker import _error
+from linear_worker import COLD_CALLS, LinearWorker, _error
 from secateur.ir.balanced_format import pattern
 from secateur.kernels.linear import LinearKernel
 from secateur.kernels.memory import aligned
@@ -56,10 +59,10 @@ def test_shares_are_of_what_is_measured(monkeypatch):
     monkeypatch.setattr(bench_linear, "bandwidth", lambda size: 1e9)
     times = {f"ours {name}": [1e-3] for name in balanced_forms(SPARSE)}
     peak = dict.fromkeys(times, 1e9)
-    found = shares((1, 48, 256), SPARSE, times, peak)
+    found = shares((1, 48, 256), SPARSE, times, Namespace(peak=peak, cold=False))
     for name, weight in balanced_forms(SPARSE).items():
         assert found[f"ours {name}"] == pytest.approx(weight.nbytes / 1e9 / 1e-3, abs=1e-3)
-    many = shares((1000, 48, 256), SPARSE, times, peak)
+    many = shares((1000, 48, 256), SPARSE, times, Namespace(peak=peak, cold=False))
     assert many[f"ours {BYTE_FORM}"] == pytest.approx(1000 * 48 * 64 / 1e9 / 1e-3, abs=1e-3)
 
 
@@ -68,3 +71,24 @@ def test_rates_are_of_our_kernels(monkeypatch):
     assert set(rates()) == {f"ours {name}" for name in balanced_forms(SPARSE)}
     assert all(rate == 100 * 1024 * 256 / 4 / 2.0 for rate in rates().values())
     assert LinearKernel(1, dense_bytes(DENSE)).name == "dense int8"
+
+
+def test_cold_calls_come_after_other_data(monkeypatch):
+    worker, seen = LinearWorker("secateur", 1), []
+    monkeypatch.setattr("linear_worker.COLD_BYTES", 1 << 20)
+    layer = Form("layer", "layer", lambda: seen.append(worker.other.size), lambda: np.zeros(1))
+    times, mean = worker._cold(layer)
+    assert seen == [(1 << 20) // 4] * COLD_CALLS
+    assert mean == pytest.approx(sum(times) / COLD_CALLS)
+
+
+def test_of_equal_weights_a_group_keeps_no_more_than_it_may(monkeypatch):
+    monkeypatch.setattr("linear_matrices.np.random.default_rng", lambda seed: Equal())
+    assert np.count_nonzero(matrices(2, 16)[1]) == 8
+
+
+class Equal:
+    """Draws ones."""
+
+    def standard_normal(self, shape, dtype):
+        return np.ones(shape, dtype)
