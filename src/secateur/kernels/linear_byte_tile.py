@@ -12,7 +12,7 @@ from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
 
-from secateur.ir.balanced_format import CODES, RECORD_BYTES, ROWS, SLOT_COLUMNS
+from secateur.ir.balanced_format import CODES, RECORD_BYTES, SLOT_COLUMNS
 from secateur.kernels.code import Function, Module, Value, vector
 from secateur.kernels.lanes import lanes_of
 from secateur.kernels.linear_bytes import ByteLookup
@@ -78,9 +78,9 @@ def lowered(total: Value) -> Value:
 
 
 def _decoded_at_once(tile: LinearTile) -> int:
-    """Vectors of slots: whole records on avx512, or the slots beside one another of blocks that are summed together."""
-    if tile.target.name != "avx512" or tile.blocks > 1:
-        return tile.blocks
+    """Vectors of slots: whole records on avx512."""
+    if tile.target.name != "avx512":
+        return 1
     sums = tile.tokens * (2 if tile.form.scaled else 1)
     return 2 * max(1, (FREE_REGISTERS - sums) // 4)
 
@@ -96,8 +96,7 @@ def _emit_scaled(
         sums.clear()
         unit(walk)
         for token, part in tile.places:
-            block, row = divmod(part * target.lanes, ROWS)
-            place = walk.scales + walk.next_scales * block + 2 * row
+            place = walk.scales + 2 * target.lanes * part
             half = f.load(vector(target.lanes, "half"), place, 2)
             scale = f.emit(kind, f"fpext {half.type} {half.text} to {kind}")
             exact = sums.total(token, part)
@@ -115,12 +114,12 @@ def _table(f: Function, tile: LinearTile, table: tuple[int, ...]) -> Value:
 
 def _decoded(tile: LinearTile, walk: Walk, number: int, part: int, table: Value | None) -> Decoded:
     """A vector of the slot of that number of a unit: its entries' places, and what they are multiplied by."""
-    (record, slot), (block, row) = divmod(number, 2), divmod(part * tile.target.lanes, ROWS)
+    record, slot = divmod(number, 2)
     f, look = walk.w.code, ByteLookup(tile.target, spread=tile.spread)
-    w = walk.w + walk.next_records * block + record * RECORD_BYTES[tile.form.kind]
+    w = walk.w + record * RECORD_BYTES[tile.form.kind]
     if slot == part == 0:
         ask_ahead(tile, w, RECORD_BYTES[tile.form.kind])
-    part_bytes = ENTRIES * row
+    part_bytes = part * tile.target.vector_bytes
     offset = slot * SLOT_BYTES + part_bytes
     wanted = [(ENTRIES * number + j) // tile.form.count for j in range(ENTRIES)]
     groups = tuple(group % 4 for group in wanted)

@@ -94,8 +94,7 @@ class LinearPlan:
         found.update(token_bytes=units * unit_token, step_token_bytes=TOKEN_BYTES)
         found.update(scales_offset=scales, sums_offset=scales + _lines(4 * tokens))
         span = min(chunk, max(1, SPAN_BYTES // (4 * block_rows * long)))
-        room = span + 1  # a tile of two blocks writes two
-        found.update(span_blocks=span, sums_bytes=_lines(room * block_rows * 4 * long))
+        found.update(span_blocks=span, sums_bytes=_lines(span * block_rows * 4 * long))
         found.update(scale_block_bytes=2 * ROWS * units if form.scaled else 0)
         return found
 

@@ -35,14 +35,11 @@ CHAINS = {1: 4, 2: 2, 3: 2}
 
 
 class Walk(NamedTuple):
-    """Where a unit's records, scales and activations are; and from a block's records and scales to those of the block
-    beside it, in bytes, where two are summed at a time."""
+    """Where a unit's records, scales and activations are."""
 
     w: Value
     scales: Value
     x: Value
-    next_records: Value
-    next_scales: Value
 
 
 @dataclass(frozen=True)
@@ -54,12 +51,6 @@ class LinearTile:
     tokens: int
 
     @property
-    def blocks(self) -> int:
-        """Of rows, summed at a time. With one token 4-bit codes come as fast as they are looked up, so two blocks share
-        what is read of the activations."""
-        return 2 if self.spread and self.form.kind == "codes" else 1
-
-    @property
     def spread(self) -> bool:
         """Whether ByteLookup reads a group into every part of a vector."""
         whole = self.form.kind in ("int8", "codes") and self.form.count >= ENTRIES
@@ -67,8 +58,8 @@ class LinearTile:
 
     @property
     def parts(self) -> int:
-        """Vectors of the blocks of rows."""
-        return self.blocks * self.form.block_rows(self.target) // self.target.lanes
+        """Vectors of a block of rows."""
+        return self.form.block_rows(self.target) // self.target.lanes
 
     @property
     def places(self) -> list[tuple[int, int]]:
@@ -135,22 +126,17 @@ class Sums:
 def emit_blocks(
     f: Function, tile: LinearTile, sums: Sums, unit: Callable[[Walk], None], finish: Callable[[Value], Value]
 ) -> None:
-    """unit(walk) for every unit of every block of rows, and each block's sums, finished, into memory. Where two blocks
-    are summed at a time and one is left over, it is summed again with the one before it, or twice if it is alone."""
+    """unit(walk) for every unit of every block of rows, and each block's sums, finished, into memory: one stream of
+    records, as two blocks at a time make memory half as fast."""
     w, scales = f.variable(PTR, f["w"]), f.variable(PTR, f["scales"])
     unit_bytes, sums_bytes = tile.form.unit_bytes(tile.target), 4 * tile.form.block_rows(tile.target) * tile.tokens
-    records, steps = f["units"] * unit_bytes, f["units"] * (2 * ROWS)
-    beside = f.choose(f["blocks"] >= tile.blocks, f.constant(1), 0)
-    with f.loop(0, f["blocks"], tile.blocks) as number:
-        first = number if tile.blocks == 1 else f.most(f.least(number, f["blocks"] - tile.blocks), 0)
-        w.set(f["w"] + first * records)
-        scales.set(f["scales"] + first * steps)
+    with f.loop(0, f["blocks"]) as number:
         sums.clear()
         with f.loop(0, f["units"]) as place:
-            unit(Walk(w.get(), scales.get(), tile.unit_inputs(f, place), beside * records, beside * steps))
+            unit(Walk(w.get(), scales.get(), tile.unit_inputs(f, place)))
             w.set(w.get() + unit_bytes)
             scales.set(scales.get() + 2 * ROWS)
-        sums.store(f["sums"] + first * sums_bytes, finish)
+        sums.store(f["sums"] + number * sums_bytes, finish)
 
 
 def ask_ahead(tile: LinearTile, w: Value, size_bytes: int) -> None:
