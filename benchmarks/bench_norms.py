@@ -1,14 +1,16 @@
 """Accuracy by normalization and batch size on Fashion-MNIST: LagrangeNorm, batch norm, group norm, none.
 
-    python benchmarks/bench_norms.py --data DIR --network plain12 --batches 1 2 4 8 --search
-    python benchmarks/bench_norms.py --data DIR --network plain12 --batches 1 2 4 8 --seeds 0-2
+    python benchmarks/bench_norms.py --data DIR --network plain12_narrow --batches 1 2 4 8
+    python benchmarks/bench_norms.py --data DIR --network plain12_narrow --batches 128 --methods batch --images 550000
     python benchmarks/bench_norms.py --summary
     python benchmarks/bench_norms.py --step --network plain12 --batches 1 8
 
 Every run sees the same number of images, whatever its batch size. SGD with momentum 0.9, a cosine over the run, no
-weight decay, no augmentation, one thread. The rate is searched for every method, network and batch size alike, on
-seed 0 by validation (--search, results/norms_search.jsonl); the others then train at the best. "none" and "lagrange"
-begin with data-dependent initialisation on 256 training images. The test images are read once, when a run is over.
+weight decay, no augmentation, one thread. The same rates are tried for every method, each with every seed, all at
+once as replicas side by side (replicas.py); the table is of the rate whose mean error on validation images is least.
+"none" and "lagrange" begin with data-dependent initialisation on 256 training images. The test images are read when a
+run is over, and nothing is chosen by them. Batch norms are judged with the statistics that training left, and once
+more ("again") with those of 2,000 training images in evaluation's place.
 
 --step (results/norms_step.jsonl) needs no data: processor time of a training step with each norm over group norm's,
 the median over rounds in which the methods take turns, and the most memory that a step allocates beyond parameters,
@@ -19,16 +21,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 import secateur as sct
 from image_data import Images, Split
@@ -36,13 +36,17 @@ from mnist_data import load_mnist
 from norm_networks import NORM_NETWORKS
 from norm_step import ratios, seconds, step_of
 from record import HERE, record
+from replica_training import CHUNK, Course, replica_errors, train_replicas
+from replicas import side_by_side
 from step_memory import grown_bytes
 
-RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 METHODS = ("lagrange", "group", "none", "batch")
 FIRST = 256
 """Images that data-dependent initialisation looks at."""
-GROUPS = 8
+GROUPS = 4
+AGAIN = 2_000
+"""Images that batch norms take their statistics from once more."""
 
 
 @dataclass(frozen=True)
@@ -68,30 +72,76 @@ def main() -> None:
         for batch in options.batches:
             step_costs(options.network, batch)
         return
-    name = "norms_search" if options.search else "norms"
-    done, data = [run for run, _ in _lines(name)], load_mnist(options.data)
-    for run in _wanted(options):
-        if run not in done:
-            record(name, **asdict(run), **measured(run, data, search=options.search))
+    done, data = {run for run, _ in _lines()}, load_mnist(options.data)
+    for runs in _wanted(options):
+        if not done.issuperset(runs):
+            for run, found in zip(runs, measured(runs, data), strict=True):
+                record("norms", **asdict(run), **found)
 
 
-def measured(run: Run, data: Images, *, search: bool) -> dict[str, float]:
-    """Train; error on the validation images, and on the test images where nothing is searched. Both in per cent."""
+def measured(runs: Sequence[Run], data: Images) -> list[dict[str, float]]:
+    """Train runs that differ in rate and seed, side by side; what a line says of each. Errors in per cent."""
+    first, train = runs[0], data.train
+    seeds = {run.seed: _begun(run, train) for run in runs}
+    model = side_by_side([seeds[run.seed] for run in runs])
+    train_(model, first.method)
+    course = Course(train, torch.stack([_order(run, len(train.images)) for run in runs]), first.batch)
+    start = time.process_time()
+    finite = train_replicas(model, [run.rate for run in runs], course).tolist()
+    found: list[dict[str, float]] = [{"replicas": len(runs), "finite": one} for one in finite]
+    took = time.process_time() - start
+
+    def judge(name: str, split: Split) -> None:
+        for line, error in zip(found, replica_errors(model, split, len(runs)), strict=True):
+            line[name] = error if line["finite"] else 90.0
+
+    judge("validation_error", data.validation)
+    judge("test_error", data.test)
+    if first.method == "lagrange":
+        for line, worst in zip(found, _furthest(model, data.validation, len(runs)), strict=True):
+            line["furthest_mean"], line["furthest_variance"] = worst
+    if first.method == "batch":
+        take_statistics_(model, train, len(runs))
+        judge("validation_error_again", data.validation)
+        judge("test_error_again", data.test)
+    for line in found:
+        line["processor_seconds"] = round(took / len(runs), 1)
+    return found
+
+
+def _begun(run: Run, train: Split) -> nn.Module:
     torch.manual_seed(run.seed)
     model = made(run.network, run.method)
-    train = data.train
     if run.method in ("lagrange", "none"):
         sct.initialise_norms_(model, train.images[torch.randperm(len(train.images))[:FIRST]])
-    start = time.perf_counter()
-    finite = trained(model, run, train)
-    found = {"seconds": round(time.perf_counter() - start), "finite": finite}
-    found["validation_error"] = error(model, data.validation) if finite else 90.0
-    if run.method == "lagrange" and finite:
-        worst = [one.worst for one in sct.norm_distances(model, [(data.validation.images,)]).values()]
-        found["furthest_mean"], found["furthest_variance"] = (round(max(part), 3) for part in zip(*worst, strict=True))
-    if not search:
-        found["test_error"] = error(model, data.test) if finite else 90.0
-    return found
+    return model
+
+
+def _order(run: Run, count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(run.seed)
+    passes = [torch.randperm(count, generator=generator) for _ in range(-(-run.images // count))]
+    return torch.cat(passes)[: run.images]
+
+
+def _furthest(model: nn.Module, split: Split, replicas: int) -> list[tuple[float, float]]:
+    """Of each replica, over its channels: the largest mean, and the largest difference of a variance from 1."""
+    batches = [(part.expand(-1, replicas, -1, -1),) for part in split.images.split(CHUNK)]
+    found = sct.norm_distances(model, batches).values()
+    means = torch.stack([one.mean.abs().reshape(replicas, -1).amax(1) for one in found]).amax(0)
+    apart = torch.stack([(one.variance - 1).abs().reshape(replicas, -1).amax(1) for one in found]).amax(0)
+    return [(round(float(a), 3), round(float(b), 3)) for a, b in zip(means, apart, strict=True)]
+
+
+@torch.no_grad()
+def take_statistics_(model: nn.Module, train: Split, replicas: int) -> None:
+    """Running statistics of batch norms become those of AGAIN training images."""
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over batches
+    model.train()
+    for part in train.images[:AGAIN].split(CHUNK):
+        model(part.expand(-1, replicas, -1, -1))
 
 
 def step_costs(network: str, batch: int) -> None:
@@ -137,91 +187,48 @@ def made(network: str, method: str) -> nn.Module:
     return NORM_NETWORKS[network](norms[method])
 
 
-def trained(model: nn.Module, run: Run, data: Split) -> bool:
-    """Train on so many images; whether the loss stayed a number."""
-    train_(model, run.method)
-    groups = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(groups, lr=run.rate, momentum=0.9)
-    generator = torch.Generator().manual_seed(run.seed)
-    steps = run.images // run.batch
-    order = torch.cat(
-        [torch.randperm(len(data.images), generator=generator) for _ in range(-(-run.images // len(data.images)))]
-    )
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = run.rate * (1 + math.cos(math.pi * step / steps)) / 2
-        chosen = order[step * run.batch : (step + 1) * run.batch]
-        loss = F.cross_entropy(model(data.images[chosen]), data.labels[chosen])
-        if not torch.isfinite(loss):
-            return False
-        if run.method == "lagrange":
-            try:
-                loss = loss + sct.norm_penalty(model)
-            except sct.TrainingError:
-                return False
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return True
-
-
-@torch.no_grad()
-def error(model: nn.Module, data: Split) -> float:
-    """Per cent that are classed wrong, in evaluation."""
-    model.eval()
-    right = sum(
-        int((model(x).argmax(1) == y).sum())
-        for x, y in zip(data.images.split(500), data.labels.split(500), strict=True)
-    )
-    return round(100 * (1 - right / len(data.images)), 2)
-
-
-def summary() -> str:
-    """Mean test error by network, images seen, method and batch size, and the rates that were chosen."""
-    found: dict[Kind, list[float]] = {}
-    for run, line in _lines("norms"):
-        found.setdefault(kind_of(run), []).append(line["test_error"])
-    rows = ["| network | images | method | batch | runs | test error, % | deviation | rate |", "| --- " * 8 + "|"]
-    for kind, errors in sorted(found.items()):
-        mean = sum(errors) / len(errors)
-        spread = math.sqrt(sum((e - mean) ** 2 for e in errors) / max(1, len(errors) - 1))
-        numbers = f"{len(errors)} | {mean:.2f} | {spread:.2f} | {_best(kind)}"
-        rows.append(f"| {' | '.join(map(str, kind))} | {numbers} |")
-    return "\n".join(rows)
-
-
 Kind = tuple[str, int, str, int]
 """Network, images, method, batch: what a rate is searched for."""
 
 
-def kind_of(run: Run) -> Kind:
-    """What else than rate and seed a run is of."""
-    return run.network, run.images, run.method, run.batch
+def summary() -> str:
+    """By network, images seen, method and batch size, at the rate of least mean validation error: the mean test error,
+    its deviation over seeds, and that rate."""
+    found: dict[Kind, dict[float, list[dict[str, float]]]] = {}
+    for run, line in _lines():
+        kind = run.network, run.images, run.method, run.batch
+        found.setdefault(kind, {}).setdefault(run.rate, []).append(line)
+    columns = "network", "images", "method", "batch", "runs", "test error, %", "deviation", "again, %", "rate"
+    rows = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
+    for kind, rates in sorted(found.items()):
+        rate, lines = min(rates.items(), key=lambda one: _mean(one[1], "validation_error"))
+        errors = [line["test_error"] for line in lines]
+        spread = statistics.stdev(errors) if len(errors) > 1 else 0.0
+        again = f"{_mean(lines, 'test_error_again'):.2f}" if "test_error_again" in lines[0] else ""
+        numbers = f"{len(errors)} | {statistics.mean(errors):.2f} | {spread:.2f} | {again} | {rate:g}"
+        rows.append(f"| {' | '.join(map(str, kind))} | {numbers} |")
+    return "\n".join(rows)
 
 
-def _best(kind: Kind) -> float:
-    """The rate that the search found best for these."""
-    lines = [(line["validation_error"], run.rate) for run, line in _lines("norms_search") if kind_of(run) == kind]
-    if not lines:
-        raise SystemExit(f"no rate was searched for {kind}: run it with --search first")
-    return min(lines)[1]
+def _mean(lines: Sequence[dict[str, float]], name: str) -> float:
+    return statistics.mean(line[name] for line in lines)
 
 
-def _wanted(options: argparse.Namespace) -> Iterator[Run]:
+def _wanted(options: argparse.Namespace) -> Iterator[list[Run]]:
+    """What trains side by side: all rates and seeds of a method at a batch size."""
     first, _, last = options.seeds.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
     for batch in options.batches:
         for method in options.methods:
-            if options.search:
-                for rate in options.rates:
-                    yield Run(options.network, method, batch, rate, 0, options.images)
-            else:
-                for seed in range(int(first), int(last or first) + 1):
-                    rate = _best((options.network, options.images, method, batch))
-                    yield Run(options.network, method, batch, rate, seed, options.images)
+            yield [
+                Run(options.network, method, batch, rate, seed, options.images)
+                for rate in options.rates
+                for seed in seeds
+            ]
 
 
-def _lines(name: str) -> list[tuple[Run, dict[str, float]]]:
-    path = HERE / "results" / f"{name}.jsonl"
+def _lines() -> list[tuple[Run, dict[str, float]]]:
+    path = HERE / "results" / "norms.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [(Run(**{key: line[key] for key in Run.__dataclass_fields__}), line) for line in lines]
 
@@ -233,9 +240,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--images", type=int, default=55_000, help="that a run trains on, whatever its batch size")
-    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES), help="that --search tries")
+    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES), help="that are tried")
     parser.add_argument("--seeds", default="0-2", help="first-last")
-    parser.add_argument("--search", action="store_true", help="all rates on seed 0, validation only")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")
     parser.add_argument("--step", action="store_true", help="time and memory of training steps")
     options = parser.parse_args()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]
+Widths = tuple[int, int, int]
+WIDE, NARROW = (16, 32, 48), (8, 16, 32)
 
 
-def plain12(norm: Norm) -> nn.Module:
-    """12 convolutions of 3x3 in three widths, strided where they change; nothing goes round them."""
+def plain12(norm: Norm, *, widths: Widths = WIDE, stride: int = 1) -> nn.Module:
+    """12 convolutions of 3x3 in three widths, strided where they change and, if wanted, at the first; nothing goes
+    round them."""
     layers: list[nn.Module] = []
     channels = 1
-    for width in (16, 32, 48):
+    for width in widths:
         for depth in range(4):
-            stride = 2 if depth == 0 and channels > 1 else 1
-            layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), norm(width), nn.ReLU()]
+            step = stride if channels == 1 else 2 if depth == 0 else 1
+            layers += [nn.Conv2d(channels, width, 3, step, 1, bias=False), norm(width), nn.ReLU()]
             channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
 
@@ -36,11 +40,17 @@ class _Block(nn.Module):
         return (self.norm2(self.conv2(y)) + self.shortcut(x)).relu()
 
 
-def small_resnet(norm: Norm) -> nn.Module:
-    """Three blocks of 16, 32 and 48 channels behind a convolution."""
-    stem = [nn.Conv2d(1, 16, 3, 1, 1, bias=False), norm(16), nn.ReLU()]
-    blocks = [_Block(16, 16, 1, norm), _Block(16, 32, 2, norm), _Block(32, 48, 2, norm)]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10))
+def small_resnet(norm: Norm, *, widths: Widths = WIDE, stride: int = 1) -> nn.Module:
+    """Three blocks in three widths behind a convolution, which is strided if wanted."""
+    first, second, third = widths
+    stem = [nn.Conv2d(1, first, 3, stride, 1, bias=False), norm(first), nn.ReLU()]
+    blocks = [_Block(first, first, 1, norm), _Block(first, second, 2, norm), _Block(second, third, 2, norm)]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, 10))
 
 
-NORM_NETWORKS = {"plain12": plain12, "small_resnet": small_resnet}
+NORM_NETWORKS: dict[str, Callable[[Norm], nn.Module]] = {
+    "plain12": plain12,
+    "small_resnet": small_resnet,
+    "plain12_narrow": functools.partial(plain12, widths=NARROW, stride=2),
+    "small_resnet_narrow": functools.partial(small_resnet, widths=NARROW, stride=2),
+}
