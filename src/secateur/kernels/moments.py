@@ -39,10 +39,15 @@ def moments_unit(target: Target) -> CodeUnit:
 def moments_module(target: Target) -> str:
     """The passes as functions of one module."""
     module = Module()
+    emit_moments(module, target)
+    return module.text()
+
+
+def emit_moments(module: Module, target: Target) -> None:
+    """The passes as functions of a module."""
     for order, emit in ORDERS.items():
         for name in READ:
             emit(_begun(module, f"{order}_{name}", name), target, name)
-    return module.text()
 
 
 @dataclass(frozen=True)

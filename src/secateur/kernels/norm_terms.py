@@ -37,7 +37,7 @@ def norm_terms_unit(bounds: Bounds, target: Target) -> CodeUnit:
 
 def norm_terms_module(bounds: Bounds, target: Target) -> str:
     """The pass as a function of one module."""
-    return rows_module([_pass(bounds)], target)
+    return rows_module([terms_pass(bounds)], target)
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,11 @@ class NormTerms:
 def norm_terms_of(bounds: Bounds, target: Target) -> NormTerms:
     """The pass, from memory, disk or the compiler."""
     library = built(norm_terms_unit(bounds, target), target)
-    return NormTerms(library, _pass(bounds).loaded(library).job)
+    return NormTerms(library, terms_pass(bounds).loaded(library).job)
 
 
-def _pass(bounds: Bounds) -> RowKernel:
+def terms_pass(bounds: Bounds) -> RowKernel:
+    """The pass, to be emitted."""
     step = functools.partial(_step, bounds)
     return RowKernel("terms", ("moments", "multipliers", "wanted", "weights"), ("slope", "ascent"), 0, 1, step)
 

@@ -84,11 +84,11 @@ def rows_module(kernels: Iterable[RowKernel], target: Target) -> str:
     """The kernels as functions of one module."""
     module = Module()
     for kernel in kernels:
-        _emit_rows(module, target, kernel)
+        emit_rows(module, target, kernel)
     return module.text()
 
 
-def _emit_rows(module: Module, target: Target, kernel: RowKernel) -> None:
+def emit_rows(module: Module, target: Target, kernel: RowKernel) -> None:
     """The kernel as a function of the module."""
     names = dict.fromkeys((*kernel.inputs, *kernel.outputs, "constants", "sums"), PTR)
     f = module.function(kernel.name, {**names, "rows": I64, "columns": I64})

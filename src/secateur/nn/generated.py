@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from secateur.kernels.gate import Gate, gate_of
 from secateur.kernels.levels import Levels, levels_of
 from secateur.kernels.map_levels import MapLevels, MapWidths, map_levels_of
 from secateur.kernels.moments import Moments, moments_of
+from secateur.kernels.norm_penalty import ROW, NormPenalty, norm_penalty_of
 from secateur.kernels.norm_terms import Bounds, NormTerms, norm_terms_of
 from secateur.kernels.rows import Numbers
 from secateur.kernels.target import TARGETS, Target, supported
@@ -159,18 +161,73 @@ def map_levels_backward(
 
 
 def norm_terms(code: NormTerms, numbers: tuple[Tensor, ...]) -> tuple[float, Tensor]:
-    """The sum of the terms of (moments, multipliers, wanted, weights), which lie without gaps, (2, channels) each, and
-    (2, 2, channels) gradients of the first two."""
+    """The sum of the terms of (moments, multipliers, wanted, weights), which lie without gaps in one shape, and the
+    gradients of the first two, (2, *shape)."""
     size = numbers[0].numel()
-    found = torch.empty(2, 2, size // 2)
+    found = torch.empty(2, *numbers[0].shape)
     place = found.data_ptr()
     moments, multipliers, wanted, weights = (one.data_ptr() for one in numbers)
     return code((moments, multipliers, wanted, weights, place, place + 4 * size), size), found
 
 
+class NormCall(NamedTuple):
+    """What the penalty of a network was computed from, for its gradients: rows of layers, and the code."""
+
+    rows: list[int]
+    code: NormPenalty
+
+
+def norm_penalty(
+    inputs: Sequence[Tensor], multipliers: Sequence[Tensor], constants: tuple[Tensor, Tensor], bounds: Bounds
+) -> tuple[float, Tensor, NormCall] | None:
+    """The penalty of layers with these inputs and multipliers, in one call; (3, numbers): moments, their gradients and
+    those of multipliers; and what `norm_pulls` takes. None where a tensor is not for generated code.
+
+    constants: what is wanted, and weights, (numbers,) float32: a block of (2, channels) a layer, as the results are.
+    """
+    rows: list[int] = []
+    for x, m in zip(inputs, multipliers, strict=True):
+        if not (_plain(x) and _plain(m) and m.is_contiguous()):
+            return None
+        shape, channels = x.shape, x.shape[1]
+        if len(shape) > 2 and x.is_contiguous():
+            batch = shape[0]
+            rows += (x.data_ptr(), m.data_ptr(), 0, batch, channels, x.numel() // (batch * channels), channels)
+        elif x.is_contiguous(memory_format=LAST.get(len(shape), torch.contiguous_format)):
+            rows += (x.data_ptr(), m.data_ptr(), 1, 1, x.numel() // channels, channels, channels)
+        else:
+            return None
+    wanted, weights = constants
+    if not rows or processor() is None:
+        return None
+    found = torch.empty(3, wanted.numel())
+    place, size = found.data_ptr(), 4 * wanted.numel()
+    blocks = (wanted.data_ptr(), weights.data_ptr(), place, place + size, place + 2 * size)
+    code = _norm_penalty(bounds)
+    return code.penalty(rows, blocks), found, NormCall(rows, code)
+
+
+def norm_pulls(call: NormCall, inputs: Sequence[Tensor], moments: Tensor, slope: Tensor) -> list[Tensor]:
+    """The gradients of all inputs of a `norm_penalty`, in one call, from its moments and their gradients."""
+    pulls = [torch.empty_like(x) for x in inputs]
+    rows = [*call.rows]
+    rows[1 :: len(ROW)] = [one.data_ptr() for one in pulls]
+    call.code.pulls(rows, (moments.data_ptr(), slope.data_ptr()))
+    return pulls
+
+
+def _plain(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.is_cpu
+
+
 @functools.cache
 def _moments() -> Moments:
     return moments_of(_known())
+
+
+@functools.cache
+def _norm_penalty(bounds: Bounds) -> NormPenalty:
+    return norm_penalty_of(bounds, _known())
 
 
 @functools.cache

@@ -13,13 +13,11 @@ from torch import Tensor
 from secateur.nn.generated import moments_for
 
 
-def write_moments(x: Tensor, out: Tensor, start: int) -> None:
-    """Mean and variance of x, (batch, channels, ...) and not empty, into channels of out from `start` on.
-
-    out is (2, channels of all layers) without gaps, float32 at least.
-    """
+def write_moments(x: Tensor, out: Tensor) -> None:
+    """Mean and variance of x, (batch, channels, ...) and not empty, into out, (2, channels) without gaps, float32 at
+    least."""
     if (code := moments_for(x)) is not None:
-        place = out.data_ptr() + 4 * start
+        place = out.data_ptr()
         code.forward(x.data_ptr(), place, place + 4 * out.shape[1], *code.sizes)
         return
     wide, axes = _wide(x), _axes(x)
@@ -27,19 +25,19 @@ def write_moments(x: Tensor, out: Tensor, start: int) -> None:
     # By differences from the mean: a large mean costs no digits.
     spread = torch.linalg.vector_norm(wide - _broad(mean, wide), dim=axes)
     variance = spread.square_().mul_(x.shape[1] / x.numel())
-    out[:, start : start + len(mean)] = torch.stack([mean, variance])
+    out.copy_(torch.stack([mean, variance]))
 
 
-def moments_pull(x: Tensor, moments: Tensor, gradient: Tensor, start: int) -> Tensor:
+def moments_pull(x: Tensor, moments: Tensor, gradient: Tensor) -> Tensor:
     """The gradient of x, in its dtype and memory format, from that of its moments; both as `write_moments` has them."""
     if (code := moments_for(x)) is not None:
-        pull, row = torch.empty_like(x), 4 * gradient.shape[1]
-        means, toward = moments.data_ptr() + 4 * start, gradient.data_ptr() + 4 * start
-        code.backward(x.data_ptr(), pull.data_ptr(), means, toward, toward + row, *code.sizes)
+        pull, toward = torch.empty_like(x), gradient.data_ptr()
+        row = toward + 4 * gradient.shape[1]
+        code.backward(x.data_ptr(), pull.data_ptr(), moments.data_ptr(), toward, row, *code.sizes)
         return pull
-    wide, channels = _wide(x), slice(start, start + x.shape[1])
-    offset, slope = (gradient[:, channels] * (x.shape[1] / x.numel())).unbind()
-    pull = (wide - _broad(moments[0, channels], wide)).mul_(_broad(2 * slope, wide)).add_(_broad(offset, wide))
+    wide = _wide(x)
+    offset, slope = (gradient * (x.shape[1] / x.numel())).unbind()
+    pull = (wide - _broad(moments[0], wide)).mul_(_broad(2 * slope, wide)).add_(_broad(offset, wide))
     return pull.to(x.dtype)
 
 

@@ -1,7 +1,8 @@
 """norm_penalty(): what the constraints of a model's LagrangeNorm layers add to the loss.
 
 One function of autograd for a whole network: at batch 1 a training step is as long as its calls. Moments, terms and
-their gradients are generated code where there is some (`norms.moments`, `norms.terms`, which has the formulas).
+their gradients are one call of generated code where there is some (`norms.moments`, `norms.terms`, which has the
+formulas). Numbers of all layers lie in a row, a block of (2, channels) a layer: of means, then of variances.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PlanError, TrainingError
+from secateur.nn.generated import NormCall, norm_pulls
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.norms.moments import moments_pull, write_moments
-from secateur.nn.norms.terms import terms
+from secateur.nn.norms.terms import penalty_of, terms
 
 SMALL = 1 << 14
 """Elements of an input whose pull is made at once with all others: 64 KiB cost less than a call of their own."""
@@ -40,10 +42,10 @@ def norm_penalty(model: nn.Module) -> Tensor:
     run has its own. PlanError where there is no LagrangeNorm, or no forward pass in training; TrainingError where a
     layer's mean or variance is no number, with its name.
     """
-    layers = lagrange_norms(model)
+    layers = _layers(model)
     if not layers:
         raise PlanError("the model has no LagrangeNorm layer: swap_norms_(model, 'lagrange', example) puts them in")
-    passes = [(layer, x) for layer in layers.values() for x in layer.take()]
+    passes = [(layer, x) for layer in layers for x in layer.take()]
     if not passes:
         raise PlanError("no forward pass in training since the last norm_penalty: model.train(), model(x), then this")
     alike: dict[tuple[Any, ...], list[tuple[LagrangeNorm, Tensor]]] = {}
@@ -52,8 +54,21 @@ def norm_penalty(model: nn.Module) -> Tensor:
     parts = [_penalty(found, *kind) for kind, found in alike.items()]
     total = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
     if not math.isfinite(total.item()):
-        raise TrainingError(_diverged(layers, passes))
+        raise TrainingError(_diverged(lagrange_norms(model), passes))
     return total
+
+
+def _layers(model: nn.Module) -> list[LagrangeNorm]:
+    """As `lagrange_norms`, without names, which take longer than the penalty."""
+    found: list[LagrangeNorm] = []
+    left = [model]
+    while left:
+        module = left.pop()
+        if isinstance(module, LagrangeNorm):
+            found.append(module)
+        else:
+            left += [one for one in reversed(module._modules.values()) if one is not None]
+    return found
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -64,46 +79,58 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 def _penalty(passes: Sequence[tuple[LagrangeNorm, Tensor]], mode: str, device: torch.device, dtype: Any) -> Tensor:
     layers = [layer for layer, _ in passes]
     kinds = tuple([(layer.channels, layer.rho, layer.variance) for layer in layers])
-    weights, wanted, starts = _constants(kinds, dtype, device)
+    weights, wanted, blocks = _constants(kinds, dtype, device)
     if any(layer.log_variance is not None for layer in layers):
-        wanted = torch.cat([_wanted(layer, wanted) for layer in layers], 1)
+        wanted = torch.cat([_wanted(layer, wanted) for layer in layers])
     multipliers, inputs = [layer.multipliers for layer in layers], [x for _, x in passes]
-    pulls = _Pulls(starts)
+    pulls = _Pulls(blocks)
     for index, x in enumerate(inputs):
         if x.requires_grad and x.numel() > SMALL:
             x.register_hook(functools.partial(pulls, index))
-    return _Penalty.apply(_Group(layers, mode, weights, starts), pulls, wanted, *multipliers, *inputs)
+    return _Penalty.apply(_Group(layers, mode, weights, blocks), pulls, wanted, *multipliers, *inputs)
+
+
+_Block = tuple[int, int]
+"""Where a layer's numbers begin in a row of all, and its channels, of each of which there are two."""
+
+
+def _of(block: _Block, row: Tensor) -> Tensor:
+    """A layer's numbers, (2, channels)."""
+    start, channels = block
+    return row.as_strided((2, channels), (channels, 1), row.storage_offset() + start)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Passes of layers of one mode, the channels of all in a row: r of each constraint, (2, channels), and the first
-    channel of each layer."""
+    """Passes of layers of one mode; r of each constraint, and each layer's block."""
 
     layers: Sequence[LagrangeNorm]
     mode: str
     weights: Tensor
-    starts: Sequence[int]
+    blocks: Sequence[_Block]
 
 
 class _Pulls:
     """Adds to the gradient of every large input what the penalty pulls it by, when the backward pass comes by its
     layer: all pulls at once would be as large as all inputs together."""
 
-    def __init__(self, starts: Sequence[int]) -> None:
-        self.starts = starts
+    def __init__(self, blocks: Sequence[_Block]) -> None:
+        self.blocks = blocks
+        self.call: NormCall | None = None
         self.held: tuple[Tensor, Tensor, list[Tensor | None]] | None = None
 
     def begin(self, moments: Tensor, slope: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The pulls of small inputs, and 0 in every place for the others, whose hooks act from here to the end of this
         backward pass: other passes through the same inputs leave them alone."""
-        large: list[Tensor | None] = [x if x.numel() > SMALL else None for x in inputs]
-        if any(x is not None for x in large):
-            self.held = moments, slope, large
+        large = [x.numel() > SMALL for x in inputs]
+        if any(large):
+            self.held = moments, slope, [x if big else None for x, big in zip(inputs, large, strict=True)]
             torch.autograd.Variable._execution_engine.queue_callback(self.end)
+        elif self.call is not None:
+            return norm_pulls(self.call, inputs, moments, slope)
         return [
-            moments_pull(x, moments, slope, start) if one is None else x.new_zeros(()).expand_as(x)
-            for x, one, start in zip(inputs, large, self.starts, strict=True)
+            x.new_zeros(()).expand_as(x) if big else moments_pull(x, _of(block, moments), _of(block, slope))
+            for x, big, block in zip(inputs, large, self.blocks, strict=True)
         ]
 
     def end(self) -> None:
@@ -115,27 +142,27 @@ class _Pulls:
         if self.held is None:
             return None
         moments, slope, inputs = self.held
-        x, inputs[index] = inputs[index], None
+        x, inputs[index], block = inputs[index], None, self.blocks[index]
         assert x is not None
-        return moments_pull(x, moments, slope, self.starts[index]).add_(gradient)
+        return moments_pull(x, _of(block, moments), _of(block, slope)).add_(gradient)
 
 
 @functools.lru_cache(64)
 def _constants(
     kinds: tuple[tuple[int, float, float], ...], dtype: Any, device: Any
-) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """r and what is wanted, (2, channels) each, and where layers with (channels, rho, s) start."""
-    weights = [rho / channels for channels, rho, _ in kinds for _ in range(channels)]
-    wanted = [s for channels, _, s in kinds for _ in range(channels)]
-    starts = tuple(itertools.accumulate((channels for channels, *_ in kinds[:-1]), initial=0))
-    rows = [weights, weights], [[0.0] * len(wanted), wanted]
-    first, second = (torch.tensor(row, dtype=dtype, device=device) for row in rows)
-    return first, second, starts
+) -> tuple[Tensor, Tensor, tuple[_Block, ...]]:
+    """r and what is wanted in a row, and the blocks of layers with (channels, rho, s)."""
+    weights = [rho / channels for channels, rho, _ in kinds for _ in range(2 * channels)]
+    wanted = [number for channels, _, s in kinds for number in (0.0, s) for _ in range(channels)]
+    starts = itertools.accumulate((2 * channels for channels, *_ in kinds[:-1]), initial=0)
+    blocks = tuple((start, channels) for start, (channels, *_) in zip(starts, kinds, strict=True))
+    first, second = (torch.tensor(row, dtype=dtype, device=device) for row in (weights, wanted))
+    return first, second, blocks
 
 
 def _wanted(layer: LagrangeNorm, like: Tensor) -> Tensor:
     variance = torch.as_tensor(layer.wanted_variance(), dtype=like.dtype, device=like.device).expand(layer.channels)
-    return torch.stack([torch.zeros_like(variance), variance])
+    return torch.cat([torch.zeros_like(variance), variance])
 
 
 class _Penalty(torch.autograd.Function):
@@ -145,17 +172,14 @@ class _Penalty(torch.autograd.Function):
     def forward(ctx: Any, group: _Group, pulls: _Pulls, wanted: Tensor, *both: Tensor) -> Tensor:
         """All gradients but those of the inputs are there with the value."""
         count = len(group.layers)
-        moments = torch.empty_like(wanted)
-        for x, start in zip(both[count:], group.starts, strict=True):
-            write_moments(x, moments, start)
-        numbers = (moments, torch.cat(both[:count], 1).to(wanted.dtype), wanted, group.weights)
-        if group.mode == "running":
-            value, gradients = _running_terms(group, numbers)
-        else:
-            value, gradients = terms(numbers, squared=group.mode == "squared")
-        ctx.pulls, ctx.like = pulls, [(one.shape[1], one.dtype) for one in both[:count]]
-        ctx.save_for_backward(moments, gradients, *both[count:])
-        return moments.new_tensor(value)
+        multipliers, inputs = both[:count], both[count:]
+        found = None
+        if group.mode != "running":
+            found = penalty_of(inputs, multipliers, (wanted, group.weights), squared=group.mode == "squared")
+        value, numbers, pulls.call = found or _by_layer(group, wanted, multipliers, inputs)
+        ctx.pulls, ctx.like = pulls, [(block, one.dtype) for block, one in zip(group.blocks, multipliers, strict=True)]
+        ctx.save_for_backward(numbers, *inputs)
+        return numbers.new_tensor(value)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
@@ -164,12 +188,11 @@ class _Penalty(torch.autograd.Function):
             raise TrainingError(
                 "norm_penalty has no second derivative: leave it out of what is differentiated with create_graph=True"
             )
-        moments, gradients, *inputs = ctx.saved_tensors
+        numbers, *inputs = ctx.saved_tensors
+        moments, slope, ascent = numbers.unbind()
         if grad_outputs[0].item() != 1:
-            gradients = gradients * grad_outputs[0]
-        slope, ascent = gradients.unbind()
-        parts = ascent.split([channels for channels, _ in ctx.like], 1)
-        ascents = [part.to(dtype) for part, (_, dtype) in zip(parts, ctx.like, strict=True)]
+            slope, ascent = slope * grad_outputs[0], ascent * grad_outputs[0]
+        ascents = [_of(block, ascent).to(dtype) for block, dtype in ctx.like]
         return (
             None,
             None,
@@ -179,19 +202,37 @@ class _Penalty(torch.autograd.Function):
         )
 
 
+def _by_layer(
+    group: _Group, wanted: Tensor, multipliers: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> tuple[float, Tensor, None]:
+    """The value, and moments, their gradients and those of multipliers in three rows."""
+    moments = torch.empty_like(wanted)
+    for x, block in zip(inputs, group.blocks, strict=True):
+        write_moments(x, _of(block, moments))
+    m = torch.cat([one.reshape(-1) for one in multipliers]).to(wanted.dtype)
+    numbers = (moments, m, wanted, group.weights)
+    if group.mode == "running":
+        value, gradients = _running_terms(group, numbers)
+    else:
+        value, gradients = terms(numbers, squared=group.mode == "squared")
+    return value, torch.cat([moments[None], gradients]), None
+
+
 def _running_terms(group: _Group, numbers: tuple[Tensor, ...]) -> tuple[float, Tensor]:
     """The terms of running statistics, which these passes change, with gradients in the batch's moments: in the
     variance about the running mean."""
     moments, multipliers, wanted, weights = numbers
     statistics = torch.empty_like(moments)
-    for layer, start in zip(group.layers, group.starts, strict=True):
-        mean, variance = moments[:, start : start + layer.channels]
+    for layer, block in zip(group.layers, group.blocks, strict=True):
+        mean, variance = _of(block, moments)
         off = (mean - layer.batch_mean).square_().mul_(1 - MOMENTUM)
         layer.batch_mean.lerp_(mean.to(layer.batch_mean.dtype), MOMENTUM)
         layer.batch_variance.lerp_((variance + off).to(layer.batch_variance.dtype), MOMENTUM)
-        statistics[:, start : start + layer.channels] = torch.stack([layer.batch_mean, layer.batch_variance])
+        _of(block, statistics).copy_(torch.stack([layer.batch_mean, layer.batch_variance]))
     value, gradients = terms((statistics, multipliers, wanted, weights), squared=False)
-    gradients[0, 0] += 2 * gradients[0, 1] * (moments[0] - statistics[0])
+    for block in group.blocks:
+        slope, apart = _of(block, gradients[0]), _of(block, moments)[0] - _of(block, statistics)[0]
+        slope[0] += 2 * slope[1] * apart
     return value, gradients
 
 
@@ -199,7 +240,7 @@ def _diverged(layers: dict[str, LagrangeNorm], passes: Sequence[tuple[LagrangeNo
     names = {id(layer): name for name, layer in layers.items()}
     for layer, x in passes:
         moments = torch.empty(2, layer.channels, dtype=_wide(x.dtype), device=x.device)
-        write_moments(x.detach(), moments, 0)
+        write_moments(x.detach(), moments)
         if not torch.isfinite(moments).all():
             return (
                 f"mean or variance of what reaches {names[id(layer)]} is no number: lower the rate, or start from "

@@ -20,11 +20,13 @@ as damps the slowest channel best.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from secateur.kernels.norm_terms import Bounds
-from secateur.nn.generated import norm_terms, norm_terms_for
+from secateur.nn.generated import NormCall, norm_penalty, norm_terms, norm_terms_for
 
 FAR = 3.0
 """Constraints further off than this count by their logarithm."""
@@ -35,12 +37,20 @@ ASCENT = 0.5
 BOUNDS = {squared: Bounds(FAR, LIMIT, ASCENT, squared) for squared in (False, True)}
 
 
+def penalty_of(
+    inputs: Sequence[Tensor], multipliers: Sequence[Tensor], constants: tuple[Tensor, Tensor], *, squared: bool
+) -> tuple[float, Tensor, NormCall] | None:
+    """Moments of all inputs and their terms in one call of generated code; None where some tensor is not for it. As
+    `generated.norm_penalty` says. Not recorded by autograd."""
+    return norm_penalty(inputs, multipliers, constants, BOUNDS[squared])
+
+
 @torch.no_grad()
 def terms(numbers: tuple[Tensor, Tensor, Tensor, Tensor], *, squared: bool) -> tuple[float, Tensor]:
-    """The sum of the terms, and its gradients in moments and multipliers, (2, 2, channels).
+    """The sum of the terms, and its gradients in moments and multipliers, (2, *shape).
 
-    numbers: moments, multipliers, what is wanted (0 and s) and r, (2, channels) each, of one dtype and device. The
-    gradient in what is wanted is minus that in the moments. Not recorded by autograd.
+    numbers: moments, multipliers, what is wanted (0 and s) and r, of one shape, dtype and device. The gradient in what
+    is wanted is minus that in the moments. Not recorded by autograd.
     """
     if (code := norm_terms_for(numbers[0], BOUNDS[squared])) is not None:
         return norm_terms(code, numbers)
