@@ -193,7 +193,23 @@ def test_a_layer_called_twice_has_two_penalties():
     torch.testing.assert_close(norm_penalty(model), 2 * alone)
 
 
+def test_a_penalty_in_every_third_step_is_there_three_times():
+    model, found = made(), []
+    model(X)
+    alone = norm_penalty(model)
+    for step in range(6):
+        x = X.clone().requires_grad_()
+        model(x)
+        found.append(norm_penalty(model, step=step, every=3))
+        (found[-1] + 0 * x.sum()).backward()
+        assert bool(x.grad.any()) == (step in (0, 3))
+    torch.testing.assert_close(torch.stack(found), torch.tensor([3.0, 0, 0, 3.0, 0, 0]) * alone)
+    assert all(layer.take() == [] for layer in lagrange_norms(model).values()), "nothing is left for the next step"
+
+
 def test_what_is_refused():
+    with pytest.raises(PlanError, match="every=0"):
+        norm_penalty(made(), every=0)
     with pytest.raises(PlanError, match="no LagrangeNorm"):
         norm_penalty(nn.Linear(2, 2))
     model = nn.Sequential(LagrangeNorm2d(3))

@@ -23,8 +23,8 @@ from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.norms.moments import moments_pull, write_moments
 from secateur.nn.norms.terms import penalty_of, terms
 
-SMALL = 1 << 14
-"""Elements of an input whose pull is made at once with all others: 64 KiB cost less than a call of their own."""
+SMALL = 1 << 13
+"""Elements of an input whose pull is made at once with all others: 32 KiB cost less than a call of their own."""
 MOMENTUM = 0.05
 """Of running statistics, a forward pass."""
 
@@ -34,20 +34,29 @@ def lagrange_norms(model: nn.Module) -> dict[str, LagrangeNorm]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LagrangeNorm)}
 
 
-def norm_penalty(model: nn.Module) -> Tensor:
+def norm_penalty(model: nn.Module, *, step: int = 0, every: int = 1) -> Tensor:
     """The term to add to the loss of the forward pass before it, a scalar: loss = task + norm_penalty(model).
+
+    step    which of the steps of training this is, where the penalty is not in all of them
+    every   in every so many steps, those that it divides, the penalty is there so many times; 0 in the others, which
+            take less time (lazy regularization, Karras et al. 2020, "Analyzing and Improving the Image Quality of
+            StyleGAN", section 3.1)
 
     Of several forward passes since the last call, their sum. Where gradients are accumulated, call it for every part
     and divide it as the loss is divided; under mixed precision scale it with the loss; each process of a data-parallel
     run has its own. PlanError where there is no LagrangeNorm, or no forward pass in training; TrainingError where a
     layer's mean or variance is no number, with its name.
     """
+    if every < 1:
+        raise PlanError(f"every={every}: the penalty is in every step (1), every second, ...")
     layers = _layers(model)
     if not layers:
         raise PlanError("the model has no LagrangeNorm layer: swap_norms_(model, 'lagrange', example) puts them in")
     passes = [(layer, x) for layer in layers for x in layer.take()]
     if not passes:
         raise PlanError("no forward pass in training since the last norm_penalty: model.train(), model(x), then this")
+    if step % every:
+        return passes[0][1].new_zeros((), dtype=_wide(passes[0][1].dtype))
     alike: dict[tuple[Any, ...], list[tuple[LagrangeNorm, Tensor]]] = {}
     for layer, x in passes:
         alike.setdefault((layer.mode, x.device, _wide(x.dtype)), []).append((layer, x))
@@ -55,7 +64,7 @@ def norm_penalty(model: nn.Module) -> Tensor:
     total = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
     if not math.isfinite(total.item()):
         raise TrainingError(_diverged(lagrange_norms(model), passes))
-    return total
+    return total if every == 1 else total * every
 
 
 def _layers(model: nn.Module) -> list[LagrangeNorm]:
