@@ -75,7 +75,9 @@ def norm_penalty_module(bounds: Bounds, target: Target) -> str:
         with f.loop(0, f["count"]) as layer:
             row = f["layers"] + layer * (8 * len(ROW))
             kinds = (PTR, PTR, *[I64] * (len(ROW) - 2))
-            numbers = dict(zip(ROW, (f.load(kind, row + 8 * n) for n, kind in enumerate(kinds)), strict=True))
+            numbers: dict[str, Value] = dict(
+                zip(ROW, (f.load(kind, row + 8 * n) for n, kind in enumerate(kinds)), strict=True)
+            )
             emit(f, numbers, [f[one] + begin.get() for one in BLOCKS[name]], f["values"] + layer * 8)
             begin.set(begin.get() + numbers["channels"] * 8)
         f.give()
