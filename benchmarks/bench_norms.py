@@ -42,6 +42,14 @@ from step_memory import grown_bytes
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 METHODS = ("lagrange", "group", "none", "batch")
+STEPS = {
+    "lagrange": ("lagrange", 1),
+    "lagrange, every 4th": ("lagrange", 4),
+    "group": ("group", 0),
+    "none": ("none", 0),
+    "batch": ("batch", 0),
+}
+"""What --step compares: method, and in which steps its penalty is."""
 FIRST = 256
 """Images that data-dependent initialisation looks at."""
 GROUPS = 4
@@ -148,13 +156,13 @@ def step_costs(network: str, batch: int) -> None:
     """Time and memory of a training step with each norm, as a line of results."""
     data = torch.randn(batch, 1, 28, 28), torch.randint(0, 10, (batch,))
     steps = {}
-    for method in METHODS:
+    for name, (method, every) in STEPS.items():
         torch.manual_seed(0)
         model = made(network, method)
         if method in ("lagrange", "none"):
             sct.initialise_norms_(model, torch.randn(64, 1, 28, 28))
         train_(model, method)
-        steps[method] = step_of(model, data, constrained=method == "lagrange")
+        steps[name] = step_of(model, data, every=every)
     found = seconds(steps, max(10, 40 // batch))
     milliseconds = {name: round(1e3 * statistics.median(times), 3) for name, times in found.items()}
     peaks = {name: grown_bytes(step) for name, step in steps.items()}

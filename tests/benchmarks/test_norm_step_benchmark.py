@@ -35,7 +35,19 @@ def test_a_constrained_step_moves_weights_and_multipliers():
     torch.manual_seed(0)
     model = plain12(LagrangeNorm2d)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    step = step_of(model, (torch.randn(2, 1, 28, 28), torch.tensor([1, 2])), constrained=True)
+    step = step_of(model, (torch.randn(2, 1, 28, 28), torch.tensor([1, 2])), every=1)
     step()
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert {"0.weight", "1.multipliers", "34.multipliers"} <= moved
+
+
+def test_a_penalty_in_every_other_step_comes_first_and_third():
+    torch.manual_seed(0)
+    model = plain12(LagrangeNorm2d)
+    step, norm = step_of(model, (torch.randn(2, 1, 28, 28), torch.tensor([1, 2])), every=2), model[1]
+    seen = []
+    for _ in range(4):
+        norm.multipliers.grad = None
+        step()
+        seen.append(norm.multipliers.grad is not None)
+    assert seen == [True, False, True, False]

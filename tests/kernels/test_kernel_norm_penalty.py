@@ -56,9 +56,10 @@ def passes(network, layer, target, squared):
     moments, slope, ascent = (np.zeros((2, channels), np.float32) for _ in range(3))
     forward = code.last_forward if last else code.by_channel_forward
     forward(network.inputs[layer].ctypes.data, moments[0].ctypes.data, moments[1].ctypes.data, *sizes)
-    read = [moments, network.multipliers[layer], network.block("wanted", layer), network.block("weights", layer)]
-    places = tuple(one.ctypes.data for one in (*read, slope, ascent))
-    return moments, norm_terms_of(BOUNDS[squared], TARGETS[target])(places, 2 * channels), slope, ascent
+    wanted, weights = (network.block(name, layer).ctypes.data for name in ("wanted", "weights"))
+    read = moments.ctypes.data, network.multipliers[layer].ctypes.data, wanted, weights
+    terms = norm_terms_of(BOUNDS[squared], TARGETS[target])
+    return moments, terms((*read, slope.ctypes.data, ascent.ctypes.data), 2 * channels), slope, ascent
 
 
 @pytest.mark.parametrize("target", HERE)
