@@ -7,15 +7,17 @@ as they are and once distilled, and self-pruning with the same number of steps o
 teacher is the dense model, the loss 1 - cosine of the embeddings plus the relative squared error of the hidden states.
 Embedding tables are frozen and not counted. The learning rate was chosen on validation texts with the distilled
 magnitude student; the held-out texts are read once, at the end. A fourth student keeps 4 of every 16 weights, a
-quarter: balanced pruning with the same steps, texts and rates. A fifth is self-pruned to one half and keeps what is
-left in 4 bits, one scale an output channel, from two fifths of the pruning steps on. Interrupted, a student goes on
-from its last state.
+quarter: balanced pruning with the same steps, texts and rates; two more keep as many in the same pattern, cut at once
+with a few batches of unlabelled texts (`one_shot_`), once as they are and once distilled for all the steps. Another is
+self-pruned to one half and keeps what is left in 4 bits, one scale an output channel, from two fifths of the pruning
+steps on. Interrupted, a student goes on from its last state.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import time
 import zipfile
 from collections.abc import Callable
@@ -35,6 +37,8 @@ from record import record
 from secateur.nn.transform import transforms_of
 
 DENSITY = 0.5
+SEEN = 4
+"""Batches of texts that cutting at once looks at."""
 CHECKED = 8
 """Texts on which a file is compared with its model."""
 
@@ -87,6 +91,29 @@ def balanced(teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path) -> Stud
     return _learned(prepared(teacher, prune), sct.Target(density=4 / 16), teacher, texts, run, kept)
 
 
+def pattern_at_once(teacher: minilm.MiniLM, texts: Texts, run: Run, *_: Any) -> Student:
+    """4 of every 16 weights, chosen and fitted layer by layer on a few batches of texts; no training."""
+    student = prepared(teacher, sct.Prune("balanced", n=4, m=16))
+    batches = ((batch, None) for batch in itertools.islice(texts.train.shuffled(run.seed), SEEN))
+    start = time.process_time()
+    sct.one_shot_(student, sct.Target(density=4 / 16), batches=batches)
+    return student, {"texts_seen": SEEN * BATCH, "cut_seconds": round(time.process_time() - start)}
+
+
+def pattern_distilled(teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path) -> Student:
+    """The same weights, distilled for all the steps."""
+    if kept.exists():
+        student, details = prepared(teacher, sct.Prune("balanced", n=4, m=16)), {}
+    else:
+        student, details = pattern_at_once(teacher, texts, run)
+    training = Distillation(student, teacher, run, kept)
+    if not training.details:
+        training.details = {**details, "at_once": similarity(student, teacher, texts.validation)}
+        training.keep()
+    training.train(texts.train, run.steps)
+    return student, training.details
+
+
 def _learned(
     student: minilm.MiniLM, target: sct.Target, teacher: minilm.MiniLM, texts: Texts, run: Run, kept: Path
 ) -> Student:
@@ -109,6 +136,8 @@ STUDENTS: dict[str, Callable[..., Student]] = {
     "magnitude": magnitude,
     "magnitude_distilled": magnitude_distilled,
     "balanced": balanced,
+    "pattern_at_once": pattern_at_once,
+    "pattern_distilled": pattern_distilled,
     "self_pruning_4_bits": self_pruned_quantized,
 }
 QUANTIZED = ("self_pruning_4_bits",)

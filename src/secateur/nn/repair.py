@@ -2,7 +2,8 @@
 
 Layers are repaired in the order in which they run. Each sees the inputs that the repaired layers before it give, and is
 fitted to what the dense layer gives on the dense model's inputs (the formulas: `maths.least_squares`). So a layer also
-makes up for what was lost before it. A bias takes part as the weight of an input that is always 1.
+makes up for what was lost before it. A bias takes part as the weight of an input that is always 1. Where a weight has a
+pattern, which of its weights stay is decided anew, together with their values (`nn.pattern_fit`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from secateur.maths.least_squares import masked_least_squares, squared_error
 from secateur.nn.layer_inputs import Inputs, calls_of, rows_of, see
+from secateur.nn.pattern_fit import pattern_mask
 from secateur.nn.transform import Transformed, transforms_of
 
 RIDGE = 0.01
@@ -154,20 +156,43 @@ def _repair_layer(site: Transformed, module: nn.Module, runs: _Runs) -> Repaired
 
     runs.pairs(module, site.module, visit)
     mask = _stage_mask(site)
-    bias = cast(nn.Linear, site.module).bias
-    start = _matrix(site.original * mask, bias, groups)
-    masks = _matrix(mask.double(), None if bias is None else torch.ones_like(bias), groups)
-    solved, before, after = [], 0.0, 0.0
-    for g in range(groups):
-        gram, wanted = sums.gram[g], sums.wanted[g]
-        ridge = RIDGE * max(float(np.diag(gram).mean()), np.finfo(np.float64).tiny)
-        w = masked_least_squares(gram, wanted, start[g].numpy(), masks[g].numpy() > 0, ridge=ridge)
-        solved.append(torch.from_numpy(w))
-        before += squared_error(gram, wanted, sums.energy[g], start[g].numpy())
-        after += squared_error(gram, wanted, sums.energy[g], w)
-    _write(site, torch.cat(solved), mask)
+    before = sum(_error(sums, g, w) for g, w in enumerate(_kept(site, mask, groups)[0]))
+    found = pattern_mask(site, sums.gram, sums.wanted, [_ridge(gram) for gram in sums.gram])
+    solved, after = _fitted(site, sums, mask if found is None else found)
+    if found is not None and after <= before:
+        mask = found
+        site.transform.prune.harden(mask)
+    elif found is not None:
+        solved, after = _fitted(site, sums, mask)
+    _write(site, solved, mask)
     energy = max(sum(sums.energy), np.finfo(np.float64).tiny)
     return Repaired(before / energy, after / energy)
+
+
+def _fitted(site: Transformed, sums: _Sums, mask: Tensor) -> tuple[Tensor, float]:
+    """Values under a mask, bias last, and the squared error that they leave."""
+    solved, error = [], 0.0
+    starts, masks = _kept(site, mask, len(sums.gram))
+    for g, (start, kept) in enumerate(zip(starts, masks, strict=True)):
+        w = masked_least_squares(sums.gram[g], sums.wanted[g], start, kept > 0, ridge=_ridge(sums.gram[g]))
+        solved.append(torch.from_numpy(w))
+        error += _error(sums, g, w)
+    return torch.cat(solved), error
+
+
+def _kept(site: Transformed, mask: Tensor, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """By group the weights under a mask, and that mask, both with the bias as a last column."""
+    bias = cast(nn.Linear, site.module).bias
+    ones = None if bias is None else torch.ones_like(bias)
+    return _matrix(site.original * mask, bias, groups).numpy(), _matrix(mask.double(), ones, groups).numpy()
+
+
+def _error(sums: _Sums, g: int, w: np.ndarray) -> float:
+    return squared_error(sums.gram[g], sums.wanted[g], sums.energy[g], w)
+
+
+def _ridge(gram: np.ndarray) -> float:
+    return RIDGE * max(float(np.diag(gram).mean()), float(np.finfo(np.float64).tiny))
 
 
 def _shift_bias(site: Transformed, module: nn.Module, runs: _Runs) -> Repaired:

@@ -122,7 +122,8 @@ def one_shot_(
     Weights are quantized after they were cut, in ranges of least squared error, in their widest widths unless the
     target asks for narrower ones. Ranges of feature maps come from batches, but for those found at run time.
     With batches the kept weights, biases and batch-norm statistics are then fitted to the dense model's, layer by
-    layer. Weights whose inputs cannot be seen keep their values; `OneShot.fallbacks` names them with the reason.
+    layer; where a weight has a pattern, n of every m, that fit also finds which of them stay (`maths.mask_search`).
+    Weights whose inputs cannot be seen keep their values; `OneShot.fallbacks` names them with the reason.
     The model is used in evaluation mode; its own modes stay as they are, and so does the whole model if anything is
     raised, Ctrl-C included: two copies of it are worked on. DataError for batches the model cannot take, that are empty
     or lead to NaN; PlanError and TargetError as in `harden_`.
@@ -205,7 +206,9 @@ class _Work:
         before = [site.original.clone() for site in self.sites]
         hardening = self._cut(scores, target)
         for _ in range(ATTEMPTS):
+            learned = [site.transform.prune.keeps(site.original) for site in self.sites]
             repaired = repair_(self.cut, self.dense, self.batches, self.calls, self._told("repair"))
+            hardening = self._moved(hardening, learned)
             if self.quantizes:
                 hardening = self._quantized(hardening, target)
             excess = self._bytes() - limit if limit is not None else 0
@@ -262,6 +265,16 @@ class _Work:
         switch_off_(self.cut)
         _set_thresholds(self.sites, masks)
         return harden_under(self.sites, masks, 1.0)
+
+    def _moved(self, hardening: Hardening, learned: Sequence[Tensor]) -> Hardening:
+        """Repairing may choose another mask of the same pattern: how many weights are elsewhere than by |w|."""
+        masks = self._masks()
+        counts = {
+            site.name: int((masks[site.name] != by_size).sum())
+            for site, by_size in zip(self.sites, learned, strict=True)
+        }
+        rows = (replace(row, moved=counts.get(row.name, row.moved)) for row in hardening.tensors)
+        return replace(hardening, tensors=tuple(rows))
 
     def _quantized(self, cut: Hardening, target: Target) -> Hardening:
         """What was cut and repaired, quantized; what is told of cutting is that of before the repair."""
