@@ -55,14 +55,14 @@ class Text:
         longest = -(-int(mask.sum(1).max()) // 8) * 8
         return ids[:, :longest], mask[:, :longest]
 
-    def shuffled(self, seed: int) -> Iterator[Batch]:
-        """Endless batches; neighbours in length share one, so that little is computed on padding."""
+    def shuffled(self, seed: int, batch: int = BATCH) -> Iterator[Batch]:
+        """Endless batches of so many; neighbours in length share one, so that little is computed on padding."""
         order = random.Random(seed)
         while True:
             rows = order.sample(range(len(self.ids)), len(self.ids))
-            for start in range(0, len(rows), BATCH * SORTED_BATCHES):
-                chunk = sorted(rows[start : start + BATCH * SORTED_BATCHES], key=lambda row: int(self.mask[row].sum()))
-                batches = [chunk[i : i + BATCH] for i in range(0, len(chunk), BATCH)]
+            for start in range(0, len(rows), batch * SORTED_BATCHES):
+                chunk = sorted(rows[start : start + batch * SORTED_BATCHES], key=lambda row: int(self.mask[row].sum()))
+                batches = [chunk[i : i + batch] for i in range(0, len(chunk), batch)]
                 yield from map(self.batch, order.sample(batches, len(batches)))
 
     def in_order(self) -> Iterator[Batch]:

@@ -54,8 +54,8 @@ def test_near_misses_are_named():
 @pytest.mark.parametrize(
     ("n", "counts", "text"),
     [
-        (4, (4,), "balanced 4:16, straight_through, per tensor"),
-        ([4], (4,), "balanced 4:16, straight_through, per tensor"),
+        (4, (4,), "balanced 4:16, dense, per tensor"),
+        ([4], (4,), "balanced 4:16, dense, per tensor"),
         ((8, 1, 2, 2), (1, 2, 8), "balanced 1, 2, 8:16, straight_through, per tensor"),
         ({2, 4}, (2, 4), "balanced 2, 4:16, straight_through, per tensor"),
         ((2, 4), (2, 4), "balanced 2, 4:16, straight_through, per tensor"),

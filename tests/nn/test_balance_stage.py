@@ -1,4 +1,4 @@
-"""nn.balance: soft counts and their gradients as maths.balance defines them; exact once gates are sharp."""
+"""nn.balance: soft counts and their gradients as maths.balance defines them; exact from the start where n is given."""
 
 import itertools
 
@@ -10,7 +10,7 @@ from secateur.ir.pattern import GROUPS
 from secateur.ir.rules import GRANULARITIES, Prune
 from secateur.maths import balance
 from secateur.maths.threshold import gate
-from secateur.nn.balance import SHARP, BalancedPrune
+from secateur.nn.balance import BalancedPrune
 
 
 def stage_and_weight(dtype=torch.float32, axis=0, shape=(4, 9, 2, 2), **rule):
@@ -88,25 +88,32 @@ def test_a_gradient_of_another_sign_would_be_noticed():
 
 
 @pytest.mark.parametrize("form", ["dense", "analytic", "straight_through"])
-def test_once_its_gates_are_sharp_the_network_computes_with_exactly_n(form):
+@pytest.mark.parametrize("floor", [6.0, 30.0])
+def test_where_n_is_given_the_network_computes_with_exactly_n_from_the_start(form, floor):
     stage, w = stage_and_weight(form=form)
-    assert not stage.is_exact
-    soft = stage.soft(w)[0].detach()
-    stage.sharpen_(SHARP)
-    assert stage.is_exact
+    stage.sharpen_(floor)
     pruned, count = stage.soft(w)
     expected = torch.where(stage.project(w.detach().abs(), stage.patterns[0]), w.detach(), 0.0)
     torch.testing.assert_close(pruned.detach(), expected, rtol=1e-6, atol=1e-6)
-    assert not torch.allclose(soft, expected, atol=1e-3)
     (pruned.square().sum() + count).backward()
     assert stage.alpha_raw.grad.abs() > 0
+    assert float(count.detach()) != expected.count_nonzero()
+
+
+def test_what_is_masked_goes_on_learning_by_default():
+    """So a weight can come back: the gradient of what is used reaches all of them."""
+    stage, w = stage_and_weight()
+    stage.soft(w)[0].backward(torch.full(w.shape, 3.0))
+    masked = ~stage.project(w.detach().abs(), stage.patterns[0])
+    torch.testing.assert_close(w.grad[masked], torch.full((int(masked.sum()),), 3.0))
 
 
 def test_several_n_stay_soft_until_one_is_chosen():
     w = torch.randn(4, 8)
     stage = BalancedPrune(w, Prune("balanced", n=(1, 2), m=4))
-    stage.sharpen_(30.0)
-    assert not stage.is_exact
+    kept = [int((stage.soft(w)[0] != 0).sum()) for _ in range(2)]
+    assert (stage.form, kept[0]) == ("straight_through", int((w.abs() > stage.alpha()).sum()))
+    assert kept[0] > 16
 
 
 def test_an_exact_pattern_goes_on_exactly_from_its_state():

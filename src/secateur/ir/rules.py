@@ -15,8 +15,8 @@ METHODS = ("threshold", "balanced", "sr_ste", "top_n")
 PATTERNED = ("balanced", "sr_ste", "top_n")
 """Methods that leave a Pattern, n of every m weights."""
 FORMS = ("analytic", "straight_through", "dense")
-DEFAULT_FORM = {"balanced": "straight_through"}
-"""Where it is not "dense" (measured: docs/balanced.md)."""
+DEFAULT_FORM, SEVERAL_FORM = "dense", "straight_through"
+"""The latter where a pattern's n is one of several, so that gates are soft until one is chosen."""
 GRANULARITIES = ("tensor", "channel")
 LEVELS = ("width", "value")
 SCALES = ("free", "power_of_two", "dynamic")
@@ -34,7 +34,7 @@ class Prune:
     form         which gradient: "analytic" (soft gate forward, its exact derivative backward, as published),
                  "straight_through" (hard mask forward, derivative of the soft gate backward),
                  "dense" (soft gate forward; pruned weights keep receiving the full gradient of the loss).
-                 None: "dense", or of a balanced pattern "straight_through"
+                 None: "dense", or with several n "straight_through"
     granularity  one threshold a "tensor" (as published) or one an output "channel"
     start        initial threshold in standard deviations of the trained weights
     n, m         of a pattern: n of every m weights stay, 2 <= m <= 1024 and n < m (`ir.pattern`). Several n, (1, 2, 4,
@@ -57,8 +57,11 @@ class Prune:
     decay: float | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.n, Iterable) and not isinstance(self.n, str):
+            object.__setattr__(self, "n", tuple(self.n))
         if self.form is None:
-            object.__setattr__(self, "form", DEFAULT_FORM.get(self.method, FORMS[-1]))
+            several = self.method == "balanced" and len(self.patterns) > 1
+            object.__setattr__(self, "form", SEVERAL_FORM if several else DEFAULT_FORM)
         _check(self, method=METHODS, form=FORMS, granularity=GRANULARITIES)
         if not isinstance(self.start, (int, float)) or not 0 < self.start <= 10:
             raise PlanError(f"Prune(start={self.start!r}): the threshold starts between 0 and 10 standard deviations")
@@ -80,8 +83,6 @@ class Prune:
         for name in () if self.method == "balanced" else ("form", "granularity", "start"):
             if getattr(self, name) != getattr(Prune(), name):
                 raise PlanError(f'Prune("{self.method}", {name}={getattr(self, name)!r}): it learns no threshold')
-        if isinstance(self.n, Iterable) and not isinstance(self.n, str):
-            object.__setattr__(self, "n", tuple(self.n))
         patterns = self.patterns
         if len(patterns) > 1 and self.method != "balanced":
             raise PlanError(f'Prune("{self.method}", n={self.n!r}): only "balanced" chooses between several n')

@@ -16,30 +16,22 @@ from secateur.nn.fused import gate_slopes, gate_values
 from secateur.nn.grouping import Grouping, counts_of, spread
 from secateur.nn.threshold import ThresholdPrune
 
-SHARP = 18.0
-"""From this least k = alpha beta on, at two thirds of a `Budget`'s run, the network computes with exactly n of every m,
-where n is given: the last steps of learning then know the mask that will stay (measured: docs/balanced.md)."""
-
 
 class BalancedPrune(ThresholdPrune):
-    """A ThresholdPrune that hardens to a pattern. Until then it is soft like one, but for the weight the network
-    computes with once its gates are SHARP; `train.balance` makes the counts of its groups equal, and n where n is
-    given."""
+    """A ThresholdPrune that hardens to a pattern. Until then it is soft like one where there are several n to choose
+    from; where n is given, the network computes with exactly n of every m from the first step on, and gradients alone
+    are those of the soft gate (measured: docs/balanced.md). `train.balance` makes the counts of its groups equal, and
+    n where n is given."""
 
     def __init__(self, w: Tensor, rule: Prune, channel_axis: int = 0) -> None:
         super().__init__(w, rule, channel_axis)
         self.patterns = rule.patterns
         self.grouping = Grouping.of(tuple(w.shape), channel_axis, self.patterns[0])
 
-    @property
-    def is_exact(self) -> bool:
-        """Whether the network already computes with exactly n of every m, gradients being those of the soft gate."""
-        return self.is_fixed and float(self.floor) >= SHARP
-
     def soft(self, w: Tensor, *, hard: bool = False) -> tuple[Tensor, Tensor]:
-        """As of a ThresholdPrune; once it `is_exact` the weight under the projection, whatever `hard` says."""
+        """As of a ThresholdPrune; where n is given the weight under the projection, whatever `hard` says."""
         pruned, count = super().soft(w, hard=hard)
-        if self.is_exact:
+        if self.is_fixed:
             exact = torch.where(self.project(w.detach().abs(), self.patterns[0]), w.detach(), 0.0)
             pruned = pruned + (exact - pruned.detach())
         return pruned, count
