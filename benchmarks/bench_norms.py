@@ -20,6 +20,7 @@ gradients and momentum, as the allocator tells torch.profiler.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -38,6 +39,7 @@ from norm_step import ratios, seconds, step_of
 from record import HERE, record
 from replica_training import CHUNK, Course, replica_errors, train_replicas
 from replicas import side_by_side
+from secateur.nn.norms.lagrange_norm import RHO
 from step_memory import grown_bytes
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
@@ -67,6 +69,8 @@ class Run:
     rate: float
     seed: int
     images: int
+    rho: float
+    """Of LagrangeNorm; 0 for all others."""
 
 
 def main() -> None:
@@ -119,7 +123,7 @@ def measured(runs: Sequence[Run], data: Images) -> list[dict[str, float]]:
 
 def _begun(run: Run, train: Split) -> nn.Module:
     torch.manual_seed(run.seed)
-    model = made(run.network, run.method)
+    model = made(run.network, run.method, run.rho)
     if run.method in ("lagrange", "none"):
         sct.initialise_norms_(model, train.images[torch.randperm(len(train.images))[:FIRST]])
     return model
@@ -184,10 +188,10 @@ def train_(model: nn.Module, method: str) -> None:
             norm.eval()
 
 
-def made(network: str, method: str) -> nn.Module:
+def made(network: str, method: str, rho: float = RHO) -> nn.Module:
     """The network with a method's norms. "none" has gain and shift as all others have, and no penalty."""
     norms = {
-        "lagrange": sct.LagrangeNorm2d,
+        "lagrange": functools.partial(sct.LagrangeNorm2d, rho=rho),
         "none": sct.LagrangeNorm2d,
         "batch": nn.BatchNorm2d,
         "group": lambda channels: nn.GroupNorm(GROUPS, channels),
@@ -195,8 +199,8 @@ def made(network: str, method: str) -> nn.Module:
     return NORM_NETWORKS[network](norms[method])
 
 
-Kind = tuple[str, int, str, int]
-"""Network, images, method, batch: what a rate is searched for."""
+Kind = tuple[str, int, str, float, int]
+"""Network, images, method, rho, batch: what a rate is searched for."""
 
 
 def summary() -> str:
@@ -204,9 +208,9 @@ def summary() -> str:
     its deviation over seeds, and that rate."""
     found: dict[Kind, dict[float, list[dict[str, float]]]] = {}
     for run, line in _lines():
-        kind = run.network, run.images, run.method, run.batch
+        kind = run.network, run.images, run.method, run.rho, run.batch
         found.setdefault(kind, {}).setdefault(run.rate, []).append(line)
-    columns = "network", "images", "method", "batch", "runs", "test error, %", "deviation", "again, %", "rate"
+    columns = "network", "images", "method", "rho", "batch", "runs", "test error, %", "deviation", "again, %", "rate"
     rows = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for kind, rates in sorted(found.items()):
         rate, lines = min(rates.items(), key=lambda one: _mean(one[1], "validation_error"))
@@ -229,7 +233,15 @@ def _wanted(options: argparse.Namespace) -> Iterator[list[Run]]:
     for batch in options.batches:
         for method in options.methods:
             yield [
-                Run(options.network, method, batch, rate, seed, options.images)
+                Run(
+                    options.network,
+                    method,
+                    batch,
+                    rate,
+                    seed,
+                    options.images,
+                    options.rho if method == "lagrange" else 0.0,
+                )
                 for rate in options.rates
                 for seed in seeds
             ]
@@ -249,6 +261,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8])
     parser.add_argument("--images", type=int, default=55_000, help="that a run trains on, whatever its batch size")
     parser.add_argument("--rates", nargs="+", type=float, default=list(RATES), help="that are tried")
+    parser.add_argument("--rho", type=float, default=RHO, help="weight of LagrangeNorm's penalty")
     parser.add_argument("--seeds", default="0-2", help="first-last")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")
     parser.add_argument("--step", action="store_true", help="time and memory of training steps")

@@ -104,7 +104,7 @@ def test_statistics_of_a_batch_norm_are_refused():
 
 def test_it_prints_what_it_is():
     assert repr(LagrangeNorm2d(3, variance="trained")) == (
-        "LagrangeNorm2d(3, variance=trained, mode='augmented', rho=0.03)"
+        "LagrangeNorm2d(3, variance=trained, mode='augmented', rho=0.1)"
     )
     assert "variance=2," in repr(LagrangeNorm1d(3, variance=2.0))
 

@@ -13,7 +13,7 @@ from secateur.errors import PlanError, TrainingError
 from secateur.nn import generated
 from secateur.nn.norms import penalty as penalties
 from secateur.nn.norms.distance import norm_distances
-from secateur.nn.norms.lagrange_norm import LagrangeNorm1d, LagrangeNorm2d
+from secateur.nn.norms.lagrange_norm import RHO, LagrangeNorm1d, LagrangeNorm2d
 from secateur.nn.norms.penalty import MOMENTUM, lagrange_norms, norm_penalty
 from secateur.nn.norms.terms import ASCENT, FAR, LIMIT
 
@@ -100,7 +100,7 @@ def test_squared_multipliers_only_grow_up_to_their_cap():
         optimizer.step()
         sizes.append(model[0].multipliers.detach().clone())
     assert all((b >= a).all() for a, b in pairwise(sizes))
-    assert LIMIT <= sizes[-1].max() < LIMIT + 2000 * ASCENT * 0.03 / 3
+    assert LIMIT <= sizes[-1].max() < LIMIT + 2000 * ASCENT * RHO / 3
     assert torch.equal(sizes[-1].argmax(), sizes[-2].argmax())
     assert sizes[-1].max() == sizes[-2].max(), "nothing is gained beyond"
 
@@ -245,7 +245,7 @@ def test_the_pull_on_a_scale_stays_bounded_however_large_it_is():
         norm_penalty(model).backward()
         pulls.append(float(log_scale.grad))
     assert pulls[0] > 0
-    assert max(pulls) < 1.01 * 0.03 * FAR * (2 * (FAR + 1) + FAR), "of a variance, 2 d/d log, and of a mean"
+    assert max(pulls) < 1.01 * RHO * FAR * (2 * (FAR + 1) + FAR), "of a variance, 2 d/d log, and of a mean"
 
 
 def test_constraints_are_reached():

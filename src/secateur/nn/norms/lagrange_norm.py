@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from secateur.errors import PlanError, SecateurWarning
 
 MODES = ("augmented", "squared", "running")
-RHO = 0.03
+RHO = 0.1
 """Weight of a layer's penalty, shared by its channels."""
 FORGOTTEN = 16
 """Forward passes in training without a call of norm_penalty, after which the layer says so."""
@@ -80,19 +80,19 @@ class LagrangeNorm(nn.Module):
                 f"dimensions, got {tuple(x.shape)}"
             )
         if self.training and torch.is_grad_enabled() and x.numel():
-            self._keep(x)
+            if len(self._seen) >= FORGOTTEN:
+                self._forget()
+            self._seen.append(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
-    def _keep(self, x: Tensor) -> None:
-        if len(self._seen) >= FORGOTTEN:
-            self._seen.clear()
-            warnings.warn(
-                f"{FORGOTTEN} forward passes in training without norm_penalty: add norm_penalty(model) to the loss, "
-                "or nothing keeps mean and variance",
-                SecateurWarning,
-                stacklevel=3,
-            )
-        self._seen.append(x)
+    def _forget(self) -> None:
+        self._seen.clear()
+        warnings.warn(
+            f"{FORGOTTEN} forward passes in training without norm_penalty: add norm_penalty(model) to the loss, "
+            "or nothing keeps mean and variance",
+            SecateurWarning,
+            stacklevel=3,
+        )
 
     def wanted_variance(self) -> Tensor | float:
         """s: a number, or one a channel."""

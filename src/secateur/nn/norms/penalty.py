@@ -23,8 +23,9 @@ from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.norms.moments import moments_pull, write_moments
 from secateur.nn.norms.terms import penalty_of, terms
 
-SMALL = 1 << 13
-"""Elements of an input whose pull is made at once with all others: 32 KiB cost less than a call of their own."""
+SMALL = 1 << 14
+"""Elements of an input whose pull is made at once with all others: 64 KiB cost less than a call of their own."""
+MISSING = "no forward pass in training since the last norm_penalty: model.train(), model(x), then this"
 MOMENTUM = 0.05
 """Of running statistics, a forward pass."""
 
@@ -52,11 +53,11 @@ def norm_penalty(model: nn.Module, *, step: int = 0, every: int = 1) -> Tensor:
     layers = _layers(model)
     if not layers:
         raise PlanError("the model has no LagrangeNorm layer: swap_norms_(model, 'lagrange', example) puts them in")
+    if step % every:
+        return _dropped(layers)
     passes = [(layer, x) for layer in layers for x in layer.take()]
     if not passes:
-        raise PlanError("no forward pass in training since the last norm_penalty: model.train(), model(x), then this")
-    if step % every:
-        return passes[0][1].new_zeros((), dtype=_wide(passes[0][1].dtype))
+        raise PlanError(MISSING)
     alike: dict[tuple[Any, ...], list[tuple[LagrangeNorm, Tensor]]] = {}
     for layer, x in passes:
         alike.setdefault((layer.mode, x.device, _wide(x.dtype)), []).append((layer, x))
@@ -67,16 +68,24 @@ def norm_penalty(model: nn.Module, *, step: int = 0, every: int = 1) -> Tensor:
     return total if every == 1 else total * every
 
 
+def _dropped(layers: Sequence[LagrangeNorm]) -> Tensor:
+    """0, in a step without penalty: what layers have kept is not needed."""
+    kept = [x for layer in layers for x in layer.take()]
+    if not kept:
+        raise PlanError(MISSING)
+    return torch.zeros((), dtype=_wide(kept[0].dtype), device=kept[0].device)
+
+
 def _layers(model: nn.Module) -> list[LagrangeNorm]:
     """As `lagrange_norms`, without names, which take longer than the penalty."""
-    found: list[LagrangeNorm] = []
+    found = [model] if isinstance(model, LagrangeNorm) else []
     left = [model]
     while left:
-        module = left.pop()
-        if isinstance(module, LagrangeNorm):
-            found.append(module)
-        else:
-            left += [one for one in reversed(module._modules.values()) if one is not None]
+        for module in left.pop()._modules.values():
+            if isinstance(module, LagrangeNorm):
+                found.append(module)
+            elif module is not None and module._modules:
+                left.append(module)
     return found
 
 
