@@ -14,6 +14,7 @@ import secateur as sct
 from coded import Coded, Files, most_that_fit
 from rivals import ARRIVAL, original, parametrize_all, strip
 from secateur.maths.threshold import packed_bits_bound
+from secateur.train.refitting import is_due
 
 MEASURED = 10
 """Times over the pruning phase that the estimate of bytes is set right by a real file."""
@@ -133,6 +134,10 @@ class ByteRival(ABC):
 
         for name, mask in masks(most_that_fit(size, left, self.limit)).items():
             self.weights[name].mask.mul_(mask)
+
+    def tuned(self, epoch: int, epochs: int) -> None:
+        if is_due(epoch, epochs):
+            self.cut()
 
     def packed(self, example: Tensor) -> sct.Artifact:  # noqa: ARG002 - the interface
         self.cut()

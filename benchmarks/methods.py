@@ -42,6 +42,10 @@ class Method(Protocol):
         """From soft to exact; afterwards the density is met to the weight."""
         ...
 
+    def tuned(self, epoch: int, epochs: int) -> None:
+        """After every epoch of fine-tuning: which it was, and of how many."""
+        ...
+
     def packed(self, example: Tensor) -> sct.Artifact | None:
         """The hardened model as a file, where it is more than the plain model's weights: quantized. Else None."""
         ...

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import secateur as sct
 from secateur.nn.harden import MaskOptions, masks_by_score
 from secateur.nn.packing import Packing
+from secateur.nn.refit import refit_
 from secateur.nn.transform import transforms_of
-from secateur.nn.trim import trim_
 from secateur.nn.widths import Widths
 from self_pruning import SelfPruning
 
@@ -78,7 +78,7 @@ class PruneThenQuantize(InOrder):
     that the real file holds the limit with codes of the middle width; then widths are learned under the same limit."""
 
     def first(self) -> sct.Budget:
-        return sct.Budget(self.model, self.target, steps=self.switch, quantize_at=1.0)
+        return self.under_limit(self.switch, quantize_at=1.0)
 
     @torch.no_grad()
     def decide(self) -> None:
@@ -93,7 +93,7 @@ class PruneThenQuantize(InOrder):
             site.transform.prune.harden(torch.empty_like(site.original, dtype=torch.bool).copy_(mask))
 
     def second(self) -> sct.Budget:
-        return sct.Budget(self.model, self.target, steps=self.steps - self.switch, quantize_at=0.0)
+        return self.under_limit(self.steps - self.switch, quantize_at=0.0)
 
     @torch.no_grad()
     def harden(self) -> None:
@@ -104,7 +104,7 @@ class PruneThenQuantize(InOrder):
         while packing.excess(masks, self.target, widths.bits) and widths.narrow(masks):
             pass
         widths.harden()
-        trim_(self.model, self.target, self.example, sort=True)
+        refit_(self.model, self.target, self.example, sort=True)
 
 
 class QuantizeThenPrune(InOrder):
@@ -130,4 +130,4 @@ class QuantizeThenPrune(InOrder):
             site.transform.prune.mask = None
 
     def second(self) -> sct.Budget:
-        return sct.Budget(self.model, self.target, steps=self.steps - self.switch)
+        return self.under_limit(self.steps - self.switch)

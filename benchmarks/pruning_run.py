@@ -98,6 +98,8 @@ def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, A
         if optimizer is None or epoch == run.prune_epochs:
             optimizer = torch.optim.Adam(method.groups(), lr=run.learning_rate, fused=True)
         train_epoch(run, epoch, model, method, batches, optimizer)
+        if epoch >= run.prune_epochs:
+            method.tuned(epoch - run.prune_epochs, run.finetune_epochs)
         seen["validation"].append(error(model, data.validation))
         seen["seconds"] += time.perf_counter() - start
         save_whole(checkpoint, {"epoch": epoch + 1, "seen": seen, **_state(model, method, batches, optimizer)})

@@ -85,6 +85,9 @@ class GradualMagnitude:
         for name, kept in largest(scores, density).items():
             self.masks[name].mask.copy_(kept)
 
+    def tuned(self, epoch: int, epochs: int) -> None:
+        """Nothing."""
+
     def packed(self, example: Tensor) -> None:  # noqa: ARG002 - the interface
         return None
 
@@ -194,6 +197,9 @@ class DynamicThreshold:
 
     def _margin(self, name: str) -> Tensor:
         return original(self.model, name).detach().abs() - self.masks[name].t.detach()
+
+    def tuned(self, epoch: int, epochs: int) -> None:
+        """Nothing."""
 
     def packed(self, example: Tensor) -> None:  # noqa: ARG002 - the interface
         return None

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import secateur as sct
+from secateur.nn.refit import refit_
 from secateur.nn.transform import transforms_of
-from secateur.nn.trim import trim_
+from secateur.train.refitting import is_due
 
 MAP_LIMITS = ("largest_map_bytes", "bit_operations")
 
@@ -48,7 +49,12 @@ class SelfPruning:
         rules = {"quantize": bits, "maps": maps}
         chosen = {name: sct.Quantize(widths) for name, widths in rules.items() if widths is not None}
         sct.prepare_(model, sct.plan(model, example, prune=sct.Prune(**rule), **chosen))
-        self.budget = sct.Budget(model, self.target, steps=steps)
+        self.budget = self.under_limit(steps)
+
+    def under_limit(self, steps: int, **options: Any) -> sct.Budget:
+        """The budget of so many steps that heads for the target."""
+        sort = self.bits is not None
+        return sct.Budget(self.model, self.target, steps=steps, example=self.example, sort=sort, **options)
 
     def groups(self) -> list[dict[str, Any]]:
         return sct.param_groups(self.model, threshold_lr=self.threshold_lr)
@@ -62,14 +68,14 @@ class SelfPruning:
     def harden(self) -> None:
         sct.harden_(self.model, self.target, example=self.example, sort=self.bits is not None)
 
+    def tuned(self, epoch: int, epochs: int) -> None:
+        if is_due(epoch, epochs):
+            refit_(self.model, self.target, self.example, sort=self.bits is not None)
+
     def packed(self, example: Tensor) -> sct.Artifact | None:
         if self.bits is None:
             return None
-        artifact = sct.pack(self.model, example, values="int8", sort=True)
-        limit = self.target.packed_bytes
-        if limit is None or len(artifact.to_bytes()) <= limit:
-            return artifact
-        trim_(self.model, self.target, example, sort=True)  # fine-tuning moves codes, and with them the file's size
+        refit_(self.model, self.target, example, sort=True)
         return sct.pack(self.model, example, values="int8", sort=True)
 
     def strip(self) -> None:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 import secateur as sct
 from secateur.ir.formats import from_dense, on_grid
+from secateur.nn.refit import refit_
 from secateur.nn.transform import transforms_of
-from secateur.nn.trim import trim_
 
 
 class Blocks(nn.Module):
@@ -119,7 +119,7 @@ def test_a_joint_plan_under_a_limit_on_bytes(task, granularity, tmp_path):
     target = sct.Target(packed_bytes=1800, average_bits=5, values="float16")
     schedule = sct.Schedule(prune_epochs=20, finetune_epochs=8, lr=5e-3, threshold_lr=0.1)
     fitted = sct.fit(joint, target, schedule=schedule)
-    assert trim_(joint.model, target, joint.example) < 100
+    assert refit_(joint.model, target, joint.example).cut < 100
     artifact = sct.pack(joint.model, joint.example, values="float16")
     artifact.save(tmp_path / "joint.secat")
     assert (tmp_path / "joint.secat").stat().st_size <= 1800

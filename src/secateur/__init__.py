@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from secateur.nn.pack import pack as pack
     from secateur.nn.planning import plan as plan
     from secateur.nn.prepare import prepare_ as prepare_
+    from secateur.nn.refit import Refit as Refit
+    from secateur.nn.refit import refit_ as refit_
     from secateur.nn.restore import restore_ as restore_
     from secateur.nn.strip import strip_ as strip_
     from secateur.reporting.comparison import Comparison as Comparison
@@ -125,6 +127,8 @@ PUBLIC = {
     "swap_norms_": "secateur.nn.norms.swap",
     "Hardening": "secateur.nn.harden",
     "harden_": "secateur.nn.harden",
+    "Refit": "secateur.nn.refit",
+    "refit_": "secateur.nn.refit",
     "plan": "secateur.nn.planning",
     "prepare_": "secateur.nn.prepare",
     "strip_": "secateur.nn.strip",

@@ -8,10 +8,10 @@ import pytest
 from tiny_task import tiny_task
 
 from secateur.errors import DataError, TargetError
-from secateur.ir.rules import Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.prepare import prepare_
+from secateur.nn.refit import NONE
 from secateur.train.record import Fitted
 from secateur.train.schedule import Schedule
 
@@ -46,35 +46,22 @@ def test_the_multiplications_of_kept_tensors_count(tmp_path, bare_line):
         kept.aim(Target(macs=128))
 
 
-def test_some_bytes_are_left_for_fine_tuning(tmp_path, bare_line):
-    made = bare_line(tmp_path, tiny_task())
-    assert made.aim(Target(packed_bytes=1000)).packed_bytes == 968
-    assert made.aim(Target(packed_bytes=1000, values="float16")).packed_bytes == 937
-    assert made.aim(Target(packed_bytes=1000), fine_tuned=False).packed_bytes == 1000
-    rows = made.plan
-    for row in rows.pruned:
-        rows = rows.replace(row.name, quantize=Quantize(4))
-    coded = dataclasses.replace(made, plan=rows)
-    assert coded.aim(Target(packed_bytes=1000, values="int8")).packed_bytes == 1000, (
-        "codes take as many bits afterwards"
-    )
-
-
 def test_a_dense_model_without_a_score_is_told(tmp_path, bare_line):
     task = dataclasses.replace(tiny_task(), metric=lambda y, labels: float("nan"))
     with pytest.raises(DataError, match="score on validation is nan"):
         _ = bare_line(tmp_path, task).score_dense
 
 
-def test_a_file_that_left_its_limit_is_trimmed_and_a_density_alone_is_not(tmp_path, bare_line):
+@pytest.mark.parametrize("beyond", [-50, 50])
+def test_a_file_that_left_its_limit_is_brought_back_and_a_density_alone_is_not(tmp_path, bare_line, beyond):
     made = bare_line(tmp_path)
     model = prepare_(copy.deepcopy(made.task.model), made.plan)
     hardening = harden_(model, Target(density=0.5))
     made.keep_histograms("state", model, hardening, "cut")
     fitted = Fitted((), hardening, 1.0, 1.0)
     whole = made.passed("state", model, fitted, Target(density=0.5))
-    assert whole.trimmed == 0
-    limit = len(whole.artifact.to_bytes()) - 50
+    assert whole.refit == NONE
+    limit = len(whole.artifact.to_bytes()) + beyond
     found = made.passed("state", model, fitted, Target(packed_bytes=limit))
-    assert 0 < found.trimmed < 50
+    assert (found.refit.cut > 0, found.refit.grown > 0) == (beyond < 0, beyond > 0)
     assert limit - 30 < len(found.artifact.to_bytes()) <= limit

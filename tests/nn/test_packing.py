@@ -9,6 +9,7 @@ from zoo import inputs_of, model_of
 
 from prepared import EXAMPLE, Tied, prepared, small_net
 from secateur.errors import SecateurWarning
+from secateur.ir.describe import describe
 from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
@@ -40,16 +41,22 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("density", [0.05, 0.5])
-@pytest.mark.parametrize("values", ["float32", "float16"])
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.filterwarnings("ignore::secateur.errors.SecateurWarning")
-def test_it_is_the_file_that_pack_writes(name, values, density):
+def made(name):
+    """A model of CASES without a tensor that is all zero, and its example."""
     torch.manual_seed(0)
     model, example = CASES[name]()
     for parameter in model.parameters():
         if not parameter.any():
             nn.init.normal_(parameter)
+    return model, example
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5])
+@pytest.mark.parametrize("values", ["float32", "float16"])
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore::secateur.errors.SecateurWarning")
+def test_it_is_the_file_that_pack_writes(name, values, density):
+    model, example = made(name)
     prepare_(model, plan(model, example, prune=Prune()))
     soft, hard = Packing(model, example, values), copy.deepcopy(model)
     harden_(hard, Target(density=density))
@@ -85,3 +92,19 @@ def test_what_exceeds_a_limit_is_said_and_dead_units_do_not_count():
     assert packing.excess(all_of_it, Target(macs=macs - 1)) == f"{macs:,} macs, the limit is {macs - 1:,}"
     all_of_it["4.weight"][:8] = False  # whose outputs nobody has to read any more
     assert packing.excess(all_of_it, Target(macs=macs - 8 * 36 - 8 * 3)) == ""
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.filterwarnings("ignore::secateur.errors.SecateurWarning")
+def test_the_parts_of_the_file_are_those_of_what_is_transformed_and_the_rest(name):
+    model, example = made(name)
+    prepare_(model, plan(model, example, prune=Prune()))
+    harden_(model, Target(density=0.5))
+    masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
+    whole, weights = Packing(model, example, "float16").parts(masks)
+    artifact = pack(model, example, values="float16")
+    assert whole == len(artifact.to_bytes())
+    rows = describe(artifact)
+    names = {site.name for site in transforms_of(model)} | ({"embed.weight"} if name == "tied" else set())
+    assert weights == sum(row.file.total for row in rows if row.name in names)
+    assert 0 < weights < whole

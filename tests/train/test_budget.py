@@ -14,6 +14,7 @@ from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.groups import param_groups
 from secateur.nn.harden import harden_
+from secateur.nn.pack import pack
 from secateur.nn.transform import transforms_of
 from secateur.train.budget import SHARPNESS, Budget
 
@@ -283,3 +284,34 @@ def test_wishes_need_their_stages():
         Budget(quantized(Quantize(4)), Target(density=0.1), steps=10)
     with pytest.raises(TargetError, match="quantizes none"):
         Budget(prepared(), Target(average_bits=4), steps=10)
+
+
+@pytest.mark.parametrize("quantize", [None, Quantize((2, 4))])
+def test_with_an_example_training_heads_for_the_file_that_is_packed(quantize):
+    """Without one it does without weights that the limit has room for, and hardening brings these back untrained."""
+    limit = Target(packed_bytes=330 if quantize else 500, values="int8" if quantize else "float16")
+    factors, sizes = [], []
+    for example in (EXAMPLE, None):
+        model = prepared(quantize=quantize)
+        budget = Budget(model, limit, steps=200, example=example)
+        run(model, budget, adam(model), 200)
+        learned = copy.deepcopy(model)
+        harden_(learned)
+        sizes.append(len(pack(learned, EXAMPLE, values=limit.values).to_bytes()))
+        factors.append(harden_(model, limit, example=EXAMPLE).factor)
+    assert sizes[1] < sizes[0] < 1.15 * limit.packed_bytes
+    assert abs(1 - factors[0]) < abs(1 - factors[1])
+
+
+def test_what_was_measured_is_gone_on_with():
+    limit = Target(packed_bytes=500, values="float16")
+    whole, halves = (prepared() for _ in range(2))
+    optimizer, budget = adam(whole), Budget(whole, limit, steps=40, example=EXAMPLE)
+    run(whole, budget, optimizer, 40)
+    optimizer, first = adam(halves), Budget(halves, limit, steps=40, example=EXAMPLE)
+    run(halves, first, optimizer, 20)
+    second = Budget(halves, limit, steps=40, example=EXAMPLE)
+    second.load_state_dict(first.state_dict())
+    run(halves, second, optimizer, 20)
+    assert second.state_dict() == budget.state_dict()
+    assert budget.state_dict()["fixed_bytes"] != Budget(prepared(), limit, steps=40).state_dict()["fixed_bytes"]

@@ -1,6 +1,7 @@
 """train.costs: differentiable costs against counting by hand; every wish of a Target has its row."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from secateur.ir.rules import Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.measure import packed_bytes as real_bytes
+from secateur.nn.pack import pack
+from secateur.nn.packing import Packing
 from secateur.nn.transform import transforms_of
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 
@@ -95,8 +98,34 @@ def test_what_was_measured_makes_the_byte_cost_exact():
     for site in sites:
         site.transform.prune.floor.fill_(59.0)
         site.transform.quantize.start(site.transform.survivors(site.original))
-    found = coded(model, sites, fixed_bytes(model, target), target)
-    assert 0.5 < found < 1
+    beside, found = coded(model, sites, fixed_bytes(model, target), target)
+    assert (beside, 0.5 < found < 1) == (fixed_bytes(model, target), True)
     masks = {site.name: site.original.abs() > site.transform.prune.alpha() for site in sites}
     cost = COSTS["packed_bytes"](Layers.of(sites, fixed_bytes(model, target), 16, found))
     assert float(cost.detach()) == pytest.approx(real_bytes(model, masks, "float16"), rel=0.02)
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_with_an_example_what_dead_units_take_does_not_count(sort):
+    model, target = prepared(quantize=Quantize(3)), Target(packed_bytes=10_000, values="float16")
+    sites, fixed = transforms_of(model), fixed_bytes(model, target)
+    with torch.no_grad():
+        sites[1].original[:8] = 0  # nobody makes half of the hidden units
+        for site in sites:
+            site.transform.prune.floor.fill_(59.0)
+            site.transform.quantize.start(site.transform.survivors(site.original))
+    beside, found = coded(model, sites, fixed, target, Packing(model, EXAMPLE, "float16", sort=sort))
+    bound = coded(model, sites, fixed, target)
+    assert beside < bound[0] - 8
+    assert found < bound[1]
+    cost = COSTS["packed_bytes"](Layers.of(sites, beside, 16, found))
+    harden_(model)
+    assert float(cost.detach()) == pytest.approx(
+        len(pack(model, EXAMPLE, values="float16", sort=sort).to_bytes()), rel=0.02
+    )
+
+
+def test_where_no_byte_is_of_a_weight_nothing_is_learned_from_it():
+    model, target = prepared(), Target(packed_bytes=10_000)
+    empty = SimpleNamespace(parts=lambda _: (280, 0))
+    assert coded(model, transforms_of(model), 300, target, empty) == (300, 1.0)

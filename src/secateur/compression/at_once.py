@@ -43,7 +43,7 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
             raise KeyboardInterrupt("stopped while cutting at once: nothing was kept, the same command begins anew")
         line.watch(step)
 
-    aim = line.aim(target, fine_tuned=False)
+    aim = line.aim(target)
     if line.plan.pruned:
         result = one_shot_(model, aim, batches=seen, watch=watch)
     else:

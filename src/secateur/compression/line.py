@@ -26,8 +26,8 @@ from secateur.nn.harden import Hardening
 from secateur.nn.map_widths import refuse_large_floats
 from secateur.nn.pack import pack
 from secateur.nn.prepare import prepare_
+from secateur.nn.refit import NONE, Refit, refit_
 from secateur.nn.restore import restore_
-from secateur.nn.trim import trim_
 from secateur.reporting.weight_histogram import WeightHistogram
 from secateur.train.fit import fit
 from secateur.train.one_shot import OneShotStep
@@ -39,20 +39,15 @@ from secateur.train.task import Task, holds, score, unscored
 @dataclass(frozen=True)
 class Passed:
     """What one pass gave: the artifact, the torch model restored from it, its score on validation, and how it came.
-    trimmed: weights that went after fine-tuning, for the file to hold its limit."""
+    refit: weights that went or came back after fine-tuning, for the file to fill its limit."""
 
     fitted: Fitted
     artifact: Artifact
     restored: nn.Module
     score: float
     histograms: tuple[WeightHistogram, ...]
-    trimmed: int = 0
+    refit: Refit = NONE
 
-
-FINE_TUNED_BITS = 1
-"""Of every value, what hardening leaves of a limit on bytes: fine-tuning spreads values, which then take more bits.
-LeNet-5 with float16 values took 1.0 more each (6 % of a file of 9,000 bytes). Codes of quantized weights do not: five
-LeNet-300-100 hardened to 6,500 bytes themselves ended below them."""
 
 Seen = Callable[[nn.Module, Record], None]
 
@@ -102,9 +97,9 @@ class Line:
         """Whether a drop is within a limit; not where it is NaN."""
         return holds(drop, limit, self.score_dense)
 
-    def aim(self, target: Target, *, fine_tuned: bool = True) -> Target:
+    def aim(self, target: Target) -> Target:
         """What the prepared tensors must meet so that the whole file meets the target: the multiplications of tensors
-        that are not pruned are taken off, and, where values change after hardening, some bytes are left for that."""
+        that are not pruned are taken off."""
         if target.macs is not None:
             kept = sum(row.macs for row in self.plan if not row.prune)
             if kept >= target.macs:
@@ -116,15 +111,7 @@ class Line:
             target = dataclasses.replace(target, bit_operations=target.bit_operations - self._kept_operations(target))
         if target.largest_map_bytes is not None:
             refuse_large_floats(self.plan.maps, target.largest_map_bytes)
-        if target.packed_bytes is not None and fine_tuned and self._spreads:
-            left = 1 - FINE_TUNED_BITS / target.value_bits
-            target = dataclasses.replace(target, packed_bytes=max(1, int(left * target.packed_bytes)))
         return target
-
-    @property
-    def _spreads(self) -> bool:
-        """Whether values of weights that are pruned may take more bits after fine-tuning."""
-        return any(row.quantize is None for row in self.plan.changed)
 
     def _kept_operations(self, target: Target) -> int:
         """Bit operations of tensors that the plan does not change, should their maps get the widest of their widths."""
@@ -177,11 +164,10 @@ class Line:
 
     def passed(self, name: str, model: nn.Module, fitted: Fitted, target: Target) -> Passed:
         """Pack a hardened model so that the file holds the target's limits, restore the file and judge it."""
-        whole = self.aim(target, fine_tuned=False)
-        trimmed = trim_(model, whole, self.task.example) if whole.limits_size else 0
+        refit = refit_(model, self.aim(target), self.task.example)
         artifact = pack(model, self.task.example, values=self.values)
         restored = restore_(copy.deepcopy(self.task.model), artifact)
-        return Passed(fitted, artifact, restored, self.score(restored), self._histograms(name), trimmed)
+        return Passed(fitted, artifact, restored, self.score(restored), self._histograms(name), refit)
 
     def keep_histograms(self, name: str, model: nn.Module, hardening: Hardening, label: str) -> None:
         """Right after hardening the weights are those of self-pruning still; fine-tuning moves the ones that stay.

@@ -70,7 +70,7 @@ def outcome(
         notes=(
             *told.notes,
             *_why(line, passed, drop),
-            *_trimmed(passed),
+            *_refitted(passed),
             *_weights_only(passed),
             *_not_seen(passed),
             *_frozen(line, passed),
@@ -242,13 +242,21 @@ def _gaining(line: Line, history: tuple[Record, ...], drop: float) -> bool:
     return half > 0 and sum(scores[:half]) / half - sum(scores[half:]) / (len(scores) - half) > 0.25 * drop
 
 
-def _trimmed(passed: Passed) -> list[str]:
-    if not passed.trimmed:
-        return []
-    return [
-        f"{passed.trimmed:,} weights more, the least of those that stayed, were cut at the very end, for the file to "
-        "hold its limit"
-    ]
+def _refitted(passed: Passed) -> list[str]:
+    """Weights that went or came back after hardening, for the file to fill its limit."""
+    history = [record for record in passed.fitted.history if record.phase == "finetune"]
+    during = _refit_in_words(sum(record.cut for record in history), sum(record.grown for record in history))
+    after = _refit_in_words(passed.refit.cut, passed.refit.grown)
+    told = [f"{during} while it was fine-tuned"] if during else []
+    told += [f"{after} at the very end"] if after else []
+    return [f"for the file to fill its limit, {', '.join(told)}"] if told else []
+
+
+def _refit_in_words(cut: int, grown: int) -> str:
+    """Counts of weights, the least that had stayed and the largest that had gone; "" for none."""
+    words = [f"{cut:,} weights more were cut"] if cut else []
+    words += [f"{grown:,} came back"] if grown else []
+    return " and ".join(words)
 
 
 def _weights_only(passed: Passed) -> list[str]:

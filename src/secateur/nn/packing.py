@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import GraphError
-from secateur.ir.artifact import Artifact
+from secateur.ir.artifact import Artifact, encoded_bytes
 from secateur.ir.rounding import Rounding
 from secateur.ir.target import Target
 from secateur.nn.exporting import INSTEAD, Example, inputs_in
@@ -68,16 +68,31 @@ class Packing:
         traced = replace(self._traced, constants=constants)
         return with_graph(self._state, traced, Rounding(self._values, grids), sort=self._sort)
 
-    def excess(self, masks: Mapping[str, Tensor], target: Target, widths: Mapping[str, int] | None = None) -> str:
-        """What of a limit on macs (of pruned tensors) or packed bytes the artifact does not hold, in words, else ""."""
-        artifact = self.artifact(masks, widths)
+    def sizes(
+        self, masks: Mapping[str, Tensor], target: Target, widths: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
+        """Of what a target limits, macs (of pruned tensors) and packed_bytes of the artifact."""
+        artifact, found = self.artifact(masks, widths), {}
         if target.macs is not None:
             reuse = {site.name: site.transform.row.reuse for site in self._sites}
-            macs = sum(reuse[name] * self._nonzeros(artifact, name) for name in masks)
-            if macs > target.macs:
-                return f"{macs:,} macs, the limit is {target.macs:,}"
-        if target.packed_bytes is not None and (size := len(artifact.to_bytes())) > target.packed_bytes:
-            return f"{size:,} packed bytes, the limit is {target.packed_bytes:,}"
+            found["macs"] = sum(reuse[name] * self._nonzeros(artifact, name) for name in masks)
+        if target.packed_bytes is not None:
+            found["packed_bytes"] = len(artifact.to_bytes())
+        return found
+
+    def parts(self, masks: Mapping[str, Tensor]) -> tuple[int, int]:
+        """Bytes of the artifact, and how many of them are those of the tensors that are transformed."""
+        artifact = self.artifact(masks)
+        names = {self._key(site.name) for site in self._sites}
+        stored = [tensor for name, tensor in artifact.tensors.items() if name in names]
+        return len(artifact.to_bytes()), sum(map(encoded_bytes, stored))
+
+    def excess(self, masks: Mapping[str, Tensor], target: Target, widths: Mapping[str, int] | None = None) -> str:
+        """What of these limits the artifact does not hold, in words, else ""."""
+        limits = target.wishes()
+        for name, size in self.sizes(masks, target, widths).items():
+            if size > limits[name]:
+                return f"{size:,} {name.replace('_', ' ')}, the limit is {limits[name]:,}"
         return ""
 
     def _nonzeros(self, artifact: Artifact, name: str) -> int:

@@ -15,6 +15,7 @@ from secateur.nn.bit_operations import read_by
 from secateur.nn.map_sites import MapSite
 from secateur.nn.measure import HEADER_BYTES, untransformed_bytes
 from secateur.nn.measure import packed_bytes as measured_bytes
+from secateur.nn.packing import Packing
 from secateur.nn.transform import Transformed, transforms_of
 
 SCALE_BYTES = 2
@@ -91,15 +92,27 @@ def packed_bytes(layers: Layers) -> Tensor:
 
 
 @torch.no_grad()
-def coded(model: nn.Module, sites: tuple[Transformed, ...], fixed: int, target: Target) -> float:
-    """What a file would take now, hardened by the learned thresholds and the most probable widths, for every byte of
-    the bound on it: weights lie closer together than chance has it, and codes are not all alike frequent."""
+def coded(
+    model: nn.Module, sites: tuple[Transformed, ...], fixed: int, target: Target, packing: Packing | None = None
+) -> tuple[int, float]:
+    """What a file would take now, hardened by the learned thresholds and the most probable widths: bytes beside those
+    of the weights, and bytes of the weights for every byte of the bound on them. Weights lie closer together than
+    chance has it, codes are not all alike frequent, and weights and biases of dead units go.
+
+    fixed    bytes beside those of the weights, where nothing is known of dead units
+    packing  of the model as it is now, which knows of them; None: nothing is known
+    """
     masks = {site.name: site.transform.survivors(site.original) != 0 for site in sites if site.transform.prunes}
     counts = tuple(masks[site.name].sum().float() if site.name in masks else site.count() for site in sites)
     stages = [site.transform.quantize for site in sites]
     bits = tuple(torch.tensor(float(target.value_bits if stage is None else stage.width())) for stage in stages)
     bound = float(packed_bytes(Layers(sites, counts, bits, 0)))
-    return (measured_bytes(model, masks, target.values) - fixed) / bound if bound else 1.0
+    if packing is None:
+        whole = measured_bytes(model, masks, target.values)
+        weights = whole - fixed
+    else:
+        whole, weights = packing.parts(masks)
+    return (whole - weights, weights / bound) if weights and bound else (fixed, 1.0)
 
 
 def average_bits(layers: Layers) -> Tensor:

@@ -6,6 +6,7 @@ the pruning phase, a constant rate on the thresholds, one constraint over the wh
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from secateur.train.not_finite import blame
 from secateur.train.precision import FULL, forward, refuse_unsupported
 from secateur.train.record import Fitted, Record, Step
 from secateur.train.recording import recorded
+from secateur.train.refitting import refit_after_epoch
 from secateur.train.schedule import MEASURED, Schedule, cosine, set_rate
 from secateur.train.task import Task, examples_of, loss_of, parts_of, score
 
@@ -88,7 +90,8 @@ def _epochs(run: LoopState, watch: Watch, lesson: Lesson | None, budget: Budget 
             run.keep()
         run.refuse_not_finite()
         with run.averaged():
-            record = recorded(run, budget)
+            refit = refit_after_epoch(run)
+            record = dataclasses.replace(recorded(run, budget), cut=refit.cut, grown=refit.grown)
             watch(record)
         run.epoch_done(record)
 

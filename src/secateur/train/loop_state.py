@@ -42,9 +42,9 @@ class LoopState:
     def __init__(self, task: Task, target: Target, schedule: Schedule, keeper: Keeper | None) -> None:
         if keeper is not None and schedule.seed is None:
             raise TrainingError("a run that is kept must be able to draw the same batches again: Schedule(seed=0)")
-        self.task, self.schedule, self.keeper = task, schedule, keeper
+        self.task, self.target, self.schedule, self.keeper = task, target, schedule, keeper
         self.steps = max(1, schedule.prune_epochs * len(task.train))
-        self.budget = Budget(task.model, target, steps=self.steps)
+        self.budget = Budget(task.model, target, steps=self.steps, example=task.example)
         self.history: list[Record] = []
         self.hardening: Hardening | None = None
         self.score_soft = self.score_hard = math.nan

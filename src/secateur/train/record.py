@@ -29,6 +29,7 @@ class Record:
                  a channel, and the largest size of a multiplier
     terms        by term of the loss ("task", "budget", "quantization", "normalization", "distillation"), its mean over
                  the epoch
+    cut, grown   weights that went, or came back, after the epoch, for the file to fill its limit (`refit_`)
     """
 
     phase: str
@@ -46,6 +47,8 @@ class Record:
     rounding: dict[str, float] = field(default_factory=dict)
     norms: dict[str, tuple[float, float, float]] = field(default_factory=dict)
     balance: dict[str, float] = field(default_factory=dict)
+    cut: int = 0
+    grown: int = 0
 
 
 @dataclass(frozen=True)
