@@ -37,7 +37,7 @@ from record import record
 from secateur.nn.transform import transforms_of
 
 DENSITY = 0.5
-SEEN = 4
+SEEN = 16
 """Batches of texts that cutting at once looks at."""
 CHECKED = 8
 """Texts on which a file is compared with its model."""
