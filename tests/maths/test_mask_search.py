@@ -99,3 +99,27 @@ def test_the_way_begins_fast_and_ends_slowly():
     assert values[0] == 0
     assert values[-1] == 1
     assert (np.diff(steps) < 0).all()
+
+
+def literal(gram, wanted, start, ridge):
+    """The same steps in units of the weights themselves, a row at a time, each a system of equations of its own."""
+    size = np.diag(gram) + ridge  # of the penalty in these units
+    kept = np.ones(start.shape, bool)
+    w, lacking = start.copy(), np.zeros_like(start)
+    for step in range(mask_search.STEPS):
+        if step < mask_search.SHRINKING:
+            kept = largest(np.abs(w + lacking) * np.sqrt(size), cubic((step + 1) / mask_search.SHRINKING))
+        cut = np.where(kept, w + lacking, 0.0)
+        lacking = lacking + w - cut
+        system = gram + ridge * np.eye(len(gram)) + mask_search.PENALTY * np.diag(size)
+        right = wanted + ridge * start + mask_search.PENALTY * size * (cut - lacking)
+        w = np.stack([np.linalg.solve(system, row) for row in right])
+    return kept
+
+
+def test_the_steps_are_those_of_the_source_written_out():
+    for seed in range(40):
+        gram, wanted, dense = correlated(seed)
+        start = dense[::-1]  # not what the outputs are wanted of, so that the ridge counts
+        found = searched_mask(gram, wanted, start, largest, ridge=30.0)
+        assert (found == literal(gram, wanted, start, 30.0)).all()
