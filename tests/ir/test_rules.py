@@ -44,6 +44,11 @@ def test_no_width_but_2_to_8(bits):
         Quantize(bits)
 
 
+def test_the_gradient_form_where_none_is_named():
+    assert Prune().form == Prune("balanced", n=(2, 4), m=16).form == "straight_through"
+    assert Prune("balanced", n=4, m=16).form == "dense"
+
+
 def test_near_misses_are_named():
     with pytest.raises(PlanError, match="did you mean 'channel'"):
         Quantize(granularity="chanel")

@@ -41,7 +41,7 @@ def test_forward_and_backward_equal_the_definition(shape, threshold_shape, form)
     g = gate(w.detach().numpy(), alpha.detach().numpy(), k.detach().numpy())
     kept = (w.abs() > alpha).double().detach().numpy() if form == "straight_through" else g.h
     np.testing.assert_allclose(pruned.detach(), w.detach().numpy() * kept, atol=1e-12)
-    np.testing.assert_allclose(count.detach(), g.h.sum(), rtol=1e-10)
+    np.testing.assert_allclose(count.detach(), kept.sum(), rtol=1e-10)
     ((pruned * upstream).sum() + 0.3 * count).backward()
     for found, expected in zip((w, alpha, k), expected_gradients(w, alpha, k, upstream, form, 0.3), strict=True):
         np.testing.assert_allclose(found.grad, expected, rtol=1e-9, atol=1e-9)
@@ -72,6 +72,28 @@ def test_tiny_gates_are_exactly_zero():
     assert pruned[0, :3].tolist() == [0, 0, 0]
     assert pruned[0, 3].item() == pytest.approx(2.0)
     assert count.item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_diverged_reaches_the_count(form, place):
+    tensors = draw((5, 4), (1, 1))[:3]
+    with torch.no_grad():
+        tensors[place][0, 0] = torch.nan
+    assert threshold_gate(*tensors, form)[1].isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("form", "hard"), [("straight_through", False), ("dense", True), ("analytic", True)])
+def test_under_the_hard_mask_the_count_is_what_it_keeps_and_its_gradients_are_soft(form, hard, dtype):
+    w, alpha, k, _ = draw((300, 200), (1, 1), dtype)
+    pruned, count = threshold_gate(w, alpha, k, form, hard)
+    assert int(count) == int(torch.count_nonzero(pruned)) == int((w.abs() > alpha).sum())
+    found = torch.autograd.grad(count, (w, alpha, k))
+    expected = torch.autograd.grad(threshold_gate(w, alpha, k, form)[1], (w, alpha, k))
+    for one, other in zip(found, expected, strict=True):
+        assert other.abs().max() > 0
+        torch.testing.assert_close(one, other)
 
 
 def test_non_contiguous_weights():

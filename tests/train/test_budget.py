@@ -52,6 +52,24 @@ def test_every_cost_arrives_near_its_target(target, form):
         assert float(cost.detach()) <= 1.15 * target.wishes()[name]
 
 
+@pytest.mark.parametrize(
+    "target",
+    [Target(density=0.2), Target(macs=400), Target(packed_bytes=1300, values="float16")],
+    ids=lambda t: "+".join(t.wishes()),
+)
+def test_where_every_weight_is_cut_the_loss_and_its_gradients_are_numbers(target):
+    model = prepared()
+    budget = Budget(model, target, steps=10)
+    for site in transforms_of(model):
+        site.transform.prune.set_threshold(1e3)
+    with torch.no_grad():
+        assert sum(float(site.count()) for site in transforms_of(model)) == 0
+    optimizer = adam(model)
+    run(model, budget, optimizer, 2)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    assert budget.multipliers == dict.fromkeys(target.wishes(), 0.0)
+
+
 def test_costs_share_the_evaluation_of_the_forward(monkeypatch):
     model = prepared()
     budget = Budget(model, Target(density=0.1), steps=10)

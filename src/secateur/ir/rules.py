@@ -15,8 +15,8 @@ METHODS = ("threshold", "balanced", "sr_ste", "top_n")
 PATTERNED = ("balanced", "sr_ste", "top_n")
 """Methods that leave a Pattern, n of every m weights."""
 FORMS = ("analytic", "straight_through", "dense")
-DEFAULT_FORM, SEVERAL_FORM = "dense", "straight_through"
-"""The latter where a pattern's n is one of several, so that gates are soft until one is chosen."""
+DEFAULT_FORM, FIXED_FORM = "straight_through", "dense"
+"""The latter where a pattern is given, so that no threshold says how many weights stay."""
 GRANULARITIES = ("tensor", "channel")
 LEVELS = ("width", "value")
 SCALES = ("free", "power_of_two", "dynamic")
@@ -32,9 +32,9 @@ class Prune:
                  "sr_ste", "top_n": rivals that leave the same pattern: magnitude at every step, straight through with a
                  decay of what is masked (Zhou et al., arXiv 2102.04010), and magnitude of the trained weights, at once
     form         which gradient: "analytic" (soft gate forward, its exact derivative backward, as published),
-                 "straight_through" (hard mask forward, derivative of the soft gate backward),
-                 "dense" (soft gate forward; pruned weights keep receiving the full gradient of the loss).
-                 None: "dense", or with several n "straight_through"
+                 "straight_through" (hard mask forward, and what it keeps is counted; the derivative of the soft gate
+                 backward), "dense" (soft gate forward; pruned weights keep receiving the full gradient of the loss).
+                 None: "straight_through", or with one n "dense"
     granularity  one threshold a "tensor" (as published) or one an output "channel"
     start        initial threshold in standard deviations of the trained weights
     n, m         of a pattern: n of every m weights stay, 2 <= m <= 1024 and n < m (`ir.pattern`). Several n, (1, 2, 4,
@@ -60,8 +60,8 @@ class Prune:
         if isinstance(self.n, Iterable) and not isinstance(self.n, str):
             object.__setattr__(self, "n", tuple(self.n))
         if self.form is None:
-            several = self.method == "balanced" and len(self.patterns) > 1
-            object.__setattr__(self, "form", SEVERAL_FORM if several else DEFAULT_FORM)
+            given = self.method == "balanced" and len(self.patterns) == 1
+            object.__setattr__(self, "form", FIXED_FORM if given else DEFAULT_FORM)
         _check(self, method=METHODS, form=FORMS, granularity=GRANULARITIES)
         if not isinstance(self.start, (int, float)) or not 0 < self.start <= 10:
             raise PlanError(f"Prune(start={self.start!r}): the threshold starts between 0 and 10 standard deviations")

@@ -97,7 +97,8 @@ class Gate:
     backward_job: RowJob
 
     def forward(self, addresses: tuple[int, int], size: int, thresholds: tuple[Numbers, Numbers]) -> float:
-        """Writes w h(w) to the second of (w, pruned), size elements each; gives the sum of h."""
+        """Writes w h(w) to the second of (w, pruned), size elements each; gives the sum of h. Straight through, h is
+        the hard mask in both."""
         (count,) = self.forward_job(addresses, size, constants(*thresholds))
         return count if isinstance(count, float) else float(count.sum())
 
@@ -143,11 +144,13 @@ def _forward_step(
     f, lanes = x.code, lanes_of(x)
     one, zero = f.splat(1.0, lanes), f.splat(0.0, lanes)
     size = absolute(x)
+    if hard:
+        h = chosen(compared("ogt", size, edge.alpha), one, zero)
+        return [h * x], [f.fma(size * edge.falling, zero, h)]  # what is NaN compares as cut, but must be seen
     p, over_d = _fractions(edge, at_most(size, edge.farthest))
     h = one - f.arithmetic("div", p, over_d)
     h = chosen(compared("ole", h, f.splat(TINY_GATE, lanes)), zero, h)
-    kept = chosen(compared("ogt", size, edge.alpha), one, zero) if hard else h
-    return [kept * x], [h]
+    return [h * x], [h]
 
 
 def _backward_step(

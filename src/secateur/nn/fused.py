@@ -32,6 +32,7 @@ def threshold_gate(w: Tensor, alpha: Tensor, k: Tensor, form: str, hard: bool = 
 
     w of any shape with at least one dimension; alpha, k > 0 broadcastable, of one element or one a slice of dimension
     0. form as in `ir.rules.Prune`; hard: the hard mask forward whatever the form, the gradients of the form backward.
+    Under the hard mask the sum is of what it keeps, exactly: what a target is compared with is what hardening leaves.
     In the gradient of w, w dh/dw is bounded by EDGE_CLIP.
     """
     # In eager mode the same functions without the dispatcher's Python layers, which cost a small layer 60 us a step.
@@ -88,14 +89,21 @@ def _forward(w: Tensor, alpha: Tensor, k: Tensor, form: str, hard: bool) -> tupl
     pruned = torch.empty_like(w, memory_format=torch.contiguous_format)
     one, counts = w.new_ones(()), []
     for edge, (x, out), (p, d) in pieces(_edge(w, alpha, k), w, pruned, scratch=2):
-        _affine(edge.log_height, _size(x, edge, p), -edge.slope, p).exp_()
-        torch.addcmul(one, _affine(edge.coth, p, edge.tail, d), p, out=d)
-        h = torch.threshold_(torch.addcdiv(one, p, d, value=-1, out=p), TINY_GATE, 0.0)
-        counts.append(h.sum())
         if form == "straight_through":
             h = torch.gt(torch.abs(x, out=d), edge.alpha, out=p)
+            counts.append(h.sum() + 0.0 * d.mul_(edge.slope).sum())  # what is NaN compares as cut, but must be seen
+        else:
+            h = _soft_gate(x, edge, one, (p, d))
+            counts.append(h.sum())
         torch.mul(h, x, out=out)
     return pruned, counts[0] if len(counts) == 1 else torch.stack(counts).sum()
+
+
+def _soft_gate(x: Tensor, edge: _Edge, one: Tensor, scratch: tuple[Tensor, Tensor]) -> Tensor:
+    p, d = scratch
+    _affine(edge.log_height, _size(x, edge, p), -edge.slope, p).exp_()
+    torch.addcmul(one, _affine(edge.coth, p, edge.tail, d), p, out=d)
+    return torch.threshold_(torch.addcdiv(one, p, d, value=-1, out=p), TINY_GATE, 0.0)
 
 
 def _backward(

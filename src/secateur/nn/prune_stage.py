@@ -32,7 +32,7 @@ class PruneStage(nn.Module, ABC):
     @abstractmethod
     def soft(self, w: Tensor, *, hard: bool = False) -> tuple[Tensor, Tensor]:
         """The pruned weight and the expected number of non-zeros, both differentiable where anything is learned. hard:
-        the weight under the hard mask, with the gradients of the soft gate."""
+        both under the hard mask, with the gradients of the soft gate."""
 
     @abstractmethod
     def score(self, w: Tensor) -> Tensor:

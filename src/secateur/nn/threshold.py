@@ -60,8 +60,8 @@ class ThresholdPrune(PruneStage):
         return (self.floor + F.softplus(self.beta_raw)).clamp_max(SHARPNESS_LIMIT)
 
     def soft(self, w: Tensor, *, hard: bool = False) -> tuple[Tensor, Tensor]:
-        """The pruned weight and the expected number of non-zeros, both differentiable. hard: the weight under the hard
-        mask, with the gradients of the soft gate."""
+        """The pruned weight and the expected number of non-zeros, both differentiable. hard, and of the form
+        "straight_through": both under the hard mask, with the gradients of the soft gate."""
 
         def gate(rows: Tensor, alpha: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
             return threshold_gate(rows, alpha, k, self.form, hard)

@@ -93,8 +93,8 @@ class WeightTransform(nn.Module):
         return pruned if self.quantize is None else self.quantize(pruned)
 
     def pruned(self, w: Tensor) -> Tensor:
-        """What pruning leaves of w: softly until something quantizes it, from then on under the hard mask, with the
-        gradients of the soft gate; a soft gate would serve quantized weights as an analog factor."""
+        """What pruning leaves of w: as the form of its gate has it until something quantizes it, from then on under the
+        hard mask whatever the form; a soft gate would serve quantized weights as an analog factor."""
         if not self.prunes:
             return w
         if self.prune.is_hard:

@@ -41,6 +41,8 @@ BATCH = 128
 ASCENT = 16.0
 """Multiplier gained over a whole run per unit of constraint."""
 PENALTY = 0.1
+LEAST = 1e-6
+"""Of a cost over its reference: hard masks can leave nothing, and log 0 has no gradient."""
 SHARPNESS = (6.0, 30.0)
 """Floor of k = alpha beta at the first and at the last step, geometric in between."""
 
@@ -224,7 +226,7 @@ class Budget:
 
     def _constraints(self) -> dict[str, Tensor]:
         references = self.references()
-        return {name: (cost / references[name]).log() for name, cost in self.costs().items()}
+        return {name: (cost / references[name]).clamp_min(LEAST).log() for name, cost in self.costs().items()}
 
     def _thresholds(self) -> list[tuple[Tensor, int, Tensor]]:
         owners = (*(site.transform for site in self._sites), *(site.quantizer for site in self._maps))
