@@ -28,9 +28,11 @@ class Block(nn.Module):
         return F.relu(x + y)
 
 
-def resnet20() -> nn.Module:
-    """270 thousand weights in 19 convolutions and a linear layer; (n, 3, 32, 32) -> (n, 10) logits."""
-    stem = [nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU()]
-    channels = [WIDTHS[0], *(width for width in WIDTHS for _ in range(BLOCKS))]
+def resnet20(wider: int = 1) -> nn.Module:
+    """270 thousand weights in 19 convolutions and a linear layer; (n, 3, 32, 32) -> (n, 10) logits. wider: so many
+    times as many channels."""
+    widths = [wider * width for width in WIDTHS]
+    stem = [nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+    channels = [widths[0], *(width for width in widths for _ in range(BLOCKS))]
     blocks = [Block(before, width) for before, width in itertools.pairwise(channels)]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], 10))
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 10))

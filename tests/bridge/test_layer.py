@@ -6,12 +6,15 @@ from torch import nn
 
 from secateur.bridge.layer import ConvLayer, plane, zeros_around
 from secateur.errors import KernelError
+from secateur.kernels.balanced_choice import BYTES
+from secateur.kernels.byte_maps import ByteMap, ByteMaps
 
 LAYERS = [
     ConvLayer(),
     ConvLayer((2, 1), (1, 2, 3, 4), (1, 3), 4, "leaky_relu", 0.1, "strict", 3, ((1, 5, 7), (2, 224, 224))),
     ConvLayer(activation="relu6", accuracy="fast", slope=1e-30),
     ConvLayer(padding=(1, 0, 2, 1), transposed=True),
+    ConvLayer(activations=BYTES, maps=ByteMaps(ByteMap(1e-3), None, ByteMap(0.0123456789, signed=True))),
 ]
 
 
@@ -35,6 +38,7 @@ def test_a_text_that_is_none(text):
         ({"activation": "leaky_relu", "slope": float("nan")}, "negative"),
         ({"threads": -1}, "threads=-1"),
         ({"transposed": True, "stride": (1, 2)}, "transposed"),
+        ({"maps": ByteMaps(ByteMap(0.5))}, "dynamic-int8"),
     ],
 )
 def test_a_layer_that_is_none(options, message):

@@ -1,6 +1,7 @@
 """bridge.acceleration: the report as people and programs see it."""
 
 import json
+from dataclasses import replace
 
 from secateur.kernels.acceleration import Acceleration, LayerReport, gain_of
 
@@ -33,6 +34,14 @@ def test_without_layers_or_times():
     text = str(Acceleration("fast", 1e-4, 1, ()))
     assert text.startswith("0 of 0 layers")
     assert "whole model" not in text
+
+
+def test_maps_are_told():
+    chained = replace(FAST, maps="bytes in, bytes out")
+    lines = str(Acceleration("int8", 5e-2, 1, (chained, LEFT))).splitlines()
+    assert lines[1].endswith("maps")
+    assert lines[3].endswith(chained.maps)
+    assert lines[4].endswith("-")
 
 
 def test_as_json():

@@ -11,9 +11,12 @@ from kernel_cases import HERE, error, make_layer, result
 from secateur.errors import KernelError
 from secateur.kernels import build
 from secateur.kernels.accuracy import ACCURACY
+from secateur.kernels.balanced_choice import BYTES, kernel_of
+from secateur.kernels.byte_maps import ByteMap, ByteMaps
 from secateur.kernels.conv import Conv2dKernel, ConvOptions, compile_ahead
 from secateur.kernels.direct import CLAIM, CLAIMS, DIRECT
 from secateur.kernels.epilogue import Epilogue
+from secateur.kernels.linear import LinearKernel
 from secateur.kernels.runnable import Setting
 from secateur.kernels.shape import ConvShape
 from secateur.kernels.target import host_target
@@ -24,6 +27,25 @@ TARGET = host_target()
 
 def setting(shape=SHAPE, threads=1):
     return Setting(shape, Epilogue(), TARGET, threads)
+
+
+def test_maps_of_bytes():
+    """A layer with one tap, dense, between codes: as its kernel computes it."""
+    shape = ConvShape(1, 3, 5, 24, 17, (1, 1))
+    rng, maps = np.random.default_rng(0), ByteMaps(ByteMap(0.02), ByteMap(0.05, signed=True))
+    weight = rng.standard_normal(shape.weight_shape).astype(np.float32)
+    x = rng.integers(0, 256, shape.input_shape).astype(np.uint8)
+    kernel = Conv2dKernel(shape, weight, options=ConvOptions(activations=BYTES, maps=maps))
+    found = kernel(x)
+    assert (found.dtype, kernel.choice.chosen.arithmetic) == (np.int8, BYTES)
+    inner = kernel_of(setting(shape), weight, None, BYTES, maps)
+    assert isinstance(inner, LinearKernel)
+    np.testing.assert_array_equal(found.reshape(15, 17), inner(x.reshape(15, 24)))
+    with pytest.raises(KernelError, match="x must be a uint8 array"):
+        kernel(x.astype(np.float32))
+    for options in (ConvOptions(maps=maps), ConvOptions(activations=BYTES, maps=maps, algorithm="direct")):
+        with pytest.raises(KernelError, match="maps of bytes need"):
+            Conv2dKernel(shape, weight, options=options)
 
 
 def test_what_a_layer_needs_is_compiled_ahead(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """nn.fx_graph: models as calls, in either mode, left as they were; randomness that a graph would freeze is refused."""
 
 import random
+from types import MethodType
 
 import pytest
 import torch
@@ -30,6 +31,16 @@ def test_calls_and_whose_code_makes_them():
     scopes = [(node.op, node.name, calls.scopes.get(node.name)) for node in calls.module.graph.nodes]
     assert ("call_function", "dropout", "0") in scopes
     assert ("call_module", "_1", "1") in scopes
+
+
+def test_a_forward_put_on_the_object_is_traced():
+    model, kind = Block().eval(), Block
+    model.forward = MethodType(lambda self, x: self.fc(x).relu(), model)
+    own = model.forward
+    calls = calls_of(model, 1)
+    assert [node.name for node in calls.module.graph.nodes] == ["x", "fc", "relu", "output"]
+    assert torch.equal(calls.module(X), model(X))
+    assert (type(model), vars(model)["forward"]) == (kind, own), "left as it was"
 
 
 def test_functions_keep_the_mode_they_were_traced_in():

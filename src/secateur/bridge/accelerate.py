@@ -15,13 +15,14 @@ from secateur.bridge.folding import without_training
 from secateur.bridge.graph_sites import other_kinds, replace_in_graph
 from secateur.bridge.timing import compare
 from secateur.bridge.tracing import traced
-from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, unwatched
+from secateur.bridge.trial import Call, Handed, Progress, Site, Trial, compile_for, is_layer, unwatched
 from secateur.errors import KernelError
 from secateur.kernels.acceleration import Acceleration, LayerReport
 from secateur.kernels.accuracy import accuracy_limit
 from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT
 from secateur.nn.fx_graph import difference
 from secateur.nn.layer_inputs import first_inputs
+from secateur.nn.strip import bake_
 
 MODEL_SECONDS = 1.0
 IN_BYTES = "int8"
@@ -87,7 +88,7 @@ def accelerate(
     trial = Trial(asked, measure, watch)
     with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
         lone = isinstance(model, nn.Conv1d | nn.Conv2d | nn.Linear)  # tracing looks into the outermost module
-        plain = without_training(nn.Sequential(model) if lone else model)
+        plain = bake_(without_training(nn.Sequential(model) if lone else model))
         try:
             expected = plain(*inputs)
         except (TypeError, RuntimeError, ValueError) as error:
@@ -121,12 +122,13 @@ def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> 
     convs = {name: conv for name, conv in body.named_modules() if is_layer(conv)}
     first = first_inputs(body, convs, inputs)
     compile_for([Call(Site(name, convs[name]), tuple(x.shape), x.dtype) for name, x in first.items()], trial)
-    rows = []
+    rows, floats = [], trial.asked.activations == FLOAT
     for name, conv in convs.items():
         if name not in first:
             rows.append(LayerReport(name, "", reason="it is not called as a module with the example"))
             continue
-        row, module = decided(Site(name, conv), first.pop(name), None, trial)
+        site = Site(name, conv, handed=Handed(told="" if floats else "float32: the model was not traced"))
+        row, module = decided(site, first.pop(name), None, trial)
         rows.append(row)
         trial.watch(Progress("measure", len(rows), len(convs), name))
         if module is not None:

@@ -14,6 +14,7 @@ from secateur.bridge.fast_conv2d import laid_out_last
 from secateur.bridge.kept import KERNELS, Kept, Request, request
 from secateur.bridge.layer import ConvLayer, plane, zeros_around
 from secateur.kernels.balanced_choice import FLOAT
+from secateur.kernels.byte_maps import FLOATS, ByteMaps
 
 Conv = nn.Conv1d | nn.Conv2d
 Layer = Conv | nn.Linear
@@ -34,13 +35,21 @@ class Asked:
 class AcceleratedConv(nn.Module):
     """activation(conv(x) + bias + residual) for a layer with its own copy of the weights, without gradients for them.
 
-    Takes what nn.Conv1d or nn.Conv2d takes. A kernel computes inputs of the size that `plan_for` was told; torch those
-    of other sizes and dtypes, and under autocast all, in its dtype.
+    Takes what nn.Conv1d or nn.Conv2d takes; codes where `maps` has bytes, and gives codes. A kernel computes inputs of
+    the size that `plan_for` was told; torch those of other sizes and dtypes, and under autocast all, in its dtype.
     """
 
     bias: nn.Parameter | None
 
-    def __init__(self, conv: Conv, asked: Asked, *, activation: str = "none", slope: float = 0.01) -> None:
+    def __init__(
+        self,
+        conv: Conv,
+        asked: Asked,
+        *,
+        activation: str = "none",
+        slope: float = 0.01,
+        maps: ByteMaps = FLOATS,
+    ) -> None:
         super().__init__()
         weight = conv.weight.detach().clone(memory_format=torch.contiguous_format)
         self.axes = weight.dim() - 2
@@ -60,6 +69,7 @@ class AcceleratedConv(nn.Module):
             accuracy=asked.accuracy,
             threads=asked.threads,
             activations=asked.activations,
+            maps=maps,
         )
         self.layer = self.plan.text()
 
@@ -83,7 +93,7 @@ class AcceleratedConv(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             y = by_torch.convolved(self.prepared(x), self.weight, self.bias, other, self.plan)
         else:
-            other = None if other is None else other.to(self.weight.dtype)
+            other = other if other is None or self.plan.maps.adds else other.to(self.weight.dtype)
             y = conv2d(self.prepared(x), self.weight, self.bias, other, self.layer)
         if self.keep_layout and not transformed() and not laid_out_last(x):
             y = y.contiguous()
@@ -95,8 +105,8 @@ class AcceleratedConv(nn.Module):
         return f"{tuple(self.weight.shape)}, {self.layer}"
 
     def prepared(self, x: Tensor) -> Tensor:
-        """As the operator takes it: four dimensions, in the weight's dtype, with what is not zero around it."""
-        x = self.plane(x.to(self.weight.dtype))
+        """As the operator takes it: four dimensions, codes or the weight's dtype, with what is not zero around it."""
+        x = self.plane(x if self.plan.maps.takes else x.to(self.weight.dtype))
         if self.mode == "zeros":
             return x
         if self.axes == 1:

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from secateur.bridge import by_torch
 from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
 from secateur.bridge.conv_op import at_once, conv2d, transformed
+from secateur.bridge.map_bytes import numbers_of
+from secateur.kernels.byte_maps import FLOATS, ByteMaps
 
 
 class AcceleratedLinear(AcceleratedConv):
@@ -18,8 +20,16 @@ class AcceleratedLinear(AcceleratedConv):
     numbers and dtypes, and under autocast all, in its dtype.
     """
 
-    def __init__(self, linear: nn.Linear, asked: Asked, *, activation: str = "none", slope: float = 0.01) -> None:
-        super().__init__(as_conv(linear), asked, activation=activation, slope=slope)
+    def __init__(
+        self,
+        linear: nn.Linear,
+        asked: Asked,
+        *,
+        activation: str = "none",
+        slope: float = 0.01,
+        maps: ByteMaps = FLOATS,
+    ) -> None:
+        super().__init__(as_conv(linear), asked, activation=activation, slope=slope, maps=maps)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (..., inputs) and a residual of the output's shape."""
@@ -28,7 +38,8 @@ class AcceleratedLinear(AcceleratedConv):
         tokens = x.shape[:-1].numel()
         if torch.is_autocast_enabled(x.device.type) or transformed() or (1, 1, tokens) not in self.plan.sizes:
             return self._by_torch(x, residual)
-        other = None if residual is None else self.plane(residual).to(self.weight.dtype)
+        other = None if residual is None else self.plane(residual)
+        other = other if other is None or self.plan.maps.adds else other.to(self.weight.dtype)
         y = conv2d(self.prepared(x), self.weight, self.bias, other, self.layer)
         return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.weight.shape[0])
 
@@ -47,14 +58,15 @@ class AcceleratedLinear(AcceleratedConv):
         size = (*x.shape[:-1], weight.shape[0])
         if residual is not None and (residual.shape != size or not residual.is_contiguous()):
             return None
-        y = x.new_empty(size)
+        y = x.new_empty(size, dtype=kept.dtypes[1])
         kept.kernel.run(x.data_ptr(), y.data_ptr(), 0 if residual is None else residual.data_ptr())
         return y
 
     def _by_torch(self, x: Tensor, residual: Tensor | None) -> Tensor:
         autocast = torch.is_autocast_enabled(x.device.type)
+        x = numbers_of(x, self.plan.maps.takes, self.weight.dtype)
         y = F.linear(x if autocast else x.to(self.weight.dtype), self.weight[:, :, 0, 0], self.bias)
-        return by_torch.activated(y if residual is None else y + residual, self.plan)
+        return by_torch.finished(y, residual, self.plan)
 
     def plane(self, x: Tensor) -> Tensor:
         """One row of tokens whose numbers are channels."""

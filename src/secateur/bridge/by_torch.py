@@ -7,15 +7,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from secateur.bridge.layer import ConvLayer
+from secateur.bridge.map_bytes import codes_of, numbers_of
 from secateur.errors import KernelError
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: ConvLayer) -> Tensor:
-    """The layer in any dtype, on any device; x (n, c, h, w)."""
-    y = summed(x, weight, bias, layer)
-    return activated(y if residual is None else y + residual, layer)
+    """The layer in any dtype, on any device; x (n, c, h, w). Maps of codes as the layer says."""
+    y = summed(numbers_of(x, layer.maps.takes, weight.dtype), weight, bias, layer)
+    return finished(y, residual, layer)
+
+
+def finished(y: Tensor, residual: Tensor | None, layer: ConvLayer) -> Tensor:
+    """The layer from its sums on: residual, activation, codes."""
+    y = y if residual is None else y + numbers_of(residual, layer.maps.adds, y.dtype)
+    return codes_of(activated(y, layer), layer.maps.gives)
 
 
 def summed(x: Tensor, weight: Tensor, bias: Tensor | None, layer: ConvLayer) -> Tensor:

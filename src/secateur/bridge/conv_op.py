@@ -4,9 +4,10 @@
     secateur::conv2d_inference: the same without a gradient, which saves the 25 us that torch takes to find out
 
 x (n, c, h, w) in any layout, weight (k, c / groups, r, s), bias (k,) or None, residual of the shape of y or None; y is
-channels_last; layer is the text of a `ConvLayer`. All tensors have one dtype. What is not float32 on a CPU, and input
-of a size the layer names no kernel for, is computed by torch's own convolution. So does `conv2d` below under the
-transforms of torch.func, forward-mode derivatives and torch.jit.trace, which know torch's own operators alone.
+channels_last; layer is the text of a `ConvLayer`. All tensors have one dtype, but for maps of codes that it names. What
+is not float32 on a CPU, and input of a size the layer names no kernel for, is computed by torch's own convolution. So
+does `conv2d` below under the transforms of torch.func, forward-mode derivatives and torch.jit.trace, which know torch's
+own operators alone.
 
 The gradient of the input of a convolution with stride 1 is a convolution with the same weight, flipped: it runs on a
 kernel, with the same proved transforms, where that was measured to be faster than torch. The gradient of the weight is
@@ -24,6 +25,7 @@ from torch.autograd import forward_ad
 from secateur.bridge import by_torch
 from secateur.bridge.kept import KERNELS, Kept, Size
 from secateur.bridge.layer import ConvLayer
+from secateur.bridge.map_bytes import dtype_of_map, numbers_of
 from secateur.errors import KernelError
 
 LIBRARY = torch.library.Library("secateur", "FRAGMENT")
@@ -33,6 +35,7 @@ _PLAIN_KEYS = frozenset(
     torch._C._dispatch_keys(made).raw_repr() for made in (torch.empty(0, device="cpu"), _MADE_IN_INFERENCE)
 )
 """What torch would call for the usual tensors of a CPU: no subclass, no view that negates, no other layout."""
+KERNELS_READ = (torch.float32, torch.int8, torch.uint8)
 KERNELS_TAKE = ("cpu", torch.float32, torch.float32)
 """Device, dtype of the input, dtype of the weight."""
 ARGUMENTS = "(Tensor x, Tensor weight, Tensor? bias, Tensor? residual, str layer) -> Tensor"
@@ -71,7 +74,10 @@ def at_once(
         return None
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias, residual)):
         return None
-    return KERNELS.ready(like, weight, bias)
+    kept = KERNELS.ready(like, weight, bias)
+    if kept is None or x.dtype is not kept.dtypes[0] or (residual is not None and residual.dtype is not kept.dtypes[2]):
+        return None
+    return kept
 
 
 def _watched() -> bool:
@@ -81,7 +87,7 @@ def _watched() -> bool:
 
 def _plain(x: Tensor) -> bool:
     """Whether all that torch would do about a tensor is to call what is registered for the CPU."""
-    return type(x) is Tensor and x.dtype is torch.float32 and torch._C._dispatch_keys(x).raw_repr() in _PLAIN_KEYS
+    return type(x) is Tensor and torch._C._dispatch_keys(x).raw_repr() in _PLAIN_KEYS
 
 
 def transformed() -> bool:
@@ -93,47 +99,54 @@ def transformed() -> bool:
 
 
 def _on_cpu(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: str) -> Tensor:
-    if x.dtype is not torch.float32 or weight.dtype is not torch.float32 or weight.is_inference():
+    if x.dtype not in KERNELS_READ or weight.dtype is not torch.float32 or weight.is_inference():
         return _anywhere(x, weight, bias, residual, layer)
     kept = KERNELS.find(x, weight, bias, residual, layer)
-    if kept.kernel is None:
+    if kept.kernel is None or x.dtype is not kept.dtypes[0]:
         return _anywhere(x, weight, bias, residual, layer)
     return _run(kept, x, residual)
 
 
 def _run(kept: Kept, x: Tensor, residual: Tensor | None) -> Tensor:
     assert kept.kernel is not None
-    y = torch.empty(kept.size, dtype=torch.float32, memory_format=torch.channels_last)
+    _, given, added = kept.dtypes
+    y = torch.empty(kept.size, dtype=given, memory_format=torch.channels_last)
     x = x.contiguous(memory_format=torch.channels_last)
     if residual is None:
         kept.kernel.run(x.data_ptr(), y.data_ptr())
         return y
-    if residual.shape != y.shape or residual.dtype is not torch.float32:
-        raise _no_residual(residual, y)
+    if residual.shape != y.shape or residual.dtype is not added:
+        raise _no_residual(residual, y.shape, added)
     residual = residual.contiguous(memory_format=torch.channels_last)
     kept.kernel.run(x.data_ptr(), y.data_ptr(), residual.data_ptr())
     return y
 
 
 def _anywhere(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, layer: str) -> Tensor:
+    plan = ConvLayer.read(layer)
     with torch.autocast(x.device.type, enabled=False):  # an operator computes in the dtype it is given
-        y = by_torch.summed(x, weight, bias, ConvLayer.read(layer))
-        if residual is not None and (residual.shape != y.shape or residual.dtype != y.dtype):
-            raise _no_residual(residual, y)
-        y = by_torch.activated(y if residual is None else y + residual, ConvLayer.read(layer))
+        y = by_torch.summed(numbers_of(x, plan.maps.takes, weight.dtype), weight, bias, plan)
+        wanted = y.dtype if plan.maps.adds is None else dtype_of_map(plan.maps.adds)
+        if residual is not None and (residual.shape != y.shape or residual.dtype != wanted):
+            raise _no_residual(residual, y.shape, wanted)
+        y = by_torch.finished(y, residual, plan)
     made = torch.empty(y.shape, dtype=y.dtype, device=y.device, memory_format=torch.channels_last)
     # Sizes of 1 may have strides of their own in y.
     return y if y.stride() == made.stride() else made.copy_(y)
 
 
-def _no_residual(residual: Tensor, y: Tensor) -> KernelError:
-    return KernelError(f"the residual is {residual.dtype} {tuple(residual.shape)}, not {y.dtype} {tuple(y.shape)}")
+def _no_residual(residual: Tensor, shape: torch.Size, dtype: torch.dtype) -> KernelError:
+    return KernelError(f"the residual is {residual.dtype} {tuple(residual.shape)}, not {dtype} {tuple(shape)}")
 
 
 def _fake(x: Tensor, weight: Tensor, _bias: Tensor | None, _residual: Tensor | None, layer: str) -> Tensor:
-    rows, columns = ConvLayer.read(layer).output_size(x.shape[2], x.shape[3], (weight.shape[2], weight.shape[3]))
-    size = (x.shape[0], ConvLayer.read(layer).out_channels(weight.shape), rows, columns)
-    return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    plan = ConvLayer.read(layer)
+    rows, columns = plan.output_size(x.shape[2], x.shape[3], (weight.shape[2], weight.shape[3]))
+    size, given = (x.shape[0], plan.out_channels(weight.shape), rows, columns), plan.maps.gives
+    floats = x.dtype if plan.maps.takes is None else weight.dtype
+    return torch.empty(
+        size, dtype=floats if given is None else dtype_of_map(given), device=x.device, memory_format=torch.channels_last
+    )
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -10,15 +10,20 @@ from torch import Tensor, nn
 
 from secateur.bridge import by_torch
 from secateur.bridge.accelerated_conv import AcceleratedConv
+from secateur.bridge.map_bytes import codes_of, numbers_of
 from secateur.bridge.timing import Comparison, compare
 from secateur.bridge.trial import Call, Site, Trial, made_for
 from secateur.errors import KernelError
 from secateur.kernels.acceleration import LayerReport
 from secateur.kernels.accuracy import accuracy_limit
-from secateur.kernels.balanced_choice import FLOAT, allowed
-from secateur.kernels.choice import Choice
+from secateur.kernels.balanced_choice import BYTE_ERROR, FLOAT, allowed
+from secateur.kernels.byte_maps import FLOATS
+from secateur.kernels.choice import Choice, now
 from secateur.kernels.sparse_choice import told_zeros
 
+Decision = tuple[LayerReport, AcceleratedConv | None]
+Data = tuple[Tensor, Tensor | None]
+"""Input and residual."""
 LAYER_SECONDS = 0.25
 CHECKED_MACS = 1 << 30
 """The error of a layer is measured on as many rows of its first image as take so many multiplications; of an image one
@@ -27,8 +32,17 @@ OWN_DATA_MARGIN = 4.0
 """A class bounds the error on normal data; on a layer's own weights and the example it may be so many times larger."""
 
 
-def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> tuple[LayerReport, AcceleratedConv | None]:
-    """What becomes of a layer with this input: its row of the report, and the module that replaces it or None."""
+def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> Decision:
+    """What becomes of a layer with this input: its row of the report, and the module that replaces it or None. One with
+    maps of bytes takes and gives codes of them; x and residual are their numbers."""
+    usual = _with_floats(site, x, residual, trial)
+    told = replace(usual[0], maps=site.handed.told)
+    if site.handed.maps == FLOATS:
+        return told, usual[1]
+    return _with_bytes(site, (x, residual), trial, (told, usual[1]))
+
+
+def _with_floats(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> Decision:
     report = LayerReport(site.name, f"{_sizes(x.shape)}, {_sizes(site.conv.weight.shape)}", fused=site.fused)
     reason = Call(site, tuple(x.shape), x.dtype).refusal(trial.asked.activations)
     if reason:
@@ -41,9 +55,7 @@ def decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial) -> tup
     return row, found
 
 
-def _decided(
-    site: Site, x: Tensor, residual: Tensor | None, trial: Trial, report: LayerReport
-) -> tuple[LayerReport, AcceleratedConv | None]:
+def _decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial, report: LayerReport) -> Decision:
     made = made_for(site, site.conv, trial.asked)
     made.plan_for(x)
     try:
@@ -66,6 +78,46 @@ def _decided(
         if not measured.faster:
             return replace(report, reason=f"{chosen.algorithm} is not faster by more than noise"), None
     return replace(report, algorithm=chosen.algorithm), made
+
+
+def _with_bytes(site: Site, data: Data, trial: Trial, usual: Decision) -> Decision:
+    """On maps of bytes if the error is small enough, and if it is faster than what there is without, with the
+    quantizer behind that."""
+    (row, floats), maps = usual, site.handed.maps
+    made = made_for(site, site.conv, trial.asked, maps)
+    x, residual = codes_of(data[0], maps.takes), None if data[1] is None else codes_of(data[1], maps.adds)
+    made.plan_for(x)
+    kept = made.kept(x, residual)
+    if kept.kernel is None:
+        return replace(row, maps=f"float32: on bytes, {kept.reason}"), floats
+    chosen, error = kept.kernel.choice.chosen, _error(made, *data)
+    if not error <= BYTE_ERROR:
+        return replace(row, maps=f"float32: on bytes it has an error of {error:.1e} on its own data"), floats
+    row = replace(row, error=error, class_error=chosen.error)
+    if trial.measure:
+        beside = _beside(site, data)
+        first, second = (lambda: made(x, residual)), (lambda: made(codes_of(data[0], maps.takes), residual))
+        on_bytes = first if site.handed.before is None else second
+        torchs = _by_torch(site, *data)
+        usual_way = torchs if floats is None else lambda: floats(*data)
+        if not compare(lambda: beside(usual_way), on_bytes, seconds=LAYER_SECONDS).faster:
+            why = f"float32: {chosen.algorithm} on bytes is not faster by more than noise"
+            return replace(usual[0], maps=why), floats
+        times = compare(lambda: beside(torchs), on_bytes, seconds=LAYER_SECONDS)
+        row = replace(row, before_us=times.before_us, after_us=times.after_us, measured=now())
+    return replace(row, algorithm=chosen.algorithm, fused=site.fused, reason="", tried=""), made
+
+
+def _beside(site: Site, data: Data) -> Callable[[Callable[[], Tensor]], Tensor]:
+    """A way to compute the layer with numbers, and the quantizers whose work one on bytes does."""
+    before, after = site.handed.before, site.handed.after
+
+    def run(way: Callable[[], Tensor]) -> Tensor:
+        if before is not None:
+            before(data[0])
+        return way() if after is None else after(way())
+
+    return run
 
 
 def _compared(
@@ -103,9 +155,13 @@ def _by_torch(site: Site, x: Tensor, residual: Tensor | None) -> Callable[[], Te
 
 
 def _error(made: AcceleratedConv, x: Tensor, residual: Tensor | None) -> float:
-    """max|y - y64| / max|y64| on rows of the first image, for a residual of zeros, divided before the activation."""
+    """max|y - y64| / max|y64| on rows of the first image, for a residual of zeros, divided before the activation. Where
+    it gives bytes with the residual itself, which the scale is for, and y64 on the same map."""
     wide, weight, layer = made.prepared(x), made.weight, made.plan
-    found = made.plane(made(x, None if residual is None else torch.zeros_like(residual)))[:1]
+    takes, gives, adds = layer.maps.takes, layer.maps.gives, layer.maps.adds
+    added = residual if residual is None or gives is not None else torch.zeros_like(residual)
+    given = made(codes_of(x, takes), None if added is None else codes_of(added, adds))
+    found = made.plane(numbers_of(given, gives, weight.dtype))[:1]
     rows = max(1, min(found.shape[2], CHECKED_MACS // max(1, found.shape[3] * weight.numel())))
     columns = found.shape[3] if found.shape[2] > 1 else max(1, min(found.shape[3], CHECKED_MACS // weight.numel()))
     last = [
@@ -118,5 +174,7 @@ def _error(made: AcceleratedConv, x: Tensor, residual: Tensor | None) -> float:
     part = nn.functional.pad(wide[:1], (left, right, top, bottom))[:, :, : last[0], : last[1]].double()
     bias = None if made.bias is None else made.bias.double()
     y = torch.conv2d(part, weight.double(), bias, layer.stride, 0, layer.dilation, layer.groups)
-    worst, scale = (found[:, :, :rows, :columns].double() - by_torch.activated(y, layer)).abs().max(), y.abs().max()
+    y = y if added is None else y + made.plane(added)[:1, :, :rows, :columns]
+    wanted = numbers_of(codes_of(by_torch.activated(y, layer), gives), gives, y.dtype)
+    worst, scale = (found[:, :, :rows, :columns].double() - wanted).abs().max(), y.abs().max()
     return float(worst / scale if scale > 0 else worst)

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.bridge.accelerated_conv import AcceleratedConv
-from secateur.bridge.deciding import decided
+from secateur.bridge.byte_chains import as_codes, as_numbers, handed_over, join, on_bytes
+from secateur.bridge.deciding import Decision, decided
 from secateur.bridge.folding import Foldable, folded, plain, plain_linear
-from secateur.bridge.recognising import Chain, chains, foldable_norms
+from secateur.bridge.recognising import Chain, chains, foldable_norms, only_user
 from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, look
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, refusal
 from secateur.kernels.acceleration import LayerReport
+from secateur.kernels.balanced_choice import FLOAT
 from secateur.nn.fx_graph import watched
 
 FUNCTIONS = (
@@ -24,7 +26,6 @@ FUNCTIONS = (
     nn.functional.linear,
 )
 MODULES = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Bilinear, nn.MultiheadAttention)
-Decision = tuple[LayerReport, AcceleratedConv | None]
 
 
 def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
@@ -34,8 +35,14 @@ def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Tri
     seen = watched(module, inputs, look)
     keep_layout_of_outputs(module, seen)
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - an overload torch forgot
-    taken = _taken(module, seen)
+    in_bytes = trial.asked.activations != FLOAT
+    taken = _taken(module, seen, in_bytes=in_bytes)
     sites = {chain: _site(module, chain, norms, trial.asked.activations) for chain in taken}
+    if in_bytes:
+        calls = {chain: _call(chain, site, seen) for chain, site in sites.items() if chain.conv in seen}
+        able = {chain: on_bytes(call) for chain, call in calls.items()}
+        handed = handed_over(module, calls, able)
+        sites |= {chain: replace(sites[chain], handed=found) for chain, found in handed.items()}
     compile_for([_call(chain, site, seen) for chain, site in sites.items() if chain.conv in seen], trial)
     decider = _Decider(module, sites, trial)
     decider.run(*inputs)
@@ -43,6 +50,7 @@ def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Tri
         _, made = decider.decisions[chain.conv]
         if made is not None:
             _rewrite(module, chain, made)
+    join(module)
     module.delete_all_unused_submodules()
     module.graph.lint()
     module.recompile()
@@ -76,7 +84,7 @@ def _own_class(layer: nn.Module) -> bool:
     return "its own way" in refusal(layer)
 
 
-def _taken(module: fx.GraphModule, seen: dict[fx.Node, Seen]) -> list[Chain]:
+def _taken(module: fx.GraphModule, seen: dict[fx.Node, Seen], *, in_bytes: bool) -> list[Chain]:
     """One chain a convolution, none sharing a node; the largest layers choose first."""
 
     def macs(conv: fx.Node) -> int:
@@ -87,7 +95,7 @@ def _taken(module: fx.GraphModule, seen: dict[fx.Node, Seen]) -> list[Chain]:
     found: list[Chain] = []
     used: set[fx.Node] = set()
     for conv in sorted(_convs(module), key=macs, reverse=True):
-        for chain in chains(conv, module):
+        for chain in chains(conv, module, in_bytes=in_bytes):
             if used.isdisjoint(chain.nodes) and _alike(chain, seen):
                 found.append(chain)
                 used.update(chain.nodes)
@@ -150,16 +158,26 @@ class _Decider(fx.Interpreter):
 
 
 def _rewrite(module: fx.GraphModule, chain: Chain, made: AcceleratedConv) -> None:
-    """One call at the place of the chain's last node."""
-    name, last = str(chain.conv.target), chain.nodes[-1]
+    """One call at the place of the chain's last node; of bytes, with the quantizer behind it."""
+    name, last, maps = str(chain.conv.target), chain.nodes[-1], made.plan.maps
     if sum(node.op == "call_module" and node.target == name for node in module.graph.nodes) > 1:
         name = f"{name}_as_{chain.conv.name}"  # other calls of a shared module are decided on their own
     module.add_submodule(name, made)
     # Read off the graph: what the chain was made with may have been replaced since.
-    residual = [value for value in chain.addition.args if value is not chain.conv] if chain.addition else []
-    with module.graph.inserting_after(last):
-        call = module.graph.call_module(name, (chain.conv.args[0], *residual))
-    last.replace_all_uses_with(call)
+    own = (chain.conv, chain.between)
+    residual = [value for value in chain.addition.args if value not in own] if chain.addition else []
+    source = [value for value in (chain.conv.args[0], *residual) if isinstance(value, fx.Node)]
+    given = zip(source, (maps.takes, maps.adds), ("codes", "residual_codes"), strict=False)
+    with module.graph.inserting_before(last.next):
+        read = [as_codes(module, value, one, f"{name}_{word}") for value, one, word in given]
+        call = module.graph.call_module(name, tuple(read))
+    if maps.gives is not None:
+        quantizer = only_user(last)
+        assert quantizer is not None
+        quantizer.replace_all_uses_with(as_numbers(module, call, maps.gives, f"{name}_numbers"))
+        module.graph.erase_node(quantizer)
+    else:
+        last.replace_all_uses_with(call)
     for node in reversed(chain.nodes):
         module.graph.erase_node(node)
 

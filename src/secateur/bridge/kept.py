@@ -18,7 +18,9 @@ from torch import Tensor
 
 from secateur.bridge.gradient_choice import against_torch
 from secateur.bridge.layer import ConvLayer
+from secateur.bridge.map_bytes import dtype_of_map
 from secateur.errors import KernelError
+from secateur.kernels.byte_maps import ByteMap
 from secateur.kernels.conv import Conv2dKernel, ConvOptions
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.shape import ConvShape
@@ -33,17 +35,20 @@ Key = tuple[str, Size, int, int, bool]
 Request = tuple[ConvShape, Epilogue, ConvOptions]
 Stamp = tuple[int, int, int, int]
 """Memory and version of weight and bias."""
+FLOATS_ALONE = torch.float32, torch.float32, torch.float32
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A kernel and the size (n, k, h, w) of its output, or why there is none; and what its weights came from.
+    """A kernel, the size (n, k, h, w) of its output and the dtypes of input, output and residual, or why there is none;
+    and what its weights came from.
 
     The storages are held so that no other weight can be at the same address.
     """
 
     kernel: Conv2dKernel | None
     size: tuple[int, ...]
+    dtypes: tuple[torch.dtype, torch.dtype, torch.dtype]
     reason: str
     stamp: Stamp
     storages: tuple[object, ...]
@@ -58,7 +63,7 @@ class Kernels:
         os.register_at_fork(before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._renew)
 
     def find(self, x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None, text: str) -> Kept:
-        """The kernel for float32 tensors on the CPU, made or packed anew where that is needed."""
+        """The kernel for weights in float32 on the CPU, made or packed anew where that is needed."""
         key = (text, x.shape, id(bias), torch.get_num_threads(), residual is not None)
         found = self._known(key, weight, bias)
         if found is not None:
@@ -68,7 +73,7 @@ class Kernels:
 
     def ready(self, like: tuple[str, Size, bool], weight: Tensor, bias: Tensor | None) -> Kept | None:
         """What was found before for a layer's text, a size of input, with a residual or without, if it has a kernel and
-        the tensors are unchanged: so they are still float32 and on the CPU. Nothing is made."""
+        the weights are unchanged: so they are still float32 and on the CPU. Nothing is made."""
         text, size, residual = like
         found = self._known((text, size, id(bias), torch.get_num_threads(), residual), weight, bias)
         return None if found is None or found.kernel is None else found
@@ -104,12 +109,12 @@ class Kernels:
         if old is not None and old.kernel is None:
             made = replace(old, stamp=stamp, storages=storages)
         elif old is not None and old.kernel is not None:
-            packed = old.kernel.with_weights(*_arrays(layer, weight, bias))
-            made = replace(old, kernel=packed, stamp=stamp, storages=storages)
-            if layer.transposed and packed.choice != old.kernel.choice:
+            made = replace(_packed_anew(old, layer, weight, bias), stamp=stamp, storages=storages)
+            if layer.transposed and made.kernel is not None and made.kernel.choice != old.kernel.choice:
                 made = _new(key, weight, bias, (stamp, storages))  # whether it is faster than torch is another question
         elif _like(layer, found) >= SHAPES:
-            return Kept(None, (), f"this weight has kernels for {SHAPES} other shapes of input", stamp, storages)
+            why = f"this weight has kernels for {SHAPES} other shapes of input"
+            return Kept(None, (), FLOATS_ALONE, why, stamp, storages)
         else:
             made = _new(key, weight, bias, (stamp, storages))
         if made.kernel is not None or len(found) < NOTED:
@@ -159,25 +164,42 @@ def request(key: Key, weight: Tensor) -> Request:
     layer = ConvLayer.read(key[0])
     shape = layer.shape(tuple(key[1]), tuple(weight.shape))
     epilogue = Epilogue(layer.activation, key[4], layer.slope)
-    return shape, epilogue, ConvOptions(layer.accuracy, layer.threads or key[3], activations=layer.activations)
+    threads = layer.threads or key[3]
+    options = ConvOptions(layer.accuracy, threads, activations=layer.activations, maps=layer.maps)
+    return shape, epilogue, options
 
 
 def _new(key: Key, weight: Tensor, bias: Tensor | None, origin: tuple[Stamp, tuple[object, ...]]) -> Kept:
     layer = ConvLayer.read(key[0])
     size = key[1][0], key[1][2], key[1][3]
     if layer.sizes and size not in layer.sizes:
-        return Kept(None, (), f"kernels are for {' and '.join(map(str, layer.sizes))} alone", *origin)
+        return Kept(None, (), FLOATS_ALONE, f"kernels are for {' and '.join(map(str, layer.sizes))} alone", *origin)
     shape, epilogue, options = request(key, weight)
     try:
         kernel = Conv2dKernel(shape, *_arrays(layer, weight, bias), epilogue=epilogue, options=options)
     except KernelError as error:
-        return Kept(None, (), str(error), *origin)
+        return Kept(None, (), FLOATS_ALONE, str(error), *origin)
     if layer.transposed:
         verdict = against_torch(kernel, layer, weight, lambda: kernel.with_weights(*_arrays(layer, weight, bias)))
         if not verdict.pays(packing=weight.requires_grad):
-            return Kept(None, (), verdict.told(), *origin)
+            return Kept(None, (), FLOATS_ALONE, verdict.told(), *origin)
     n, h, w, c = shape.output_shape
-    return Kept(kernel, (n, c, h, w), "", *origin)
+    maps = layer.maps
+    dtypes = _dtype(maps.takes), _dtype(maps.gives), _dtype(maps.adds)
+    return Kept(kernel, (n, c, h, w), dtypes, "", *origin)
+
+
+def _dtype(one: ByteMap | None) -> torch.dtype:
+    return torch.float32 if one is None else dtype_of_map(one)
+
+
+def _packed_anew(old: Kept, layer: ConvLayer, weight: Tensor, bias: Tensor | None) -> Kept:
+    """With these weights; without a kernel where they are of none that takes the layer's maps."""
+    assert old.kernel is not None
+    try:
+        return replace(old, kernel=old.kernel.with_weights(*_arrays(layer, weight, bias)))
+    except KernelError as error:
+        return replace(old, kernel=None, reason=str(error))
 
 
 KERNELS = Kernels()

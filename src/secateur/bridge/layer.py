@@ -9,7 +9,8 @@ from torch import nn
 
 from secateur.errors import KernelError
 from secateur.kernels.accuracy import accuracy_limit
-from secateur.kernels.balanced_choice import ACTIVATIONS, FLOAT
+from secateur.kernels.balanced_choice import ACTIVATIONS, BYTES, FLOAT
+from secateur.kernels.byte_maps import FLOATS, ByteMap, ByteMaps
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.shape import ConvShape
 
@@ -29,6 +30,7 @@ class ConvLayer:
     threads            0: as many as torch has when the layer is called
     sizes              (batch, height, width) of the inputs that a kernel is for, others are left to torch; empty: any
     activations        a row of `kernels.balanced_choice.ACTIVATIONS`
+    maps               which of input, output and residual are tensors of codes; with activations in 8 bits alone
     transposed         whether weight is that of the `adjoint`, (c, k / groups, r, s): flipped in space, its channels of
                        input and output exchanged, it is the weight of this convolution
     """
@@ -44,6 +46,7 @@ class ConvLayer:
     sizes: tuple[Size, ...] = ()
     transposed: bool = False
     activations: str = FLOAT
+    maps: ByteMaps = FLOATS
 
     def __post_init__(self) -> None:
         Epilogue(self.activation)
@@ -52,6 +55,8 @@ class ConvLayer:
             raise KernelError(f"slope={self.slope} of leaky_relu must not be negative; apply it after the layer")
         if self.activations not in ACTIVATIONS:
             raise KernelError(f"activations={self.activations!r} is none of {', '.join(ACTIVATIONS)}")
+        if self.maps != FLOATS and self.activations == FLOAT:
+            raise KernelError(f"maps of bytes need activations={BYTES!r}")
         if self.threads < 0:
             raise KernelError(f"threads={self.threads} must be at least 1, or 0 for as many as torch has")
         if self.transposed and self.stride != (1, 1):
@@ -63,7 +68,8 @@ class ConvLayer:
         return (
             f"stride={_joined(self.stride)} padding={_joined(self.padding)} dilation={_joined(self.dilation)} "
             f"groups={self.groups} activation={self.activation} slope={self.slope} accuracy={self.accuracy} "
-            f"threads={self.threads} sizes={sizes} transposed={int(self.transposed)} activations={self.activations}"
+            f"threads={self.threads} sizes={sizes} transposed={int(self.transposed)} activations={self.activations} "
+            f"maps={';'.join(_told(one) for one in (self.maps.takes, self.maps.gives, self.maps.adds))}"
         )
 
     @staticmethod
@@ -87,6 +93,7 @@ class ConvLayer:
                 sizes=tuple(_size(size) for size in words["sizes"].split(";") if size),
                 transposed=bool(int(words["transposed"])),
                 activations=words["activations"],
+                maps=ByteMaps(*map(_map, words["maps"].split(";"))),
             )
         except (KeyError, ValueError) as error:
             raise KernelError(f"{text!r} describes no convolution ({error}); use ConvLayer(...).text()") from error
@@ -137,6 +144,17 @@ class ConvLayer:
 
 def _joined(numbers: tuple[int, ...]) -> str:
     return ",".join(map(str, numbers))
+
+
+def _told(one: ByteMap | None) -> str:
+    return "" if one is None else f"{'int8' if one.signed else 'uint8'}:{one.scale!r}"
+
+
+def _map(text: str) -> ByteMap | None:
+    if not text:
+        return None
+    kind, scale = text.split(":")
+    return ByteMap(float(scale), {"int8": True, "uint8": False}[kind])
 
 
 def _size(text: str) -> Size:

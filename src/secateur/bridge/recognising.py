@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from secateur.bridge.stored_maps import byte_map
 from secateur.nn.norms.lagrange_norm import LagrangeNorm1d, LagrangeNorm2d
 
 ADDITIONS = {operator.add: False, operator.iadd: True, torch.add: False, "add": False, "add_": True}
@@ -43,9 +44,11 @@ USUAL_SLOPE = 0.01
 
 @dataclass(frozen=True)
 class Chain:
-    """A convolution and what one kernel can do with it: nodes in their order, the last one's value is the result."""
+    """A convolution and what one kernel can do with it: nodes in their order, the last one's value is the result.
+    between: a quantizer before a sum, which is left out where the sum is quantized itself."""
 
     conv: fx.Node
+    between: fx.Node | None = None
     addition: fx.Node | None = None
     residual: fx.Node | None = None
     activation: fx.Node | None = None
@@ -55,12 +58,13 @@ class Chain:
     @property
     def nodes(self) -> list[fx.Node]:
         """In the order they run."""
-        return [node for node in (self.conv, self.addition, self.activation) if node is not None]
+        return [node for node in (self.conv, self.between, self.addition, self.activation) if node is not None]
 
     @property
     def fused(self) -> tuple[str, ...]:
         """What is done besides the convolution, for people."""
-        return (*(["residual"] if self.residual else []), *([self.kind] if self.activation else []))
+        added = ["residual"] if self.between is None else ["residual, rounded with the sum alone"]
+        return (*(added if self.residual else []), *([self.kind] if self.activation else []))
 
 
 def called(node: fx.Node, model: nn.Module) -> object:
@@ -100,17 +104,23 @@ def _settled(norm: nn.Module) -> bool:
     return not norm.training and norm.running_mean is not None and norm.running_var is not None
 
 
-def chains(conv: fx.Node, model: nn.Module) -> list[Chain]:
-    """Every way to take a convolution, the longest first; the shortest is the convolution alone."""
+def chains(conv: fx.Node, model: nn.Module, *, in_bytes: bool = False) -> list[Chain]:
+    """Every way to take a convolution, the longest first; the shortest is the convolution alone. in_bytes: it may leave
+    out the rounding of what is added to a sum that is rounded to a byte itself."""
     found = [Chain(conv)]
     reader = only_user(conv)
     if reader is not None and (residual := _residual(reader, conv, model)) is not None:
-        found.append(Chain(conv, reader, residual))
+        found.append(Chain(conv, addition=reader, residual=residual))
+    if in_bytes and reader is not None and byte_map(reader, model) is not None:
+        addition = only_user(reader)
+        if addition is not None and (residual := _residual(addition, reader, model)) is not None:
+            found.append(Chain(conv, reader, addition, residual))
     for start in tuple(found):
         end = start.nodes[-1]
         reader = only_user(end)
         if reader is not None and (named := _activation(reader, end, model)) is not None:
-            found.append(Chain(conv, start.addition, start.residual, reader, *named))
+            found.append(Chain(conv, start.between, start.addition, start.residual, reader, *named))
+    found = [one for one in found if one.between is None or byte_map(only_user(one.nodes[-1]), model) is not None]
     order = sorted(found, key=lambda chain: (chain.residual is not None, len(chain.nodes)), reverse=True)
     return [chain for chain in order if not _changed_meanwhile(chain, model)]
 
@@ -153,6 +163,11 @@ def _changed_meanwhile(chain: Chain, model: nn.Module) -> bool:
                 return True
             node = node.next
     return False
+
+
+def changes(node: fx.Node, value: fx.Node, model: nn.Module) -> bool:
+    """Whether a node works in place on a value that it reads."""
+    return _in_place(node, model) and (node.args[:1] == (value,) or node.kwargs.get("out") is value)
 
 
 def _in_place(node: fx.Node, model: nn.Module) -> bool:

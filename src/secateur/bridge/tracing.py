@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.nn.fx_graph import SAME, TRACING_ERRORS, calls_of, difference
+from secateur.nn.map_quantize import FrozenMap, MapQuantize
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
 
+LEAVES = (nn.Conv1d, nn.Conv2d, LagrangeNorm, MapQuantize, FrozenMap)
+"""What stays a call of a module."""
 NOTHING_IN_EVALUATION = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
@@ -26,7 +29,7 @@ class Seen:
 def traced(model: nn.Module, inputs: tuple[Any, ...], expected: Any) -> fx.GraphModule | str:
     """The model as a graph that gives the expected outputs, or why there is none."""
     try:
-        module = calls_of(model, len(inputs), (nn.Conv1d, nn.Conv2d, LagrangeNorm)).module
+        module = calls_of(model, len(inputs), LEAVES).module
         _drop_what_does_nothing(module)
         found = module(*inputs)
     except TRACING_ERRORS as error:

@@ -17,6 +17,7 @@ from secateur.bridge.recognising import USUAL_SLOPE, hooked
 from secateur.bridge.timing import Comparison
 from secateur.errors import KernelError
 from secateur.kernels.balanced_choice import FLOAT, balanced_count
+from secateur.kernels.byte_maps import FLOATS, ByteMaps
 from secateur.kernels.conv import compile_ahead
 from secateur.kernels.sparse_choice import LEAST_ZEROS, zeros_of
 
@@ -46,6 +47,20 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Handed:
+    """Which maps of a layer can be bytes, and a word of which are not and why.
+
+    before, after   the quantizer before it, where torch makes the codes that it takes; the one behind it, whose work it
+                    does where it gives codes
+    """
+
+    maps: ByteMaps = FLOATS
+    told: str = ""
+    before: torch.nn.Module | None = None
+    after: torch.nn.Module | None = None
+
+
+@dataclass(frozen=True)
 class Site:
     """A convolution or linear layer as it is called in a model, and what can be done in the same call."""
 
@@ -54,6 +69,7 @@ class Site:
     activation: str = "none"
     slope: float = USUAL_SLOPE
     fused: tuple[str, ...] = ()
+    handed: Handed = field(default_factory=Handed)
 
 
 @dataclass(frozen=True)
@@ -78,11 +94,11 @@ def is_layer(module: torch.nn.Module) -> TypeGuard[Layer]:
     return isinstance(module, torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear)
 
 
-def made_for(site: Site, conv: Layer, asked: Asked) -> AcceleratedConv:
+def made_for(site: Site, conv: Layer, asked: Asked, maps: ByteMaps = FLOATS) -> AcceleratedConv:
     """What replaces a site whose layer is `conv`."""
     if isinstance(conv, torch.nn.Linear):
-        return AcceleratedLinear(conv, asked, activation=site.activation, slope=site.slope)
-    return AcceleratedConv(conv, asked, activation=site.activation, slope=site.slope)
+        return AcceleratedLinear(conv, asked, activation=site.activation, slope=site.slope, maps=maps)
+    return AcceleratedConv(conv, asked, activation=site.activation, slope=site.slope, maps=maps)
 
 
 def refusal(conv: torch.nn.Module, activations: str = FLOAT) -> str:

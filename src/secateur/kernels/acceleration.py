@@ -28,6 +28,7 @@ class LayerReport:
     reason      why it is left to PyTorch
     zeros       the part of the weights that is zero, and why it is of no use where the sparse kernel is not
     tried       what was tried in 8 bits before, and why it is not that
+    maps        with accuracy "int8": whether it takes and gives bytes with static scales, and why not
     """
 
     name: str
@@ -42,6 +43,7 @@ class LayerReport:
     reason: str = ""
     zeros: str = ""
     tried: str = ""
+    maps: str = ""
 
     @property
     def gain(self) -> float | None:
@@ -88,7 +90,9 @@ class Acceleration:
         head = f"{self.replaced} of {len(self.layers)} layers replaced, accuracy {self.accuracy!r}"
         lines = [f"{head} (error of a layer at most {self.limit:.1e}), {self.threads} threads"]
         if self.layers:
-            lines.append(text_table(HEADER, map(_cells, self.layers), right=RIGHT))
+            told = any(layer.maps for layer in self.layers)
+            cells = [(*_cells(layer), *([layer.maps or "-"] if told else [])) for layer in self.layers]
+            lines.append(text_table((*HEADER, *(["maps"] if told else [])), cells, right=RIGHT))
         if self.gain is not None:
             lines.append(
                 f"whole model: {self.before_us:.0f} us before, {self.after_us:.0f} us after, {self.gain:.2f} x"

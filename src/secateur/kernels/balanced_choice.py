@@ -17,6 +17,7 @@ from secateur.ir.balanced_format import GROUP, Balanced, balanced, balanced_code
 from secateur.ir.formats import Quantized
 from secateur.ir.grid import Grid
 from secateur.kernels.accuracy import SAMPLE_MARGIN, accuracy_limit, normal_input, sample_shape
+from secateur.kernels.byte_maps import FLOATS, ByteMaps
 from secateur.kernels.choice import KEPT_CHOICES, Candidate, Choice, now, time_of, timed
 from secateur.kernels.emitters import emitters
 from secateur.kernels.epilogue import Epilogue
@@ -122,10 +123,14 @@ def allowed(one: Candidate, limit: float) -> float:
 
 
 def kernel_of(
-    setting: Setting, weight: Float32[np.ndarray, "k c r s"], bias: np.ndarray | None, arithmetic: str
+    setting: Setting,
+    weight: Float32[np.ndarray, "k c r s"],
+    bias: np.ndarray | None,
+    arithmetic: str,
+    maps: ByteMaps = FLOATS,
 ) -> LinearKernel | BalancedConvKernel:
     """The kernel for a layer that `has_ways`."""
-    shape, options = setting.shape, LinearOptions(setting.threads, setting.target.name)
+    shape, options = setting.shape, LinearOptions(setting.threads, setting.target.name, maps=maps)
     count = balanced_count(weight)
     if not is_pointwise(shape):
         assert count is not None

@@ -14,6 +14,7 @@ from secateur.kernels.arrays import check_array
 from secateur.kernels.balanced_choice import (
     ACTIVATIONS,
     BALANCED,
+    BYTES,
     FLOAT,
     forced_balanced,
     has_ways,
@@ -21,11 +22,11 @@ from secateur.kernels.balanced_choice import (
     with_balanced,
 )
 from secateur.kernels.build import CodeUnit
+from secateur.kernels.byte_maps import FLOATS, ByteMaps, dtype_of, room
 from secateur.kernels.choice import Candidate, Choice, choose, forced, likely_code
 from secateur.kernels.epilogue import Epilogue
 from secateur.kernels.fast import fast_weights
 from secateur.kernels.linear import LinearKernel
-from secateur.kernels.memory import aligned
 from secateur.kernels.pool import pool_unit
 from secateur.kernels.runnable import (
     Runnable,
@@ -54,6 +55,7 @@ class ConvOptions:
     target      "avx512", "avx2" or "neon"; None: the best this machine has
     activations  "float32", or "dynamic-int8": a layer with one tap may read pixels in 8 bits, each with a scale of its
                 own, one with n of 16 weights and several taps images, and have its weights in 8 bits
+    maps        which maps are bytes with static scales; only for such a layer, which then is one in 8 bits
     """
 
     accuracy: str = "default"
@@ -61,13 +63,15 @@ class ConvOptions:
     algorithm: str | None = None
     target: str | None = None
     activations: str = FLOAT
+    maps: ByteMaps = FLOATS
 
 
 DEFAULT = ConvOptions()
 
 
 class Conv2dKernel:
-    """y = activation(conv(x, weight) + bias + residual), float32, channels_last in and out.
+    """y = activation(conv(x, weight) + bias + residual), channels_last in and out; float32 but for the maps that
+    `options.maps` makes bytes.
 
     weight is (out_channels, in_channels / groups, kernel height, kernel width), bias (out_channels,); they are
     transformed and packed once, here. Where enough weights are zero, a sum over the others alone is measured too; it
@@ -107,7 +111,7 @@ class Conv2dKernel:
     def _pack(self, weight: np.ndarray, bias: np.ndarray | None) -> None:
         chosen = self.choice.chosen
         if chosen.arithmetic is not None:
-            made = kernel_of(self._setting, weight, bias, chosen.arithmetic)
+            made = kernel_of(self._setting, weight, bias, chosen.arithmetic, self.options.maps)
             self._runnable: Runs = made.runnable if isinstance(made, LinearKernel) else made
             self.packed_bytes = made.packed_bytes
         else:
@@ -124,21 +128,22 @@ class Conv2dKernel:
 
         No array may overlap `out` but `residual`.
         """
-        check_array("x", x, self.shape.input_shape)
+        maps = self.options.maps
+        check_array("x", x, self.shape.input_shape, dtype_of(maps.takes))
         if (residual is None) == self.epilogue.residual:
             raise KernelError("a residual is needed exactly where the epilogue adds one")
         if residual is not None:
-            check_array("residual", residual, self.shape.output_shape)
+            check_array("residual", residual, self.shape.output_shape, dtype_of(maps.adds))
         if out is None:
-            out = aligned(self.shape.output_shape)
-        check_array("out", out, self.shape.output_shape)
+            out = room(self.shape.output_shape, maps.gives)
+        check_array("out", out, self.shape.output_shape, dtype_of(maps.gives))
         if not out.flags.writeable or np.may_share_memory(out, x):
             raise KernelError("out must be writable and apart from x")
         self.run(x.ctypes.data, out.ctypes.data, 0 if residual is None else residual.ctypes.data)
         return out
 
     def run(self, source: int, target: int, residual: int = 0) -> None:
-        """The layer on memory at these addresses, unchecked: dense float32 in the shapes of `shape`.
+        """The layer on memory at these addresses, unchecked: dense in the shapes of `shape`.
 
         `target` may be `residual`, but must not overlap `source`. Takes no memory beyond a workspace that all share.
         """
@@ -182,6 +187,10 @@ def _measured_as(setting: Setting) -> Setting:
 
 
 def _choice(setting: Setting, options: ConvOptions, weight: np.ndarray) -> Choice:
+    if options.maps != FLOATS:
+        if options.activations != BYTES or options.algorithm not in (None, BALANCED):
+            raise KernelError(f"maps of bytes need activations={BYTES!r}, and no algorithm but {BALANCED!r}")
+        return forced_balanced(setting, weight, options.accuracy, BYTES)
     if options.algorithm == SPARSE_NAME:
         return forced_sparse(setting, weight, options.accuracy)
     if options.algorithm == BALANCED:

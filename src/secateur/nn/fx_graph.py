@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import MethodType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -71,19 +72,24 @@ class _Watcher(fx.Interpreter):
 
 
 def calls_of(model: nn.Module, given: int, leaves: tuple[type[nn.Module], ...] = (), *, buffers: bool = False) -> Calls:
-    """The model's calls in the mode that it is in, if called with `given` arguments; the others keep their defaults.
+    """The model's calls in the mode that it is in, if called with `given` arguments; the others keep their defaults. A
+    forward that was put on the object itself is what is traced, as it is what runs.
 
     buffers  reading a buffer is a call too: else what the code computes from buffers alone is computed now, once
 
     Raises one of TRACING_ERRORS; the model stays as it was.
     """
     before, drawn = {module: dict(module.__dict__) for module in model.modules()}, _drawn()
-    tracer = _Tracer(leaves, buffers=buffers)
+    tracer, kind = _Tracer(leaves, buffers=buffers), type(model)
     try:
+        if isinstance(own := vars(model).get("forward"), MethodType):  # torch looks for it in the class
+            del model.__dict__["forward"]
+            model.__class__ = type(kind.__name__, (kind,), {"forward": own.__func__})
         graph = tracer.trace(model, concrete_args=_defaults(model, given))
         _name_as_in_code(model, graph)
         module = fx.GraphModule(model, graph)
     finally:
+        model.__class__ = kind
         for traced, attributes in before.items():  # what tracing, and the model's code under it, has set
             traced.__dict__.clear()
             traced.__dict__.update(attributes)
