@@ -169,7 +169,7 @@ def step_costs(network: str, batch: int) -> None:
         steps[name] = step_of(model, data, every=every)
     found = seconds(steps, max(10, 40 // batch))
     milliseconds = {name: round(1e3 * statistics.median(times), 3) for name, times in found.items()}
-    peaks = {name: grown_bytes(step) for name, step in steps.items()}
+    peaks = {name: grown_bytes(step, steps=2) for name, step in steps.items()}
     record(
         "norms_step",
         network=network,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from norm_networks import plain12
 from norm_step import ratios, seconds, step_of
@@ -29,6 +30,29 @@ def test_memory_is_what_is_held_at_once():
         del kept
 
     assert grown_bytes(step) == pytest.approx(4 * 1200, abs=128)
+
+
+def test_what_a_step_frees_and_makes_again_is_no_growth():
+    kept = [torch.empty(1000)]
+
+    def step():
+        kept.clear()
+        kept.append(torch.empty(1000))
+
+    assert grown_bytes(step) == 4000, "nobody has seen what is freed"
+    assert grown_bytes(step, steps=2) <= 0
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 8])
+def test_constraints_take_no_more_memory_than_batch_norm(batch):
+    grown = {}
+    for method, every in (("lagrange", 1), ("batch", 0)):
+        torch.manual_seed(0)
+        model = plain12({"lagrange": LagrangeNorm2d, "batch": nn.BatchNorm2d}[method])
+        step = step_of(model, (torch.randn(batch, 1, 28, 28), torch.zeros(batch, dtype=torch.long)), every=every)
+        step()
+        grown[method] = grown_bytes(step, steps=2)
+    assert grown["lagrange"] < grown["batch"]
 
 
 def test_a_constrained_step_moves_weights_and_multipliers():

@@ -11,13 +11,14 @@ SHAPES = [(1, 1, 1), (2, 3, 49), (1, 16, 196), (3, 48, 50), (4, 17, 1), (1, 2, 1
 
 
 class Case:
-    """Values (batch, channels, positions) in one of the orders between NaN, and gradients a channel."""
+    """Values (batch, channels, positions) in one of the orders between NaN, gradients of them and a channel."""
 
     def __init__(self, shape, mean, order, target):
         self.order, self.target, self.shape = order, target, shape
         draw = np.random.default_rng(sum(shape))
         self.x = draw.standard_normal(shape).astype(np.float32) + np.float32(mean)
         self.mean_grad, self.variance_grad = draw.standard_normal((2, shape[1])).astype(np.float32)
+        self.y = draw.standard_normal(shape).astype(np.float32)
         wide = self.x.astype(np.float64)
         self.mean, self.variance = wide.mean((0, 2)), wide.var((0, 2))
 
@@ -31,6 +32,8 @@ class Case:
         for place, value in zip(read, [self.ordered(self.x), *numbers], strict=True):
             place[:] = value
         maps = [guarded(shape, 77.0) for _ in MAPS[name][1]]
+        if name == "added":
+            maps[0][1][:] = self.ordered(self.y)
         rows = [guarded((channels,), 77.0) for _ in WRITTEN[name]]
         arrays = [read[0], *(one for _, one in maps), *read[1:], *(one for _, one in rows)]
         getattr(moments_of(TARGETS[self.target]), f"{self.order}_{name}")(*(one.ctypes.data for one in arrays), *sizes)
@@ -51,12 +54,14 @@ def check(case, fault=0.0):
     apart = case.x - case.mean[:, None]
     wanted = (case.mean_grad[:, None] + 2 * case.variance_grad[:, None] * apart) / (case.x.size // len(mean))
     np.testing.assert_allclose(x_grad, wanted, rtol=0, atol=1e-6 * (5 + np.abs(case.x).max()))
+    (added,) = case.run("added", mean, case.mean_grad, case.variance_grad)
+    np.testing.assert_array_equal(added, case.y + x_grad)
 
 
 @pytest.mark.parametrize("target", HERE)
 @pytest.mark.parametrize("order", ["by_channel", "last"])
 @pytest.mark.parametrize("mean", [0.0, 300.0])
-def test_both_passes_are_those_of_float64(target, order, mean):
+def test_the_passes_are_those_of_float64(target, order, mean):
     for shape in SHAPES:
         check(Case(shape, mean, order, target))
 

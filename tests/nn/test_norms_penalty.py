@@ -24,7 +24,14 @@ X = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 1.5 + 
 def pulls(request, monkeypatch):
     """How inputs get their gradients: small ones all at once, large ones as the backward pass comes by."""
     if request.param == "layer by layer":
-        monkeypatch.setattr(penalties, "SMALL", 0)
+        monkeypatch.setattr(penalties, "AT_ONCE", 0.0)
+
+
+def test_small_inputs_are_those_that_are_together_a_share_of_all():
+    assert penalties._large((50, 25, 10, 10), 100, 1 / 3) == (1, 0)
+    assert penalties._large((50, 25, 10, 10), 49, 1.0) == (0,)
+    assert penalties._large((50, 25, 10, 10), 50, 1.0) == ()
+    assert penalties._large((7,), 100, 1 / 3) == (0,)
 
 
 def made(mode="augmented", **options):

@@ -4,6 +4,7 @@ With M values a channel, mu = mean(x) and v = mean((x - mu)^2):
 
     forward     of d = x - x_0, x_0 a channel's first value:   mu = x_0 + S1 / M,   v = S2 / M - (S1 / M)^2
     backward    dx = dmu / M + 2 dv / M (x - mu)
+    added       dx += the same
 
 Differences from a value of the channel's own, and sums in float64, so that a large mean costs no digits. Two memory
 orders: channel after channel, (batch, channels, positions), and channels last, (rows, channels).
@@ -24,15 +25,16 @@ from secateur.kernels.lanes import DOUBLE, total
 from secateur.kernels.rows import GROUP, RowKernel, add_wide, emit_row, pairwise
 from secateur.kernels.target import Target
 
-MAPS = {"forward": (("x",), ()), "backward": (("x",), ("x_grad",))}
+GRADIENTS = ("mean", "mean_grad", "variance_grad")
+MAPS = {"forward": (("x",), ()), "backward": (("x",), ("x_grad",)), "added": (("x", "x_grad"), ("x_grad",))}
 """Of every pass: (read, written) for every value."""
-READ = {"forward": (), "backward": ("mean", "mean_grad", "variance_grad")}
-WRITTEN = {"forward": ("mean", "variance"), "backward": ()}
+READ = {"forward": (), "backward": GRADIENTS, "added": GRADIENTS}
+WRITTEN = {"forward": ("mean", "variance"), "backward": (), "added": ()}
 """Numbers a channel that are read and written."""
 
 
 def moments_unit(target: Target) -> CodeUnit:
-    """Code of both passes in both orders."""
+    """Code of all passes in both orders."""
     return CodeUnit("moments", tuple(EXPORTS), target.name, lambda: moments_module(target))
 
 
@@ -52,17 +54,19 @@ def emit_moments(module: Module, target: Target) -> None:
 
 @dataclass(frozen=True)
 class Moments:
-    """Both passes in both orders, loaded.
+    """The passes in both orders, loaded.
 
     Arguments are addresses, float32: values as in MAPS, then numbers a channel as in READ and WRITTEN; then (batch,
-    channels, positions) of by_channel, (1, rows, channels) of last. Not 0 values; what is written overlaps nothing.
+    channels, positions) of by_channel, (1, rows, channels) of last. Not 0 values; what is written overlaps no other.
     """
 
     library: Library
     by_channel_forward: Any
     by_channel_backward: Any
+    by_channel_added: Any
     last_forward: Any
     last_backward: Any
+    last_added: Any
 
 
 @functools.cache
@@ -71,17 +75,21 @@ def moments_of(target: Target) -> Moments:
     library = built(moments_unit(target), target)
 
     def job(exported: str, name: str) -> Any:
-        addresses = sum(map(len, (*MAPS[name], READ[name], WRITTEN[name])))
-        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * addresses, *[ctypes.c_int64] * 3)
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(_arrays(name)), *[ctypes.c_int64] * 3)
         return kind(library.addresses[exported])
 
     return Moments(library, *(job(*one) for one in EXPORTS.items()))
 
 
 def _begun(module: Module, exported: str, name: str) -> Function:
-    read, written = MAPS[name]
-    pointers = dict.fromkeys((*read, *written, *READ[name], *WRITTEN[name]), PTR)
+    pointers = dict.fromkeys(_arrays(name), PTR)
     return module.function(exported, {**pointers, "batch": I64, "rows": I64, "columns": I64})
+
+
+def _arrays(name: str) -> list[str]:
+    """What a pass takes addresses of."""
+    read, written = MAPS[name]
+    return list(dict.fromkeys((*read, *written, *READ[name], *WRITTEN[name])))
 
 
 def _emit_by_channel(f: Function, target: Target, name: str) -> None:
@@ -100,7 +108,7 @@ def _emit_by_channel(f: Function, target: Target, name: str) -> None:
             start = (example * f["rows"] + channel) * f["columns"] * 4
             emit_row(f, target, kernel, constants, (start, totals))
         for written, value in zip(
-            WRITTEN[name], _results(name, [total(one.get()) for one in totals], first, count), strict=True
+            WRITTEN[name], _results([total(one.get()) for one in totals], first, count), strict=True
         ):
             f.store(value, f[written] + channel * 4)
     f.give()
@@ -127,9 +135,7 @@ def _emit_last(f: Function, target: Target, name: str) -> None:
                 )
                 for one, term in zip(totals, found, strict=True):
                     add_wide(one, term)
-        for written, value in zip(
-            WRITTEN[name], _results(name, [one.get() for one in totals], first, rows), strict=True
-        ):
+        for written, value in zip(WRITTEN[name], _results([one.get() for one in totals], first, rows), strict=True):
             f.store_masked(value, f[written] + channel * 4, mask)
     f.give()
 
@@ -163,9 +169,15 @@ def _backward_step(constants: Sequence[Value], inputs: Sequence[Value]) -> tuple
     return [x.code.fma(x - mean, slope, offset)], []
 
 
-def _results(name: str, sums: Sequence[Value], first: Value, count: Value) -> list[Value]:
+def _added_step(constants: Sequence[Value], inputs: Sequence[Value]) -> tuple[list[Value], list[Value]]:
+    x, x_grad = inputs
+    (pull,), _ = _backward_step(constants, [x])
+    return [x_grad + pull], []
+
+
+def _results(sums: Sequence[Value], first: Value, count: Value) -> list[Value]:
     """What becomes of the sums, float64, of one channel or of a vector of channels."""
-    if name == "backward":
+    if not sums:
         return []
     f, size = first.code, _counted(sums[0], count)
     mean, square = (f.arithmetic("div", one, size) for one in sums)
@@ -209,6 +221,6 @@ def _counted(like: Value, count: Value) -> Value:
     return one.code.emit(kind, f"shufflevector {kind} {first.text}, {kind} poison, {mask} zeroinitializer")
 
 
-STEPS = {"forward": _forward_step, "backward": _backward_step}
+STEPS = {"forward": _forward_step, "backward": _backward_step, "added": _added_step}
 ORDERS = {"by_channel": _emit_by_channel, "last": _emit_last}
 EXPORTS = {f"{order}_{name}": name for order in ORDERS for name in READ}

@@ -1,57 +1,78 @@
-"""The penalty of a whole network's LagrangeNorm layers in one call, and its gradients in all inputs in another.
+"""The penalty of a whole network's LagrangeNorm layers in one call, and its gradients in another.
 
-A training step at batch 1 is as long as its calls: these are two, whatever the number of layers.
+A training step at batch 1 is as long as its calls: these are two, whatever the number of layers. A third adds to the
+gradient of one layer's input, for inputs whose gradients together would take too much memory; it keeps nothing from
+before but the input, whose moments it computes again.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from secateur.kernels.build import CodeUnit, built
-from secateur.kernels.code import I64, PTR, Function, Module, Value
+from secateur.kernels.code import FLOAT, I64, PTR, Function, Module, Value, literal
 from secateur.kernels.compiler import Library
+from secateur.kernels.lanes import DOUBLE
 from secateur.kernels.moments import emit_moments
 from secateur.kernels.norm_terms import Bounds, terms_pass
 from secateur.kernels.rows import emit_rows
 from secateur.kernels.target import Target
 
-ROW = ("x", "other", "last", "batch", "rows", "columns", "channels")
-"""A layer, 8 bytes each: addresses of its input and of its multipliers, or of what the input is pulled by; whether
+ROW = ("x", "multipliers", "pull", "last", "batch", "rows", "columns", "channels")
+"""A layer, 8 bytes each: addresses of its input, of its multipliers and of what the input is pulled by; whether
 channels come last, the three sizes that `moments` takes, channels."""
+SIZES = slice(ROW.index("last"), ROW.index("channels"))
+"""Those of an input. Where all are 0, "gradients" writes no pull."""
 BLOCKS = {
     "penalty": ("wanted", "weights", "moments", "slope", "ascent"),
-    "pulls": ("moments", "slope"),
+    "gradients": ("wanted", "weights", "moments", "scale", "slope", "ascent"),
+    "added": ("wanted", "weights", "scale", "scratch", "x_grad"),
 }
-"""Arrays of all layers, one block of (2, channels) a layer after another. "penalty" writes the last three."""
+"""Arrays of all layers, float32, one block of (2, channels) a layer after another, but for `scale`, a number that all
+gradients are multiplied by. "penalty" writes moments and needs the room after them; "gradients" writes those of moments
+and multipliers. "added" has what is wanted and weights of its layer alone, room for SCRATCH numbers a channel, and the
+gradient."""
+SCRATCH = 6
+Table: TypeAlias = "array[int]"
 
 
 @dataclass(frozen=True)
 class NormPenalty:
-    """The calls, loaded."""
+    """The calls, loaded. layers: `table_of` rows as in ROW; blocks: addresses as in BLOCKS."""
 
     library: Library
     penalty_job: Any
-    pulls_job: Any
+    gradients_job: Any
+    added_job: Any
 
-    def penalty(self, layers: Sequence[int], blocks: Sequence[int]) -> float:
-        """layers: rows as in ROW, one after another; blocks: addresses as in BLOCKS, float32. Writes moments and the
-        gradients of moments and multipliers; gives the sum of all terms."""
+    def penalty(self, layers: Table, blocks: Sequence[int]) -> float:
+        """The sum of all terms."""
         count = len(layers) // len(ROW)
         values = (ctypes.c_double * count)()
-        self.penalty_job((ctypes.c_int64 * len(layers))(*layers), *blocks, values, count)
+        self.penalty_job(layers.buffer_info()[0], *blocks, values, count)
         return sum(values)
 
-    def pulls(self, layers: Sequence[int], blocks: Sequence[int]) -> None:
-        """Writes the gradients of all inputs."""
-        self.pulls_job((ctypes.c_int64 * len(layers))(*layers), *blocks, None, len(layers) // len(ROW))
+    def gradients(self, layers: Table, blocks: Sequence[int]) -> None:
+        """Those of moments and multipliers, and pulls."""
+        self.gradients_job(layers.buffer_info()[0], *blocks, None, len(layers) // len(ROW))
+
+    def added(self, layers: Table, layer: int, blocks: Sequence[int]) -> None:
+        """Adds to the gradient of the input of one of the layers."""
+        self.added_job(layers.buffer_info()[0] + 8 * len(ROW) * layer, *blocks, None, 1)
+
+
+def table_of(rows: Sequence[int]) -> Table:
+    """Rows of layers, one after another, in memory."""
+    return array("q", rows)
 
 
 def norm_penalty_unit(bounds: Bounds, target: Target) -> CodeUnit:
-    """Code of both calls."""
+    """Code of all calls."""
     made_from = f"{bounds} {target.name}"
     return CodeUnit("norm_penalty", tuple(BLOCKS), made_from, lambda: norm_penalty_module(bounds, target))
 
@@ -65,20 +86,21 @@ def norm_penalty_of(bounds: Bounds, target: Target) -> NormPenalty:
 
 
 def norm_penalty_module(bounds: Bounds, target: Target) -> str:
-    """Both calls and the passes they make, as functions of one module."""
+    """The calls and the passes they make, as functions of one module."""
     module, terms = Module(), terms_pass(bounds)
     emit_moments(module, target)
     emit_rows(module, target, terms)
-    for name, emit in (("penalty", functools.partial(_emit_penalty, terms.name)), ("pulls", _emit_pull)):
+    for name, emit in zip(BLOCKS, (_emit_penalty, _emit_gradients, _emit_added), strict=True):
         f = module.function(name, {**dict.fromkeys(("layers", *BLOCKS[name], "values"), PTR), "count": I64})
         begin = f.variable(I64, 0)
         with f.loop(0, f["count"]) as layer:
             row = f["layers"] + layer * (8 * len(ROW))
-            kinds = (PTR, PTR, *[I64] * (len(ROW) - 2))
+            kinds = (PTR, PTR, PTR, *[I64] * (len(ROW) - 3))
             numbers: dict[str, Value] = dict(
                 zip(ROW, (f.load(kind, row + 8 * n) for n, kind in enumerate(kinds)), strict=True)
             )
-            emit(f, numbers, [f[one] + begin.get() for one in BLOCKS[name]], f["values"] + layer * 8)
+            blocks = [f[one] if one == "scale" else f[one] + begin.get() for one in BLOCKS[name]]
+            emit(terms.name, f, numbers, blocks, f["values"] + layer * 8)
             begin.set(begin.get() + numbers["channels"] * 8)
         f.give()
     return module.text()
@@ -87,15 +109,33 @@ def norm_penalty_module(bounds: Bounds, target: Target) -> str:
 def _emit_penalty(terms: str, f: Function, layer: dict[str, Value], blocks: list[Value], value: Value) -> None:
     """Of one layer."""
     wanted, weights, moments, slope, ascent = blocks
+    one = f.room(FLOAT)
+    f.store(Value(f, FLOAT, literal(1.0)), one)
     _emit_call(f, "forward", layer, [layer["x"], moments, moments + layer["channels"] * 4])
-    rows = [Value(f, PTR, "null"), value, f.constant(1), layer["channels"] * 2]
-    f.call(terms, [moments, layer["other"], wanted, weights, slope, ascent, *rows])
+    _emit_terms(terms, f, layer, [moments, wanted, weights, slope, ascent, one, value])
 
 
-def _emit_pull(f: Function, layer: dict[str, Value], blocks: list[Value], _: Value) -> None:
+def _emit_gradients(terms: str, f: Function, layer: dict[str, Value], blocks: list[Value], _: Value) -> None:
     """Of one layer."""
-    moments, slope = blocks
-    _emit_call(f, "backward", layer, [layer["x"], layer["other"], moments, slope, slope + layer["channels"] * 4])
+    wanted, weights, moments, scale, slope, ascent = blocks
+    _emit_terms(terms, f, layer, [moments, wanted, weights, slope, ascent, scale, f.room(DOUBLE)])
+    _emit_call(f, "backward", layer, [layer["x"], layer["pull"], moments, slope, slope + layer["channels"] * 4])
+
+
+def _emit_added(terms: str, f: Function, layer: dict[str, Value], blocks: list[Value], _: Value) -> None:
+    """Of one layer."""
+    wanted, weights, scale, scratch, x_grad = blocks
+    mean, variance, mean_grad, variance_grad, ascent, _ = (
+        scratch + layer["channels"] * (4 * row) for row in range(SCRATCH)
+    )
+    _emit_call(f, "forward", layer, [layer["x"], mean, variance])
+    _emit_terms(terms, f, layer, [mean, wanted, weights, mean_grad, ascent, scale, f.room(DOUBLE)])
+    _emit_call(f, "added", layer, [layer["x"], x_grad, mean, mean_grad, variance_grad])
+
+
+def _emit_terms(terms: str, f: Function, layer: dict[str, Value], arrays: list[Value]) -> None:
+    moments, *others = arrays
+    f.call(terms, [moments, layer["multipliers"], *others, f.constant(1), layer["channels"] * 2])
 
 
 def _emit_call(f: Function, name: str, layer: dict[str, Value], addresses: list[Value]) -> None:

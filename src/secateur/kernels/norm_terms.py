@@ -6,21 +6,19 @@ generated because a training step at batch 1 is as long as its calls.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from secateur.kernels.build import CodeUnit, built
 from secateur.kernels.code import Value
 from secateur.kernels.compiler import Library
 from secateur.kernels.lanes import absolute, at_least, at_most, chosen, compared, lanes_of, logarithm, with_sign_of
-from secateur.kernels.rows import RowKernel, rows_module
+from secateur.kernels.rows import RowJob, RowKernel, rows_module
 from secateur.kernels.target import Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bounds:
     """How far a constraint counts as it is, the largest multiplier, and a multiplier's ascent by a constraint of 1."""
 
@@ -45,31 +43,31 @@ class NormTerms:
     """The pass, loaded."""
 
     library: Library
-    job: Any
+    job: RowJob
 
     def __call__(self, addresses: tuple[int, int, int, int, int, int], size: int) -> float:
         """Reads (moments, multipliers, wanted, weights), `size` float32 each; writes the gradients of the moments and
         of the multipliers; gives the terms' sum."""
-        found = (ctypes.c_double * 1)()
-        self.job(*addresses, None, found, 1, size)
-        return found[0]
+        (found,) = self.job(addresses, size, (1.0,))
+        return found
 
 
 @functools.cache
 def norm_terms_of(bounds: Bounds, target: Target) -> NormTerms:
     """The pass, from memory, disk or the compiler."""
     library = built(norm_terms_unit(bounds, target), target)
-    return NormTerms(library, terms_pass(bounds).loaded(library).job)
+    return NormTerms(library, terms_pass(bounds).loaded(library))
 
 
 def terms_pass(bounds: Bounds) -> RowKernel:
-    """The pass, to be emitted."""
+    """The pass, to be emitted. Its constant scales the weights."""
     step = functools.partial(_step, bounds)
-    return RowKernel("terms", ("moments", "multipliers", "wanted", "weights"), ("slope", "ascent"), 0, 1, step)
+    return RowKernel("terms", ("moments", "multipliers", "wanted", "weights"), ("slope", "ascent"), 1, 1, step)
 
 
-def _step(bounds: Bounds, _: Sequence[Value], inputs: Sequence[Value]) -> tuple[list[Value], list[Value]]:
-    moments, multiplier, wanted, weight = inputs
+def _step(bounds: Bounds, constants: Sequence[Value], inputs: Sequence[Value]) -> tuple[list[Value], list[Value]]:
+    (scale,), (moments, multiplier, wanted, weight) = constants, inputs
+    weight = weight * scale
     f, lanes = moments.code, lanes_of(moments)
     one, far, limit = (f.splat(number, lanes) for number in (1.0, bounds.far, bounds.limit))
     low = f.splat(0.0 if bounds.squared else -bounds.limit, lanes)

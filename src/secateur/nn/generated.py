@@ -20,7 +20,7 @@ from secateur.kernels.gate import Gate, gate_of
 from secateur.kernels.levels import Levels, levels_of
 from secateur.kernels.map_levels import MapLevels, MapWidths, map_levels_of
 from secateur.kernels.moments import Moments, moments_of
-from secateur.kernels.norm_penalty import ROW, NormPenalty, norm_penalty_of
+from secateur.kernels.norm_penalty import ROW, SCRATCH, SIZES, NormPenalty, Table, norm_penalty_of, table_of
 from secateur.kernels.norm_terms import Bounds, NormTerms, norm_terms_of
 from secateur.kernels.rows import Numbers
 from secateur.kernels.target import TARGETS, Target, supported
@@ -170,54 +170,84 @@ def norm_terms(code: NormTerms, numbers: tuple[Tensor, ...]) -> tuple[float, Ten
     return code((moments, multipliers, wanted, weights, place, place + 4 * size), size), found
 
 
+NONE = [0] * (SIZES.stop - SIZES.start)
+
+
 class NormCall(NamedTuple):
-    """What the penalty of a network was computed from, for its gradients: rows of layers, and the code."""
+    """What the penalty of a network was computed from, for its gradients: rows of layers and their table, the code,
+    what is wanted and weights."""
 
     rows: list[int]
+    layers: Table
     code: NormPenalty
+    constants: tuple[Tensor, Tensor]
 
 
 def norm_penalty(
-    inputs: Sequence[Tensor], multipliers: Sequence[Tensor], constants: tuple[Tensor, Tensor], bounds: Bounds
+    inputs: Sequence[Tensor], multipliers: Sequence[Tensor], constants: tuple[Tensor, Tensor], code: NormPenalty
 ) -> tuple[float, Tensor, NormCall] | None:
-    """The penalty of layers with these inputs and multipliers, in one call; (3, numbers): moments, their gradients and
-    those of multipliers; and what `norm_pulls` takes. None where a tensor is not for generated code.
+    """The penalty of layers with these inputs and multipliers, in one call; moments, (numbers,); and what
+    `norm_gradients` and `norm_added` take. None where a tensor is not for generated code.
 
     constants: what is wanted, and weights, (numbers,) float32: a block of (2, channels) a layer, as the results are.
     """
     rows: list[int] = []
     for x, m in zip(inputs, multipliers, strict=True):
-        if not (_plain(x) and _plain(m) and m.is_contiguous()):
+        if x.dtype != torch.float32 or m.dtype != torch.float32 or not (x.is_cpu and m.is_contiguous()):
             return None
-        shape, channels = x.shape, x.shape[1]
+        shape = x.shape
+        channels = shape[1]
         if len(shape) > 2 and x.is_contiguous():
             batch = shape[0]
-            rows += (x.data_ptr(), m.data_ptr(), 0, batch, channels, x.numel() // (batch * channels), channels)
+            rows += (x.data_ptr(), m.data_ptr(), 0, 0, batch, channels, x.numel() // (batch * channels), channels)
         elif x.is_contiguous(memory_format=LAST.get(len(shape), torch.contiguous_format)):
-            rows += (x.data_ptr(), m.data_ptr(), 1, 1, x.numel() // channels, channels, channels)
+            rows += (x.data_ptr(), m.data_ptr(), 0, 1, 1, x.numel() // channels, channels, channels)
         else:
             return None
     wanted, weights = constants
-    if not rows or processor() is None:
-        return None
-    found = torch.empty(3, wanted.numel())
-    place, size = found.data_ptr(), 4 * wanted.numel()
-    blocks = (wanted.data_ptr(), weights.data_ptr(), place, place + size, place + 2 * size)
-    code = _norm_penalty(bounds)
-    return code.penalty(rows, blocks), found, NormCall(rows, code)
+    size = wanted.numel()
+    moments, room = torch.empty(size), torch.empty(2 * size)
+    place, call = room.data_ptr(), NormCall(rows, table_of(rows), code, constants)
+    blocks = (wanted.data_ptr(), weights.data_ptr(), moments.data_ptr(), place, place + 4 * size)
+    return code.penalty(call.layers, blocks), moments, call
 
 
-def norm_pulls(call: NormCall, inputs: Sequence[Tensor], moments: Tensor, slope: Tensor) -> list[Tensor]:
-    """The gradients of all inputs of a `norm_penalty`, in one call, from its moments and their gradients."""
-    pulls = [torch.empty_like(x) for x in inputs]
-    rows = [*call.rows]
-    rows[1 :: len(ROW)] = [one.data_ptr() for one in pulls]
-    call.code.pulls(rows, (moments.data_ptr(), slope.data_ptr()))
-    return pulls
+def norm_gradients(
+    call: NormCall, inputs: Sequence[Tensor | None], moments: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    """Times a number, the gradients of a `norm_penalty` in moments and multipliers, (numbers,), and in those inputs
+    that are given here, in one call."""
+    rows = call.rows[:]
+    pulls: list[Tensor | None] = []
+    for place, x in zip(range(0, len(rows), len(ROW)), inputs, strict=True):
+        if x is None:
+            rows[place + SIZES.start : place + SIZES.stop] = NONE
+            pulls.append(None)
+        else:
+            pull = torch.empty_like(x)
+            rows[place + 2] = pull.data_ptr()
+            pulls.append(pull)
+    slope, ascent = torch.empty_like(moments), torch.empty_like(moments)
+    wanted, weights = call.constants
+    blocks = wanted.data_ptr(), weights.data_ptr(), moments.data_ptr(), scale.data_ptr()
+    call.code.gradients(table_of(rows), (*blocks, slope.data_ptr(), ascent.data_ptr()))
+    return slope, ascent, pulls
 
 
-def _plain(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.is_cpu
+def norm_added(call: NormCall, layer: int, start: int, both: tuple[Tensor, Tensor]) -> None:
+    """Adds to the gradient of one input what the penalty pulls it by, from the input alone. start: of the layer's block
+    in the rows of all; both: the gradient, which lies as the input does, and that of the penalty, a number."""
+    x_grad, scale = both
+    wanted, weights = call.constants
+    scratch = torch.empty(SCRATCH * x_grad.shape[1])
+    place = 4 * start
+    addresses = (wanted.data_ptr() + place, weights.data_ptr() + place, scale.data_ptr(), scratch.data_ptr())
+    call.code.added(call.layers, layer, (*addresses, x_grad.data_ptr()))
+
+
+def norm_penalty_for(bounds: Bounds) -> NormPenalty | None:
+    """The code for a network whose tensors `norm_penalty` takes; None where no code is generated."""
+    return None if processor() is None else _norm_penalty(bounds)
 
 
 @functools.cache

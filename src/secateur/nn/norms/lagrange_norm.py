@@ -83,6 +83,9 @@ class LagrangeNorm(nn.Module):
             if len(self._seen) >= FORGOTTEN:
                 self._forget()
             self._seen.append(x)
+            still = self._buffers  # at batch 1 a step is as long as its calls: the shortest way to the operator
+            numbers = self.weight, self.bias, still["running_mean"], still["running_var"]
+            return torch.batch_norm(x, *numbers, False, 0.0, self.eps, False)  # type: ignore[arg-type]
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
     def _forget(self) -> None:

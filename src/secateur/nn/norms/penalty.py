@@ -3,6 +3,10 @@
 One function of autograd for a whole network: at batch 1 a training step is as long as its calls. Moments, terms and
 their gradients are one call of generated code where there is some (`norms.moments`, `norms.terms`, which has the
 formulas). Numbers of all layers lie in a row, a block of (2, channels) a layer: of means, then of variances.
+
+What the penalty pulls inputs by would be as large as all of them together. So small ones get it at once, in one call;
+to the gradients of others it is added in place when the backward pass comes by their layer, and nothing is kept for
+that but the input.
 """
 
 from __future__ import annotations
@@ -18,13 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PlanError, TrainingError
-from secateur.nn.generated import NormCall, norm_pulls
+from secateur.nn.generated import NormCall, norm_added, norm_gradients, norm_penalty_for
+from secateur.nn.generated import norm_penalty as generated_penalty
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.norms.moments import moments_pull, write_moments
-from secateur.nn.norms.terms import penalty_of, terms
+from secateur.nn.norms.terms import BOUNDS, terms
 
-SMALL = 1 << 14
-"""Elements of an input whose pull is made at once with all others: 64 KiB cost less than a call of their own."""
+SMALL, AT_ONCE = 1 << 13, 1 / 3
+"""Inputs get their pulls at once that have at most so many elements, the smallest first, while they are together at
+most this share of all: it takes less time than a call a layer, and less memory than what the peak leaves free."""
 MISSING = "no forward pass in training since the last norm_penalty: model.train(), model(x), then this"
 MOMENTUM = 0.05
 """Of running statistics, a forward pass."""
@@ -60,11 +66,11 @@ def norm_penalty(model: nn.Module, *, step: int = 0, every: int = 1) -> Tensor:
         raise PlanError(MISSING)
     alike: dict[tuple[Any, ...], list[tuple[LagrangeNorm, Tensor]]] = {}
     for layer, x in passes:
-        alike.setdefault((layer.mode, x.device, _wide(x.dtype)), []).append((layer, x))
-    parts = [_penalty(found, *kind) for kind, found in alike.items()]
-    total = parts[0] if len(parts) == 1 else torch.stack(parts).sum()
-    if not math.isfinite(total.item()):
+        alike.setdefault((layer.mode, x.dtype, x.device), []).append((layer, x))
+    parts = [_penalty(found) for found in alike.values()]
+    if not math.isfinite(sum([value for _, value in parts])):
         raise TrainingError(_diverged(lagrange_norms(model), passes))
+    total = parts[0][0] if len(parts) == 1 else torch.stack([part for part, _ in parts]).sum()
     return total if every == 1 else total * every
 
 
@@ -94,18 +100,35 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32
 
 
-def _penalty(passes: Sequence[tuple[LagrangeNorm, Tensor]], mode: str, device: torch.device, dtype: Any) -> Tensor:
-    layers = [layer for layer, _ in passes]
-    kinds = tuple([(layer.channels, layer.rho, layer.variance) for layer in layers])
-    weights, wanted, blocks = _constants(kinds, dtype, device)
-    if any(layer.log_variance is not None for layer in layers):
-        wanted = torch.cat([_wanted(layer, wanted) for layer in layers])
-    multipliers, inputs = [layer.multipliers for layer in layers], [x for _, x in passes]
-    pulls = _Pulls(blocks)
-    for index, x in enumerate(inputs):
-        if x.requires_grad and x.numel() > SMALL:
-            x.register_hook(functools.partial(pulls, index))
-    return _Penalty.apply(_Group(layers, mode, weights, blocks), pulls, wanted, *multipliers, *inputs)
+def _penalty(passes: Sequence[tuple[LagrangeNorm, Tensor]]) -> tuple[Tensor, float]:
+    """Of passes of one mode, dtype and device; and as a number."""
+    kinds: list[tuple[int, float, float]] = []
+    multipliers: list[Tensor] = []
+    trained = False
+    for layer, _ in passes:
+        kinds.append((layer.channels, layer.rho, layer.variance))
+        multipliers.append(layer.multipliers)
+        trained = trained or layer.log_variance is not None
+    inputs = [x for _, x in passes]
+    layout = _layout(tuple(kinds), _wide(inputs[0].dtype), inputs[0].device)
+    wanted = torch.cat([_wanted(layer, layout.wanted) for layer, _ in passes]) if trained else layout.wanted
+    large = _large(tuple([x.numel() for x in inputs]), SMALL, AT_ONCE)
+    pulls = _Pulls(passes, layout, large)
+    for index in large:
+        if inputs[index].requires_grad:
+            inputs[index].register_hook(functools.partial(pulls, index))
+    return _Penalty.apply(pulls, wanted, *multipliers, *inputs), pulls.value
+
+
+@functools.lru_cache(64)
+def _large(sizes: tuple[int, ...], most: int, share: float) -> tuple[int, ...]:
+    """Which inputs of these sizes do not get their pulls at once."""
+    left, found = share * sum(sizes), []
+    for size, index in sorted(zip(sizes, range(len(sizes)), strict=True)):
+        left -= size
+        if left < 0 or size > most:
+            found.append(index)
+    return tuple(found)
 
 
 _Block = tuple[int, int]
@@ -119,63 +142,64 @@ def _of(block: _Block, row: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Passes of layers of one mode; r of each constraint, and each layer's block."""
+class _Layout:
+    """r of each constraint and what is wanted in a row, and each layer's block."""
 
-    layers: Sequence[LagrangeNorm]
-    mode: str
     weights: Tensor
+    wanted: Tensor
     blocks: Sequence[_Block]
 
 
-class _Pulls:
-    """Adds to the gradient of every large input what the penalty pulls it by, when the backward pass comes by its
-    layer: all pulls at once would be as large as all inputs together."""
-
-    def __init__(self, blocks: Sequence[_Block]) -> None:
-        self.blocks = blocks
-        self.call: NormCall | None = None
-        self.held: tuple[Tensor, Tensor, list[Tensor | None]] | None = None
-
-    def begin(self, moments: Tensor, slope: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The pulls of small inputs, and 0 in every place for the others, whose hooks act from here to the end of this
-        backward pass: other passes through the same inputs leave them alone."""
-        large = [x.numel() > SMALL for x in inputs]
-        if any(large):
-            self.held = moments, slope, [x if big else None for x, big in zip(inputs, large, strict=True)]
-            torch.autograd.Variable._execution_engine.queue_callback(self.end)
-        elif self.call is not None:
-            return norm_pulls(self.call, inputs, moments, slope)
-        return [
-            x.new_zeros(()).expand_as(x) if big else moments_pull(x, _of(block, moments), _of(block, slope))
-            for x, big, block in zip(inputs, large, self.blocks, strict=True)
-        ]
-
-    def end(self) -> None:
-        """Nothing is held, so that inputs and their hooks do not keep one another alive."""
-        self.held = None
-
-    def __call__(self, index: int, gradient: Tensor) -> Tensor | None:
-        """The hook of an input."""
-        if self.held is None:
-            return None
-        moments, slope, inputs = self.held
-        x, inputs[index], block = inputs[index], None, self.blocks[index]
-        assert x is not None
-        return moments_pull(x, _of(block, moments), _of(block, slope)).add_(gradient)
-
-
 @functools.lru_cache(64)
-def _constants(
-    kinds: tuple[tuple[int, float, float], ...], dtype: Any, device: Any
-) -> tuple[Tensor, Tensor, tuple[_Block, ...]]:
-    """r and what is wanted in a row, and the blocks of layers with (channels, rho, s)."""
+def _layout(kinds: tuple[tuple[int, float, float], ...], dtype: Any, device: Any) -> _Layout:
+    """Of layers with (channels, rho, s)."""
     weights = [rho / channels for channels, rho, _ in kinds for _ in range(2 * channels)]
     wanted = [number for channels, _, s in kinds for number in (0.0, s) for _ in range(channels)]
     starts = itertools.accumulate((2 * channels for channels, *_ in kinds[:-1]), initial=0)
     blocks = tuple((start, channels) for start, (channels, *_) in zip(starts, kinds, strict=True))
     first, second = (torch.tensor(row, dtype=dtype, device=device) for row in (weights, wanted))
-    return first, second, blocks
+    return _Layout(first, second, blocks)
+
+
+class _Pulls:
+    """The penalty of passes of one mode, and what it pulls their inputs by: at once where they are small, and in place
+    from `begin` on to the end of that backward pass, when it comes by a large one; other backward passes through the
+    same inputs leave them alone."""
+
+    def __init__(self, passes: Sequence[tuple[LagrangeNorm, Tensor]], layout: _Layout, large: Sequence[int]) -> None:
+        self.layers, self.layout, self.large = [layer for layer, _ in passes], layout, large
+        self.value = math.nan
+        self.call: NormCall | None = None
+        self.scale: Tensor | None = None
+        self.held: dict[int, Tensor] = {}
+        self.numbers: Sequence[Tensor] = ()
+
+    def begin(self, scale: Tensor, numbers: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor | None]:
+        """Hooks of large inputs act from here on, with numbers that are kept for them. Gives the small inputs."""
+        if not self.large:
+            return list(inputs)
+        self.scale, self.numbers, small = scale, numbers, list[Tensor | None](inputs)
+        for index in self.large:
+            self.held[index], small[index] = inputs[index], None
+        torch.autograd.Variable._execution_engine.queue_callback(self.end)
+        return small
+
+    def end(self) -> None:
+        """Nothing is held, so that inputs and their hooks do not keep one another alive."""
+        self.scale, self.numbers = None, ()
+        self.held.clear()
+
+    def __call__(self, index: int, gradient: Tensor) -> Tensor | None:
+        """The hook of an input. Its gradient is a sum with the 0 that the penalty gave: a tensor of its own."""
+        if self.scale is None:
+            return None
+        x, block = self.held.pop(index), self.layout.blocks[index]
+        if self.call is None:
+            return moments_pull(x, *(_of(block, row) for row in self.numbers)).add_(gradient)
+        if gradient.stride() != x.stride():
+            gradient = torch.empty_like(x).copy_(gradient)
+        norm_added(self.call, index, block[0], (gradient, self.scale))
+        return gradient
 
 
 def _wanted(layer: LagrangeNorm, like: Tensor) -> Tensor:
@@ -184,71 +208,81 @@ def _wanted(layer: LagrangeNorm, like: Tensor) -> Tensor:
 
 
 class _Penalty(torch.autograd.Function):
-    """(group, pulls, wanted, multipliers of every pass..., input of every pass...) -> the penalty."""
+    """(pulls, wanted, multipliers of every pass..., input of every pass...) -> the penalty."""
 
     @staticmethod
-    def forward(ctx: Any, group: _Group, pulls: _Pulls, wanted: Tensor, *both: Tensor) -> Tensor:
-        """All gradients but those of the inputs are there with the value."""
-        count = len(group.layers)
+    def forward(ctx: Any, pulls: _Pulls, wanted: Tensor, *both: Tensor) -> Tensor:
+        """By generated code, which keeps moments, or by torch, which keeps their gradients and those of multipliers."""
+        ctx.pulls, mode, found = pulls, pulls.layers[0].mode, None
+        count = len(pulls.layers)
         multipliers, inputs = both[:count], both[count:]
-        found = None
-        if group.mode != "running":
-            found = penalty_of(inputs, multipliers, (wanted, group.weights), squared=group.mode == "squared")
-        value, numbers, pulls.call = found or _by_layer(group, wanted, multipliers, inputs)
-        ctx.pulls, ctx.like = pulls, [(block, one.dtype) for block, one in zip(group.blocks, multipliers, strict=True)]
-        ctx.save_for_backward(numbers, *inputs)
-        return numbers.new_tensor(value)
+        if mode != "running" and (code := norm_penalty_for(BOUNDS[mode == "squared"])) is not None:
+            found = generated_penalty(inputs, multipliers, (wanted, pulls.layout.weights), code)
+        if found is not None:
+            pulls.value, moments, pulls.call = found
+            ctx.save_for_backward(moments, *both)
+        else:
+            pulls.value, *numbers = _by_layer(pulls, wanted, multipliers, inputs)
+            ctx.dtypes = [one.dtype for one in multipliers]
+            ctx.save_for_backward(*numbers, *inputs)
+        return torch.scalar_tensor(pulls.value, dtype=wanted.dtype, device=wanted.device)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        """As they were computed, scaled."""
+        """Of multipliers, and of inputs but for what hooks will add."""
         if torch.is_grad_enabled():
             raise TrainingError(
                 "norm_penalty has no second derivative: leave it out of what is differentiated with create_graph=True"
             )
-        numbers, *inputs = ctx.saved_tensors
-        moments, slope, ascent = numbers.unbind()
-        if grad_outputs[0].item() != 1:
-            slope, ascent = slope * grad_outputs[0], ascent * grad_outputs[0]
-        ascents = [_of(block, ascent).to(dtype) for block, dtype in ctx.like]
-        return (
-            None,
-            None,
-            -slope if ctx.needs_input_grad[2] else None,
-            *ascents,
-            *ctx.pulls.begin(moments, slope, inputs),
-        )
+        (scale,), saved, pulls = grad_outputs, ctx.saved_tensors, ctx.pulls
+        count, blocks = len(pulls.layers), pulls.layout.blocks
+        inputs = saved[-count:]
+        if pulls.call is not None:
+            small = pulls.begin(scale, saved[1 : count + 1], inputs)  # multipliers, whose places the code knows
+            slope, ascent, found = norm_gradients(pulls.call, small, saved[0], scale)
+            ascents = [_of(block, ascent) for block in blocks]
+        else:
+            moments, slope, ascent = saved[0], saved[1] * scale, saved[2] * scale
+            small = pulls.begin(scale, (moments, slope), inputs)
+            each = zip(small, blocks, strict=True)
+            found = [None if x is None else moments_pull(x, _of(one, moments), _of(one, slope)) for x, one in each]
+            ascents = [_of(block, ascent).to(dtype) for block, dtype in zip(blocks, ctx.dtypes, strict=True)]
+        if pulls.large:
+            zero = inputs[0].new_zeros(())
+            for index in pulls.large:
+                found[index] = zero.expand(inputs[index].shape)
+        return None, -slope if ctx.needs_input_grad[1] else None, *ascents, *found
 
 
 def _by_layer(
-    group: _Group, wanted: Tensor, multipliers: Sequence[Tensor], inputs: Sequence[Tensor]
-) -> tuple[float, Tensor, None]:
-    """The value, and moments, their gradients and those of multipliers in three rows."""
+    pulls: _Pulls, wanted: Tensor, multipliers: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> tuple[float, Tensor, Tensor, Tensor]:
+    """The value, moments, their gradients and those of multipliers."""
     moments = torch.empty_like(wanted)
-    for x, block in zip(inputs, group.blocks, strict=True):
+    for x, block in zip(inputs, pulls.layout.blocks, strict=True):
         write_moments(x, _of(block, moments))
     m = torch.cat([one.reshape(-1) for one in multipliers]).to(wanted.dtype)
-    numbers = (moments, m, wanted, group.weights)
-    if group.mode == "running":
-        value, gradients = _running_terms(group, numbers)
+    numbers, mode = (moments, m, wanted, pulls.layout.weights), pulls.layers[0].mode
+    if mode == "running":
+        value, gradients = _running_terms(pulls, numbers)
     else:
-        value, gradients = terms(numbers, squared=group.mode == "squared")
-    return value, torch.cat([moments[None], gradients]), None
+        value, gradients = terms(numbers, squared=mode == "squared")
+    return value, moments, gradients[0], gradients[1]
 
 
-def _running_terms(group: _Group, numbers: tuple[Tensor, ...]) -> tuple[float, Tensor]:
+def _running_terms(pulls: _Pulls, numbers: tuple[Tensor, ...]) -> tuple[float, Tensor]:
     """The terms of running statistics, which these passes change, with gradients in the batch's moments: in the
     variance about the running mean."""
     moments, multipliers, wanted, weights = numbers
     statistics = torch.empty_like(moments)
-    for layer, block in zip(group.layers, group.blocks, strict=True):
+    for layer, block in zip(pulls.layers, pulls.layout.blocks, strict=True):
         mean, variance = _of(block, moments)
         off = (mean - layer.batch_mean).square_().mul_(1 - MOMENTUM)
         layer.batch_mean.lerp_(mean.to(layer.batch_mean.dtype), MOMENTUM)
         layer.batch_variance.lerp_((variance + off).to(layer.batch_variance.dtype), MOMENTUM)
         _of(block, statistics).copy_(torch.stack([layer.batch_mean, layer.batch_variance]))
     value, gradients = terms((statistics, multipliers, wanted, weights), squared=False)
-    for block in group.blocks:
+    for block in pulls.layout.blocks:
         slope, apart = _of(block, gradients[0]), _of(block, moments)[0] - _of(block, statistics)[0]
         slope[0] += 2 * slope[1] * apart
     return value, gradients

@@ -20,13 +20,11 @@ as damps the slowest channel best.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from secateur.kernels.norm_terms import Bounds
-from secateur.nn.generated import NormCall, norm_penalty, norm_terms, norm_terms_for
+from secateur.nn.generated import norm_terms, norm_terms_for
 
 FAR = 3.0
 """Constraints further off than this count by their logarithm."""
@@ -35,14 +33,6 @@ LIMIT = 10.0
 ASCENT = 0.5
 """Of a multiplier, by a constraint of 1, in units of r and the weights' rate."""
 BOUNDS = {squared: Bounds(FAR, LIMIT, ASCENT, squared) for squared in (False, True)}
-
-
-def penalty_of(
-    inputs: Sequence[Tensor], multipliers: Sequence[Tensor], constants: tuple[Tensor, Tensor], *, squared: bool
-) -> tuple[float, Tensor, NormCall] | None:
-    """Moments of all inputs and their terms in one call of generated code; None where some tensor is not for it. As
-    `generated.norm_penalty` says. Not recorded by autograd."""
-    return norm_penalty(inputs, multipliers, constants, BOUNDS[squared])
 
 
 @torch.no_grad()
