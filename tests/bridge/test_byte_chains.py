@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 import secateur as sct
 from balanced_matrices import random_balanced
@@ -153,6 +153,20 @@ def test_other_sizes_dtypes_and_compiled():
         assert torch.equal(compiled(x), fast(x))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert apart(fast(x).float(), model(x).float()) < 5e-2
+
+
+@pytest.mark.parametrize(("read_as", "joined"), [(ByteMap(0.5, True), True), (ByteMap(0.25, True), False)])
+def test_codes_are_read_as_they_are_on_their_own_map_alone(read_as, joined):
+    module = fx.GraphModule(nn.Module(), fx.Graph())
+    module.add_module("numbers", Numbers(ByteMap(0.5, True)))
+    module.add_module("codes", Codes(read_as))
+    codes = module.graph.placeholder("codes_in")
+    module.graph.output(module.graph.call_module("codes", (module.graph.call_module("numbers", (codes,)),)))
+    join(module)
+    module.recompile()
+    x = torch.arange(-9, 9, dtype=torch.int8)
+    assert torch.equal(module(x), x if joined else 2 * x)
+    assert (len(module.graph.nodes) == 2) == joined
 
 
 def test_several_readers():

@@ -183,6 +183,21 @@ def test_inputs_are_gone_after_the_backward_pass_without_a_collector():
         gc.enable()
 
 
+def test_inputs_are_gone_too_where_a_backward_pass_comes_by_none_of_them():
+    model, gone = nn.Sequential(nn.Conv2d(3, 3, 1), LagrangeNorm2d(3)), []
+    gc.disable()
+    try:
+        x = model[0](X)
+        weakref.finalize(x, gone.append, True)
+        model[1](x)
+        (found,) = torch.autograd.grad(norm_penalty(model), [model[1].multipliers])
+        del x
+        assert found.abs().sum() > 0
+        assert gone == [True]
+    finally:
+        gc.enable()
+
+
 def test_an_input_without_a_gradient_still_teaches_the_multipliers():
     model = made()
     model[0](X)
