@@ -26,6 +26,8 @@ from record import record
 from resnet import resnet20
 
 FASTEST = "accelerate int8 4:16, maps of bytes"
+ALLOWED = 5e-2
+"""max|y - y'| / max|y'|: what accelerate allows a layer in 8 bits."""
 CALLS = 3
 """A turn, after one that finds the caches as others left them."""
 
@@ -57,6 +59,7 @@ def timed(options: argparse.Namespace) -> None:
         "eager, quantizers included": model,
     }
     print(chained.report)
+    _refuse_wrong(ways, {FASTEST: model, "eager, quantizers included": model}, floats, x)
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(options.rounds + 1):
         for name, way in ways.items():
@@ -77,6 +80,17 @@ def timed(options: argparse.Namespace) -> None:
         maps={row.name: row.maps for row in chained.report.layers},
         difference=chained.report.difference,
     )
+
+
+def _refuse_wrong(
+    ways: dict[str, Callable[[Tensor], Tensor]], own: dict[str, nn.Module], floats: nn.Module, x: Tensor
+) -> None:
+    """Every way must give what its network gives, the one with maps of bytes or that of floats, before it is timed."""
+    for name, way in ways.items():
+        wanted = own.get(name, floats)(x)
+        apart = float((way(x) - wanted).abs().max() / wanted.abs().max())
+        if not apart <= ALLOWED:
+            raise SystemExit(f"{name}: outputs differ by {apart:.1e} of the largest, more than {ALLOWED:g}")
 
 
 def _ratio(over: list[float], under: list[float]) -> list[float]:

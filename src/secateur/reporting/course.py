@@ -118,7 +118,13 @@ def _single(training: Training, bands: Sequence[Band]) -> Iterable[Picture]:
         yield _small("Terms of the loss", note, terms, Axis("mean over the epoch", short), bands)
     density = [Line("density", [epoch.density for epoch in epochs])]
     axis = Axis("weights left", percent, log=True, most=1.0)
-    yield _small("Density", "Of all pruned tensors together; expected, while the gates are soft.", density, axis, bands)
+    yield _small(
+        "Density",
+        "Of all pruned tensors together; by the gates as they were, until masks are fixed.",
+        density,
+        axis,
+        bands,
+    )
 
 
 def _wishes(training: Training, bands: Sequence[Band]) -> Iterable[Picture]:
@@ -128,7 +134,7 @@ def _wishes(training: Training, bands: Sequence[Band]) -> Iterable[Picture]:
         words, write, _ = _wish(name)
         pairs = [epoch.costs.get(name, (math.nan, math.nan)) for epoch in epochs]
         lines = [Line("cost", [cost for cost, _ in pairs]), Line("asked for", [asked for _, asked in pairs], 2)]
-        note = "Expected by the soft gates, and what the budget asked for by then."
+        note = "By the gates as they were, and what the budget asked for by then."
         yield _small(
             f"Cost: {words}",
             note,
