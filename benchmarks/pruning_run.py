@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from image_data import Batches, Images, error
 from methods import METHODS, QUANTIZING, Method
+from record import code
 
 BATCH = 128
 CONSTANT = ("thresholds", "widths", "ranges")
@@ -74,10 +75,10 @@ def method_options(parser: argparse.ArgumentParser, pairs: list[str], methods: l
 
 def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, Any]:
     """Make the model pruned, fine-tuned and plain, in place; returns what was seen on the way. The test images are not
-    touched. A run that was trained before, in a search for instance, is loaded."""
+    touched. A run trained before, in a search for instance, is loaded; what other code left ends the program."""
     trained = folder / f"{run.name}.pt"
     if trained.exists():
-        kept = torch.load(trained, weights_only=True)
+        kept = _kept(trained)
         model.load_state_dict(kept["model"])
         return kept["seen"]
     model.to(memory_format=torch.channels_last)
@@ -88,7 +89,7 @@ def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, A
     checkpoint = folder / f"{run.name}.checkpoint"
     first, optimizer = 0, None
     if checkpoint.exists():
-        first, optimizer, seen = _resume(model, method, batches, torch.load(checkpoint, weights_only=True))
+        first, optimizer, seen = _resume(model, method, batches, _kept(checkpoint))
     for epoch in range(first, run.prune_epochs + run.finetune_epochs):
         start = time.perf_counter()
         if epoch == run.prune_epochs:
@@ -107,9 +108,17 @@ def train(run: Run, model: nn.Module, data: Images, folder: Path) -> dict[str, A
         artifact.save(folder / f"{run.name}.secat")
         seen["beside_file"] = method.beside_file
     method.strip()
-    torch.save({"model": model.state_dict(), "seen": seen}, trained)
+    torch.save({"code": code(), "model": model.state_dict(), "seen": seen}, trained)
     checkpoint.unlink()
     return seen
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What a run has left here; of other code it would be a result that no commit has."""
+    kept: dict[str, Any] = torch.load(path, weights_only=True)
+    if kept.get("code") != code():
+        raise SystemExit(f"{path} is of a run of other code: check that code out to go on, or remove the file")
+    return kept
 
 
 def train_epoch(
@@ -143,6 +152,7 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _state(model: nn.Module, method: Method, batches: Batches, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return {
+        "code": code(),
         "model": model.state_dict(),
         "method": method.state_dict(),
         "optimizer": optimizer.state_dict(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
 import platform
@@ -15,6 +17,8 @@ from typing import Any
 
 import numpy
 import torch
+
+import secateur
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -41,6 +45,16 @@ def circumstances() -> dict[str, Any]:
         "command": _command(sys.argv),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+@functools.cache
+def code() -> str:
+    """Names the sources that run here, the library's and the benchmarks': the same only where no byte differs."""
+    library = Path(secateur.__file__).parent
+    digest = hashlib.sha256()
+    for path in [*sorted(library.rglob("*.py")), *sorted(HERE.glob("*.py"))]:
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _command(words: list[str]) -> str:

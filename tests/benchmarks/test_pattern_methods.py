@@ -54,6 +54,18 @@ def test_every_group_has_its_count_and_a_broken_run_ends_alike(method, tmp_path,
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), broken.parameters(), strict=True))
 
 
+def test_what_other_code_left_is_not_taken_for_a_result(tmp_path, monkeypatch):
+    run, data = Run("top_n", "net", 0.5, False, 0, 1, 1, "float32", 1e-3, EVERY), tiny()
+    train(run, net(), data, tmp_path)
+    assert train(run, net(), data, tmp_path)["seconds"] > 0, "its own it takes"
+    monkeypatch.setattr(pruning_run, "code", lambda: "changed")
+    with pytest.raises(SystemExit, match="other code"):
+        train(run, net(), data, tmp_path)
+    (tmp_path / f"{run.name}.pt").rename(tmp_path / f"{run.name}.checkpoint")
+    with pytest.raises(SystemExit, match="other code"):
+        train(run, net(), data, tmp_path)
+
+
 def test_magnitude_at_once_is_dense_until_then():
     model = net()
     method = METHODS["top_n"](model, torch.zeros(1, 1, 8, 8), 0.5, 10, **EVERY)

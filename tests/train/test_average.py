@@ -1,8 +1,10 @@
 """train.average: the mean it says, the model's own weights back bit for bit, and going on from a state."""
 
+import pytest
 import torch
 from torch import nn
 
+from secateur.errors import TrainingError
 from secateur.train.average import Average
 
 
@@ -43,3 +45,13 @@ def test_a_state_goes_on():
     average.use_()
     assert torch.equal(first.weight, second.weight)
     assert other.state_dict()["steps"] == 1
+
+
+def test_the_state_of_another_model_is_refused_and_changes_nothing():
+    average = Average(nn.Linear(2, 2), 0.9)
+    before = average.state_dict()
+    # The first tensor would fit: only looking at all of them beforehand leaves it alone.
+    for other in (nn.Linear(2, 2, bias=False), nn.Linear(2, 3)):
+        with pytest.raises(TrainingError, match="another model"):
+            average.load_state_dict(Average(other, 0.9).state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(average.state_dict()["mean"], before["mean"], strict=True))

@@ -154,6 +154,17 @@ def test_a_foreign_state_is_refused():
         budget.load_state_dict(Budget(prepared(), Target(density=0.1), steps=20).state_dict())
 
 
+@pytest.mark.parametrize("change", [lambda state: state.pop("fixed_bytes"), lambda state: state.update(later=1)])
+def test_a_state_of_another_version_is_refused_and_changes_nothing(change):
+    budget = Budget(prepared(), Target(density=0.1), steps=10)
+    before = budget.state_dict()
+    state = copy.deepcopy(before) | {"taken": 5}
+    change(state)
+    with pytest.raises(TargetError, match=r"another version of Secateur.*(fixed_bytes|later)"):
+        budget.load_state_dict(state)
+    assert budget.state_dict() == before
+
+
 def test_an_optimizer_built_before_prepare_is_detected():
     model = prepared()
     old = torch.optim.SGD([site.original for site in transforms_of(model)], lr=0.1)

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.errors import TrainingError
+
 
 class Average:
     """The average of every floating-point parameter and buffer (norms' statistics too) over the steps it was told of.
@@ -56,8 +58,10 @@ class Average:
         return {"mean": [t.clone() for t in self._mean], "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Go on where `state_dict` was taken; TrainingError, with nothing changed, if it is of another model."""
         mean: list[Tensor] = state["mean"]
+        if [t.shape for t in mean] != [t.shape for t in self._mean]:
+            raise TrainingError("this state is the average of another model: its tensors differ in number or shape")
         for ours, kept in zip(self._mean, mean, strict=True):
             ours.copy_(kept)
         self._steps = int(state["steps"])

@@ -214,7 +214,12 @@ class Budget:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken; TargetError if it belongs to another target."""
+        """Go on where `state_dict` was taken; TargetError if it belongs to another target or another Secateur."""
+        if differing := sorted(state.keys() ^ self.state_dict().keys()):
+            raise TargetError(
+                f"this state is of a Budget of another version of Secateur: only one of the two has {differing}. "
+                "Go on with the version it was saved by, or begin anew"
+            )
         if set(state["multipliers"]) != set(self.multipliers) or state["steps"] != self.steps:
             raise TargetError(
                 f"this state is of a budget over {sorted(state['multipliers'])} in {state['steps']} steps"
