@@ -23,4 +23,4 @@ size:
 	$(PYTHON) tools/size_budget.py src tests benchmarks tools
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto

@@ -82,13 +82,13 @@ def test_readme_code_runs(tmp_path):
 def test_readme_has_the_two_commands():
     lines = [line for block in blocks(README, "sh") for line in block.splitlines()]
     assert "python -m pip install -c constraints.txt '.[torch]' && secateur demo" in lines
-    assert "python -m pip install -c constraints.txt '.[test]' && python -m pytest" in lines
+    assert "python -m pip install -c constraints.txt '.[test]' && python -m pytest -n auto" in lines
 
 
 def test_the_checks_install_what_readme_says():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "$(PYTHON) -m pip install -c constraints.txt '.[test]'\n" in makefile
-    assert "$(PYTHON) -m pytest\n" in makefile
+    assert "$(PYTHON) -m pytest -n auto\n" in makefile
 
 
 @pytest.mark.parametrize("name", sorted(secateur.PUBLIC))
