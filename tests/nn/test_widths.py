@@ -1,13 +1,19 @@
 """nn.widths: narrower where that costs least, all or nothing."""
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 
 from prepared import prepared, quantized
 from secateur.errors import TargetError
 from secateur.ir.rules import Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
+from secateur.nn.packing import Packing
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
 from secateur.nn.transform import transforms_of
 from secateur.nn.widths import Widths
 
@@ -29,6 +35,61 @@ def test_the_cheapest_tensor_becomes_narrower_first():
     while widths.narrow({}):
         order += [name for name, bits in widths.bits.items() if bits == 3 and name not in order]
     assert order == sorted(costs, key=costs.__getitem__)
+
+
+def test_steps_that_were_not_needed_are_taken_back_the_latest_first():
+    model = quantized(Quantize((2, 8)))
+    widths = Widths(transforms_of(model))
+    widths.begin({})
+    while widths.narrow({}):
+        pass
+    floor = dict.fromkeys(widths.bits, 2)
+    assert widths.bits == floor
+    first, *others = widths.bits
+    tried = []
+
+    def fits():
+        tried.append(dict(widths.bits))
+        return widths.bits[first] <= 5 and all(widths.bits[name] == 2 for name in others)
+
+    widths.widen(fits)
+    assert widths.bits == {**floor, first: 5}
+    assert len(tried) == 4 + len(others), "a tensor whose last step is needed is not asked about again"
+    site = transforms_of(model)[0]
+    assert torch.equal(site.transform.quantize.log_range, site.transform.quantize.fitted(site.original.detach(), 5))
+    widths.widen(lambda: True)
+    assert widths.bits == {**floor, first: 5}, "steps are taken back once"
+
+
+def test_all_steps_taken_back_leave_widths_and_ranges_as_they_were():
+    model = quantized(Quantize((2, 8)))
+    widths = Widths(transforms_of(model))
+    widths.begin({})
+    ranges = {s.name: s.transform.quantize.log_range.clone() for s in transforms_of(model)}
+    while widths.narrow({}):
+        pass
+    widths.widen(lambda: True)
+    assert set(widths.bits.values()) == {8}
+    assert all(torch.equal(s.transform.quantize.log_range, ranges[s.name]) for s in transforms_of(model))
+
+
+def test_a_limit_in_bytes_is_filled_by_widths():
+    """Uneven tensors: the last step down, of the large one, can save far more than the limit asks for."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 8))
+    example = torch.randn(2, 64)
+    prepare_(model, plan(model, example, quantize=Quantize((2, 8))))
+    narrowed = 0
+    for limit in range(2000, 4400, 300):
+        hard, target = copy.deepcopy(model), Target(packed_bytes=limit)
+        harden_(hard, target, example=example)
+        bits = {site.name: site.transform.quantize.width() for site in transforms_of(hard)}
+        packing = Packing(hard, example, "float32")
+        assert not packing.excess({}, target, bits)
+        for name in (name for name, width in bits.items() if width < 8):
+            narrowed += 1
+            assert packing.excess({}, target, {**bits, name: bits[name] + 1}), (limit, name, bits)
+    assert narrowed > 10
 
 
 def test_the_average_counts_kept_weights():

@@ -141,6 +141,7 @@ class _Wish:
         if density is not None:
             if problem := self._narrowed(learned):
                 raise TargetError(f"density {density} leaves {problem}: allow more, or leave the density to the limit")
+            self._widened(learned)
             return learned
         if problem := self._narrowed(0):
             if patterns.sites:
@@ -156,6 +157,8 @@ class _Wish:
             raise TargetError(
                 f"even with every pruned weight gone this model has {problem}: the rest of it must shrink"
             )
+        if not self._choice.sites:
+            self._widened(0)
         low = 0 if self._bounded(0) else _between(self._bounded, 0, total + 1)
         low = _around(self._excess, low, total) if self._packing else low
         self._average(self._choice.named(low))
@@ -189,18 +192,29 @@ class _Wish:
             return
         if not self._widths.bits:
             raise TargetError("average_bits is of the weights in quantized tensors, and this plan quantizes none")
-        while (average := self._widths.average(masks)) > limit:
+        while self._too_wide(masks):
             if not self._widths.narrow(masks):
+                average = self._widths.average(masks)
                 raise TargetError(
                     f"{average:.4g} bits a weight is the least that this plan's widths allow, the limit is {limit:g}"
                 )
 
+    def _too_wide(self, masks: dict[str, Tensor]) -> bool:
+        limit = self._target.average_bits
+        return limit is not None and self._widths.average(masks) > limit
+
     def _narrowed(self, keep: int) -> str:
         """What exceeds the target with so many weights, whatever the widths."""
+        masks = self._choice.named(keep)
         while (problem := self._excess(keep)) and self._target.packed_bytes is not None:
-            if not self._widths.narrow(self._choice.named(keep)):
+            if not self._widths.narrow(masks):
                 break
         return problem
+
+    def _widened(self, keep: int) -> None:
+        """Widths as wide as the target lets them be where so many weights stay."""
+        masks = self._choice.named(keep)
+        self._widths.widen(lambda: not self._too_wide(masks) and not self._excess(keep))
 
     def _operations(self, masks: dict[str, Tensor]) -> str:
         limit = self._target.bit_operations

@@ -8,7 +8,7 @@ range of a width that was not the one learned is fitted anew, to the least squar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,6 +48,7 @@ class Widths:
         self._weights: dict[str, Tensor] = {}
         self._rows: dict[str, TensorPlan] = {}
         self._fitted: dict[tuple[str, int, int], _Narrower] = {}
+        self._taken: list[tuple[str, int, Tensor]] = []
         self.maps = MapWidths(maps)
         for site in sites:
             self._rows[site.name] = site.transform.row
@@ -84,6 +85,21 @@ class Widths:
         name = min(steps, key=cost)
         self._take(name, steps[name])
         return True
+
+    @torch.no_grad()
+    def widen(self, fits: Callable[[], bool]) -> None:
+        """Take back steps down that turn out not to be needed, the latest first: a large tensor's last step can save
+        far more than was asked. fits: whether the target holds with the widths as they are, as it does now."""
+        needed = set()
+        for name, bits, log_range in reversed(self._taken):
+            if name in needed:
+                continue
+            narrower = self.bits[name], self._stages[name].log_range.detach().clone()
+            self._put(name, bits, log_range)
+            if not fits():
+                self._put(name, *narrower)
+                needed.add(name)
+        self._taken.clear()
 
     @property
     def are_operations_known(self) -> bool:
@@ -155,8 +171,12 @@ class Widths:
         return _Narrower(narrower, log_range, lost)
 
     def _take(self, name: str, step: _Narrower) -> None:
-        self.bits[name] = step.bits
-        self._stages[name].log_range.copy_(step.log_range)
+        self._taken.append((name, self.bits[name], self._stages[name].log_range.detach().clone()))
+        self._put(name, step.bits, step.log_range)
+
+    def _put(self, name: str, bits: int, log_range: Tensor) -> None:
+        self.bits[name] = bits
+        self._stages[name].log_range.copy_(log_range)
 
     def _operations(self, masks: Masks, bits: Mapping[str, int], map_bits: Mapping[str, int]) -> int:
         macs = {name: row.reuse * self._kept(name, masks) for name, row in self._rows.items()}

@@ -57,6 +57,10 @@ def _narrow(model: nn.Module, masks: dict[str, Tensor], target: Target, widths: 
     if target.largest_map_bytes is not None:
         refuse_large_floats(float_maps_of(model), target.largest_map_bytes)
         widths.maps.fit(target.largest_map_bytes)
+
+    def limits() -> str:
+        return _operations(target, widths, masks) or _average(target, widths, masks)
+
     _until(lambda: widths.narrow_operations(masks), lambda: _operations(target, widths, masks))
     _until(lambda: widths.narrow(masks), lambda: _average(target, widths, masks))
     counted = target.density is not None or all(
@@ -65,6 +69,9 @@ def _narrow(model: nn.Module, masks: dict[str, Tensor], target: Target, widths: 
     if target.packed_bytes is not None and counted:  # else fewer weights stay, which costs less than a width
         size = replace(target, macs=None)
         _until(lambda: widths.narrow(masks), lambda: packing.excess(masks, size, widths.bits))
+        widths.widen(lambda: not limits() and not packing.excess(masks, size, widths.bits))
+    else:
+        widths.widen(lambda: not limits())
 
 
 def _until(narrow: Callable[[], bool], excess: Callable[[], str]) -> None:
