@@ -82,8 +82,8 @@ if TYPE_CHECKING:
     from secateur.train.fit import fit as fit
     from secateur.train.mac_aware import MacAware as MacAware
     from secateur.train.mac_aware import mac_aware as mac_aware
-    from secateur.train.one_shot import OneShot as OneShot
     from secateur.train.one_shot import one_shot_ as one_shot_
+    from secateur.train.one_shot_result import OneShot as OneShot
     from secateur.train.schedule import Schedule as Schedule
     from secateur.train.task import Task as Task
     from secateur.train.task import accuracy as accuracy
@@ -147,7 +147,7 @@ PUBLIC = {
     "Distillation": "secateur.train.distillation",
     "Schedule": "secateur.train.schedule",
     "fit": "secateur.train.fit",
-    "OneShot": "secateur.train.one_shot",
+    "OneShot": "secateur.train.one_shot_result",
     "Calibration": "secateur.train.calibrate",
     "calibrate_": "secateur.train.calibrate",
     "one_shot_": "secateur.train.one_shot",

@@ -2,7 +2,7 @@
 
 from secateur.compression.watching import watcher
 from secateur.reporting.facts import Epoch
-from secateur.train.one_shot import OneShotStep
+from secateur.train.one_shot_result import OneShotStep
 from secateur.train.record import Record, Step
 
 

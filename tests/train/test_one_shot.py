@@ -20,7 +20,8 @@ from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.strip import strip_
 from secateur.nn.transform import transforms_of
-from secateur.train.one_shot import ALLOCATIONS, OneShotStep, one_shot_
+from secateur.train.one_shot import ALLOCATIONS, one_shot_
+from secateur.train.one_shot_result import OneShotStep
 
 TOTAL = 36 + 576 + 48
 BATCHES = [torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]

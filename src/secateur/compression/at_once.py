@@ -16,7 +16,8 @@ from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.prepare import prepare_
 from secateur.train.calibrate import calibrate_
-from secateur.train.one_shot import OneShot, OneShotStep, one_shot_
+from secateur.train.one_shot import one_shot_
+from secateur.train.one_shot_result import OneShot, OneShotStep
 from secateur.train.record import Fitted
 from secateur.train.replay import start_epoch
 

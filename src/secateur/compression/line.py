@@ -30,7 +30,7 @@ from secateur.nn.refit import NONE, Refit, refit_
 from secateur.nn.restore import restore_
 from secateur.reporting.weight_histogram import WeightHistogram
 from secateur.train.fit import fit
-from secateur.train.one_shot import OneShotStep
+from secateur.train.one_shot_result import OneShotStep
 from secateur.train.record import Fitted, Record, Step
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task, holds, score, unscored

@@ -26,7 +26,7 @@ from secateur.reporting.maps import largest_map_bytes, map_rows
 from secateur.reporting.measurement import Change, Measurement
 from secateur.reporting.report import Report, report
 from secateur.train.modes import frozen
-from secateur.train.one_shot import OneShot
+from secateur.train.one_shot_result import OneShot
 from secateur.train.precision import FULL
 from secateur.train.record import Record
 from secateur.train.schedule import Schedule
@@ -130,7 +130,9 @@ def _hardened_in_words(passed: Passed, result: Compression) -> str:
     if isinstance(found, OneShot):
         given = f"{found.samples:,} training inputs without labels" if found.samples else "the weights alone"
         done = "Cutting" if found.allocation else "Quantizing"
-        return f"{done} at once, from {given}, {taken}; nothing was trained."
+        tried = ", ".join(f"{bits} bits {lost:.3g}" for bits, lost in found.tried.items())
+        widths = f" Of the mean widths tried the one that loses least was taken: {tried}." if tried else ""
+        return f"{done} at once, from {given}, {taken}; nothing was trained.{widths}"
     grouped = [row for row in found.tensors if row.groups is not None]
     told = [f"all learned thresholds were multiplied by {result.factor:.3f}"] if _has_free(found) else []
     if grouped:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from secateur.nn.harden import Hardening
 from secateur.reporting.facts import Epoch
 from secateur.reporting.progress import Progress
-from secateur.train.one_shot import OneShotStep
+from secateur.train.one_shot_result import OneShotStep
 from secateur.train.record import Record, Step
 
 PHASES = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,16 +27,19 @@ from secateur.nn.harden import Hardening, harden_under, soft_sites
 from secateur.nn.layer_inputs import Inputs
 from secateur.nn.map_sites import maps_of
 from secateur.nn.maps.insertion import remove_
-from secateur.nn.masks import MaskOptions, by_name, masks_by_score
+from secateur.nn.masks import MaskOptions, masks_by_score
 from secateur.nn.packing import Packing
 from secateur.nn.repair import Repaired, input_energies, repair_, viewed
 from secateur.nn.states import take_over
 from secateur.nn.strip import bake_
-from secateur.nn.transform import Transformed, transforms_of
+from secateur.nn.transform import transforms_of
 from secateur.nn.widths import Widths
 from secateur.train.calibration_inputs import input_batches
+from secateur.train.one_shot_result import OneShot, OneShotStep, OneShotTensor, result_of
+from secateur.train.one_shot_weights import as_array, cut_by_weights, set_thresholds
 from secateur.train.one_shot_widths import quantize_cut_, switch_off_
-from secateur.train.sensitivity import CHANGES, curves
+from secateur.train.sensitivity import CHANGES, curves, output_change
+from secateur.train.width_search import best_width, widths_to_try
 
 MEASURED = "measured"
 ALLOCATIONS = (*SCORES, MEASURED)
@@ -45,54 +48,6 @@ DEFAULT_SCORE = "lamp"
 """Without data (chosen by measurement: docs/one_shot.md)."""
 ATTEMPTS = 4
 """Repaired values may take more bytes than the ones before: so often a limit on bytes is tightened."""
-
-
-@dataclass(frozen=True)
-class OneShotStep:
-    """Progress: so many of a phase's layers are done, and which comes next. phase is "measure", "repair" or
-    "calibrate"."""
-
-    phase: str
-    done: int
-    total: int
-    layer: str
-
-
-@dataclass(frozen=True)
-class OneShotTensor:
-    """How one tensor was cut.
-
-    score   "|w|", or "|w| x input" where the inputs were seen
-    reason  why its inputs could not be seen, so that neither its score knows them nor its values were repaired, or why
-            of these only the bias was; "" else
-    before, after  the layer's squared error on the calibration batches relative to the dense layer's energy, after
-                   cutting and after the repair; None without repair
-    """
-
-    name: str
-    score: str
-    reason: str = ""
-    before: float | None = None
-    after: float | None = None
-
-
-@dataclass(frozen=True)
-class OneShot(Hardening):
-    """The result of `one_shot_`: a Hardening, and how it came about.
-
-    factor is 1: every threshold was set where its layer is cut. moved counts weights that another score than |w| kept
-    or cut. allocation is one of ALLOCATIONS, or "" where nothing was to be cut; samples how many inputs the batches
-    held.
-    """
-
-    allocation: str
-    layers: tuple[OneShotTensor, ...]
-    samples: int
-
-    @property
-    def fallbacks(self) -> dict[str, str]:
-        """Name -> reason of every tensor that batches could not serve in full."""
-        return {layer.name: layer.reason for layer in self.layers if layer.reason}
 
 
 @torch.no_grad()
@@ -120,37 +75,26 @@ def one_shot_(
     watch       sees every OneShotStep
 
     Weights are quantized after they were cut, in ranges of least squared error, in their widest widths unless the
-    target asks for narrower ones. Ranges of feature maps come from batches, but for those found at run time.
+    target asks for narrower ones; under packed_bytes alone, in the mean width that loses least of those tried, as
+    narrower codes leave room for more weights. Ranges of feature maps come from batches, but for those found at run
+    time.
     With batches the kept weights, biases and batch-norm statistics are then fitted to the dense model's, layer by
     layer; where a weight has a pattern, n of every m, that fit also finds which of them stay (`maths.mask_search`).
     Weights whose inputs cannot be seen keep their values; `OneShot.fallbacks` names them with the reason.
     The model is used in evaluation mode; its own modes stay as they are, and so does the whole model if anything is
-    raised, Ctrl-C included: two copies of it are worked on. DataError for batches the model cannot take, that are empty
+    raised, Ctrl-C included: copies of it are worked on. DataError for batches the model cannot take, that are empty
     or lead to NaN; PlanError and TargetError as in `harden_`.
     """
-    sites = soft_sites(model)
+    soft_sites(model)  # refuses what is hard already
     allocation = allocation or (DEFAULT_SCORE if batches is None else MEASURED)
     _check(model, target, allocation, change, data=batches is not None)
-    if batches is None:
-        return _by_weights(model, sites, target, allocation)
-    work = _Work(model, target, input_batches(batches), watch)
-    result, hardened = work.run(allocation, change)
+    widths = widths_to_try(model, target)
+    if batches is not None:
+        result, hardened = _Work(model, target, input_batches(batches), watch).run(allocation, change, widths)
+    else:
+        result, hardened = cut_by_weights(model, target, allocation, widths)
     take_over(model, hardened)
     return result
-
-
-def _by_weights(model: nn.Module, sites: tuple[Transformed, ...], target: Target, allocation: str) -> OneShot:
-    """From the weights alone."""
-    pruned = tuple(site for site in sites if site.transform.prunes)
-    scores = [torch.from_numpy(SCORES[allocation](_numpy(site.original))) for site in pruned]
-    energies = [site.original.double().square() for site in pruned]
-    widths = Widths(sites, maps_of(model))
-    with widths.all_or_nothing():
-        masks, _ = masks_by_score(model, pruned, scores, target, MaskOptions(energies=energies, widths=widths))
-        widths.begin(by_name(pruned, masks))
-    _set_thresholds(pruned, masks)
-    layers = tuple(OneShotTensor(site.name, "|w|") for site in pruned)
-    return _result(harden_under(sites, masks, 1.0, widths), allocation, layers, 0)
 
 
 def _check(model: nn.Module, target: object, allocation: str, change: str, *, data: bool) -> None:
@@ -195,15 +139,30 @@ class _Work:
             site.transform.prune.harden(torch.ones_like(site.original, dtype=torch.bool))
         self.dense = bake_(copy.deepcopy(self.cut))
         remove_(self.dense)
+        self.start = copy.deepcopy(self.cut.state_dict())
         self.calls, self.reasons = viewed(self.sites, self.dense, (0, batches[0]))
 
-    def run(self, allocation: str, change: str) -> tuple[OneShot, nn.Module]:
-        """The result and the hardened copy."""
+    def run(self, allocation: str, change: str, widths: Sequence[int]) -> tuple[OneShot, nn.Module]:
+        """The result and the hardened copy. widths: mean ones to choose from, none for those of the target."""
         within = self._input_scores()
         self.energies = [torch.from_numpy(score) ** 2 for score in within]
+        self.allocation = allocation
         scores = self._across_layers(within, allocation, change)
-        target, limit = self.target, self.target.packed_bytes
-        before = [site.original.clone() for site in self.sites]
+        if not widths:
+            return self._under(self.target, scores), self.cut
+
+        def attempt(aim: Target) -> tuple[float, tuple[OneShot, nn.Module]]:
+            self._begin_anew()
+            found = self._under(aim, scores)
+            lost = output_change(self.cut, self.dense, self.batches, change)
+            return lost, (found, copy.deepcopy(self.cut))
+
+        (result, hardened), tried = best_width(widths, self.target, attempt)
+        return replace(result, tried=tried), hardened
+
+    def _under(self, target: Target, scores: list[Tensor]) -> OneShot:
+        """Cut, repair and quantize the copy, once or until it holds a limit on bytes."""
+        limit = target.packed_bytes
         hardening = self._cut(scores, target)
         for _ in range(ATTEMPTS):
             learned = [site.transform.prune.keeps(site.original) for site in self.sites]
@@ -216,20 +175,20 @@ class _Work:
                 break
             assert target.packed_bytes is not None
             target = replace(target, packed_bytes=target.packed_bytes - excess)
-            self._restore(before)
+            self._begin_anew()
             hardening = self._cut(scores, target)
         else:
             raise TargetError(f"the repaired weights do not fit into {limit:,} packed bytes: allow more")
         samples = sum(len(inputs[0]) for inputs in self.batches)
         layers = tuple(self._layer(site.name, repaired) for site in self.sites)
-        return _result(hardening, allocation, layers, samples), self.cut
+        return result_of(hardening, self.allocation, layers, samples)
 
     def _input_scores(self) -> list[np.ndarray]:
         """|w| times the root mean square of its input where that can be seen, else |w|."""
         energies = input_energies(self.dense, self.calls, self.batches)
         scores = []
         for site in self.sites:
-            w = np.abs(_numpy(site.original))
+            w = np.abs(as_array(site.original))
             if site.name not in self.reasons:
                 energy = energies[self.dense.get_submodule(site.name.rpartition(".")[0])].numpy()
                 grouped = w.reshape(len(energy), -1, energy.shape[1])
@@ -244,7 +203,7 @@ class _Work:
         places = [ranks(score) for score in within]
         if allocation != MEASURED:
             # The layer keeps as many weights as that score gives it, but the ones that matter more for its outputs.
-            by_weight = [np.sort(SCORES[allocation](_numpy(site.original)).ravel())[::-1] for site in self.sites]
+            by_weight = [np.sort(SCORES[allocation](as_array(site.original)).ravel())[::-1] for site in self.sites]
             return [torch.from_numpy(score[place].copy()) for score, place in zip(by_weight, places, strict=True)]
         found = curves(self.cut, places, self.batches, change, self._told("measure"))
         scores = []
@@ -263,7 +222,7 @@ class _Work:
         options = MaskOptions(example=self.batches[0], energies=self.energies, widths=Widths(transforms_of(self.cut)))
         masks, _ = masks_by_score(self.cut, self.sites, scores, aim, options)
         switch_off_(self.cut)
-        _set_thresholds(self.sites, masks)
+        set_thresholds(self.sites, masks)
         return harden_under(self.sites, masks, 1.0)
 
     def _moved(self, hardening: Hardening, learned: Sequence[Tensor]) -> Hardening:
@@ -284,14 +243,9 @@ class _Work:
         rows = (replace(before.get(row.name, row), bits=row.bits) for row in found.tensors)
         return replace(found, factor=cut.factor, tensors=tuple(rows))
 
-    def _restore(self, weights: Sequence[Tensor]) -> None:
-        switch_off_(self.cut)
-        for site, before in zip(self.sites, weights, strict=True):
-            site.original.copy_(before)
-        plain = self.dense.state_dict()
-        kept = {name: tensor for name, tensor in self.cut.state_dict().items() if name in plain}
-        for name, tensor in kept.items():
-            tensor.copy_(plain[name])
+    def _begin_anew(self) -> None:
+        """Everything that an attempt changed, thresholds and ranges too: no result depends on what was tried before."""
+        self.cut.load_state_dict(self.start)
 
     def _bytes(self) -> int:
         return len(Packing(self.cut, self.batches[0], self.target.values).artifact(self._masks()).to_bytes())
@@ -316,22 +270,3 @@ WHOLE = Target(density=1.0)
 def _cuts(target: Target) -> bool:
     """Whether a target says how many weights stay."""
     return any(wish is not None for wish in (target.density, target.macs, target.packed_bytes))
-
-
-def _numpy(w: Tensor) -> np.ndarray:
-    return w.detach().double().cpu().numpy()
-
-
-def _set_thresholds(sites: tuple[Transformed, ...], masks: list[Tensor]) -> None:
-    """Every layer's threshold between the magnitudes that leave as many weights as its mask does."""
-    for site, mask in zip(sites, masks, strict=True):
-        sizes = site.original.detach().double().abs().flatten().sort(descending=True).values
-        kept = int(mask.sum())
-        above = float(sizes[kept - 1]) if kept else 2 * float(sizes[0])
-        below = float(sizes[kept]) if kept < len(sizes) else 0.0
-        site.transform.prune.set_threshold((above + below) / 2)
-
-
-def _result(hardening: Hardening, allocation: str, layers: tuple[OneShotTensor, ...], samples: int) -> OneShot:
-    shape = {"maps": hardening.maps, "bit_operations": hardening.bit_operations}
-    return OneShot(hardening.factor, hardening.tensors, allocation, layers, samples, **shape)

@@ -74,6 +74,13 @@ def curves(
     return found
 
 
+def output_change(model: nn.Module, dense: nn.Module, batches: Sequence[Inputs], change: str) -> float:
+    """How much the outputs of a model differ from the dense one's on the first batches, by one of CHANGES."""
+    batches = _first(batches)
+    wanted = [_outputs(dense, inputs, number) for number, inputs in enumerate(batches)]
+    return _changed(model, batches, wanted, CHANGES[change])
+
+
 def _first(batches: Sequence[Inputs]) -> Sequence[Inputs]:
     samples = 0
     for number, inputs in enumerate(batches):
@@ -92,14 +99,24 @@ def _with_only(
     change: Callable[[Tensor, Tensor], tuple[float, float]],
 ) -> float:
     stage = site.transform.prune
-    whole, sums = stage.mask, np.zeros((len(dense[0]), 2))
+    whole = stage.mask
     stage.mask = torch.from_numpy(mask).to(site.original.device)
     try:
-        for number, (inputs, wanted) in enumerate(zip(batches, dense, strict=True)):
-            found = _outputs(model, inputs, number)
-            sums += [change(output, before) for output, before in zip(found, wanted, strict=True)]
+        return _changed(model, batches, dense, change)
     finally:
         stage.mask = whole
+
+
+def _changed(
+    model: nn.Module,
+    batches: Sequence[Inputs],
+    dense: list[list[Tensor]],
+    change: Callable[[Tensor, Tensor], tuple[float, float]],
+) -> float:
+    sums = np.zeros((len(dense[0]), 2))
+    for number, (inputs, wanted) in enumerate(zip(batches, dense, strict=True)):
+        found = _outputs(model, inputs, number)
+        sums += [change(output, before) for output, before in zip(found, wanted, strict=True)]
     return float(np.mean(sums[:, 0] / np.maximum(sums[:, 1], np.finfo(np.float64).tiny)))
 
 
