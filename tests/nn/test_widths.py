@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from prepared import prepared, quantized
+from prepared import EXAMPLE, prepared, quantized
 from secateur.errors import TargetError
 from secateur.ir.rules import Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
+from secateur.nn.measure import packed_bytes
+from secateur.nn.pack import pack
 from secateur.nn.packing import Packing
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
@@ -134,3 +136,21 @@ def test_a_range_that_learned_nothing_is_fitted_and_one_that_did_stays():
         assert (rounded - site.original).square().sum() < (start - site.original).square().sum()
     for site, log_range in zip(transforms_of(trained), before, strict=True):
         assert torch.equal(site.transform.quantize.log_range, log_range)
+
+
+@pytest.mark.parametrize(("example", "limit"), [(None, 560), (EXAMPLE, 500)], ids=["bounded", "measured"])
+def test_narrower_weights_leave_room_for_more_of_them(example, limit):
+    """With thresholds that keep nothing of themselves, so that widths are not narrow before weights are counted."""
+
+    def kept(bits):
+        model = prepared(quantize=Quantize((2, 8)))
+        for site in transforms_of(model):
+            site.transform.prune.set_threshold(1e3)
+        result = harden_(model, Target(packed_bytes=limit, average_bits=bits), example=example)
+        masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
+        size = packed_bytes(model, masks, "float32") if example is None else len(pack(model, example).to_bytes())
+        assert result.average_bits <= bits
+        assert 0.9 * limit < size <= limit
+        return sum(row.nonzeros for row in result.tensors)
+
+    assert kept(4) > kept(6) > kept(8)

@@ -130,7 +130,7 @@ class _Wish:
             patterns.fit(lambda: self._too_dense() or self._excess(learned), self._target)
         if density is not None:
             learned = self._left_by(density)
-        masks = self._choice.named(learned)
+        masks = self._choice.named(learned or total)  # no range fits no weights
         self._widths.begin(masks)
         if self._target.largest_map_bytes is not None:
             refuse_large_floats(float_maps_of(self._model), self._target.largest_map_bytes)
@@ -159,10 +159,22 @@ class _Wish:
             )
         if not self._choice.sites:
             self._widened(0)
-        low = 0 if self._bounded(0) else _between(self._bounded, 0, total + 1)
-        low = _around(self._excess, low, total) if self._packing else low
-        self._average(self._choice.named(low))
-        return low
+        return self._most(total)
+
+    def _most(self, total: int) -> int:
+        """The largest number of weights that holds, in widths and ranges that suit those."""
+        most = total
+        while True:
+            keep = 0 if self._bounded(0) else _between(self._bounded, 0, most + 1)
+            keep = _around(self._excess, keep, most) if self._packing else keep
+            masks = self._choice.named(keep)
+            self._widths.begin(masks)
+            if self._average(masks):
+                most = total  # narrower ones leave room for more weights
+            elif not keep or not self._excess(keep):
+                return keep
+            else:
+                most = keep - 1  # the ranges of fewer weights can take more bytes
 
     def _too_dense(self) -> str:
         """What is dense beyond the target's density, of the tensors with patterns alone."""
@@ -186,10 +198,12 @@ class _Wish:
             )
         return left if self._choice.sites else 0
 
-    def _average(self, masks: dict[str, Tensor]) -> None:
+    def _average(self, masks: dict[str, Tensor]) -> bool:
+        """Narrower widths until their mean is within its limit; whether that took any."""
         limit = self._target.average_bits
         if limit is None:
-            return
+            return False
+        narrowed = False
         if not self._widths.bits:
             raise TargetError("average_bits is of the weights in quantized tensors, and this plan quantizes none")
         while self._too_wide(masks):
@@ -198,6 +212,8 @@ class _Wish:
                 raise TargetError(
                     f"{average:.4g} bits a weight is the least that this plan's widths allow, the limit is {limit:g}"
                 )
+            narrowed = True
+        return narrowed
 
     def _too_wide(self, masks: dict[str, Tensor]) -> bool:
         limit = self._target.average_bits

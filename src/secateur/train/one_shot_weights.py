@@ -14,7 +14,7 @@ from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES
 from secateur.nn.harden import harden_under
 from secateur.nn.map_sites import maps_of
-from secateur.nn.masks import MaskOptions, by_name, masks_by_score
+from secateur.nn.masks import MaskOptions, masks_by_score
 from secateur.nn.transform import Transformed, transforms_of
 from secateur.nn.widths import Widths
 from secateur.train.one_shot_result import OneShot, OneShotTensor, result_of
@@ -58,7 +58,6 @@ def _cut(model: nn.Module, target: Target, allocation: str) -> OneShot:
     energies = [site.original.double().square() for site in pruned]
     widths = Widths(sites, maps_of(model))
     masks, _ = masks_by_score(model, pruned, scores, target, MaskOptions(energies=energies, widths=widths))
-    widths.begin(by_name(pruned, masks))
     set_thresholds(pruned, masks)
     layers = tuple(OneShotTensor(site.name, "|w|") for site in pruned)
     return result_of(harden_under(sites, masks, 1.0, widths), allocation, layers, 0)
