@@ -95,6 +95,15 @@ def test_quantizing_at_once_needs_no_limit(secateur, task_name, tmp_path):
     assert (without.status, "needs at least one of density" in without.err) == (2, True)
 
 
+def test_bytes_and_bits_at_once_find_weights_and_widths(secateur, task_name, tmp_path):
+    words = ("compress", task_name, "--one-shot", "--bits", "2-8", "--packed-bytes", "240", "-o", tmp_path / "run")
+    ran = secateur(*words)
+    assert ran.status == 0, ran.err
+    assert "cut and quantized at once, nothing was trained" in ran.out
+    assert (tmp_path / "run" / "model.secat").stat().st_size <= 240
+    assert "the one that loses least was taken" in (tmp_path / "run" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("batches", ["0", "2"])
 def test_cutting_at_once(secateur, task_name, tmp_path, batches):
     words = ("compress", task_name, "--density", "0.5", "-o", tmp_path / "run", "--one-shot", "--batches", batches)

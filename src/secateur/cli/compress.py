@@ -106,8 +106,9 @@ def run_compress(asked: Asked) -> None:
     options = _options(asked)
     task = load_task(asked.task)
     if told:
-        cuts = not asked.one_shot or asked.density is not None or asked.macs is not None or asked.pattern is not None
-        prune = rule if cuts else None  # bits at once under no other limit, or bytes alone: nothing has to go
+        limits = (asked.density, asked.macs, asked.pattern, asked.packed_bytes)
+        cuts = not asked.one_shot or any(limit is not None for limit in limits)
+        prune = rule if cuts else None  # bits at once under no limit on weights: nothing has to go
         plan = plan_model(task.model, task.example, prune=prune, quantize=weights, maps=maps)
     with progress_on(sys.stderr) as progress, warnings.catch_warnings():
         warnings.simplefilter("always", SecateurWarning)
