@@ -6,7 +6,18 @@ from secateur.compression.options import Options
 from secateur.errors import TargetError
 
 
-@pytest.mark.parametrize("wrong", [{"on_miss": "ignore"}, {"seed": -1}, {"one_shot": -1}, {"precision": "float16"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"on_miss": "ignore"},
+        {"seed": -1},
+        {"one_shot": -1},
+        {"precision": "float16"},
+        {"threshold_lr": -1.0},
+        {"threshold_lr": float("nan")},
+        {"lr": float("inf")},
+    ],
+)
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(TargetError):
         Options(**wrong)

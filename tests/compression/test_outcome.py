@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from tiny_task import OPTIONS, tiny_task
+from torch import nn
 
 from secateur.compression.compress import compress
 from secateur.compression.outcome import checked_in_words
 from secateur.errors import DataError, TargetError
+from secateur.ir.artifact import Artifact
 from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import Check
@@ -105,6 +107,33 @@ def test_what_stayed_frozen_is_told(tmp_path):
     short = dataclasses.replace(OPTIONS, prune_epochs=1, finetune_epochs=0)
     notes = compress(task, Target(density=0.5), out=tmp_path / "run", options=short).notes
     assert any(note.startswith("1 trained in evaluation mode") for note in notes)
+
+
+class OfFour(nn.Module):
+    """Its forward pass holds the number of examples, so that the graph is fixed to it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.second(self.first(x).relu().reshape(4, 16))
+
+
+def test_what_packing_notes_is_in_the_result_and_on_the_page(tmp_path):
+    task = tiny_task()
+    batches = [(x[:4], y[:4]) for x, y in task.val]
+    fixed = dataclasses.replace(task, model=OfFour(), example=batches[0][0], train=batches, val=batches)
+    emptied = dataclasses.replace(SHORT, on_miss="warn")
+    for name, given, target, told in (
+        ("fixed", fixed, Target(density=0.5), "the batch is fixed at 4"),
+        ("emptied", task, Target(density=1e-6), "is all zero: no output depends on the input through it"),
+    ):
+        result = compress(given, target, out=tmp_path / name, options=emptied)
+        assert sum(told in note for note in result.notes) >= 1
+        assert len(set(result.notes)) == len(result.notes)
+        assert set(Artifact.load(tmp_path / name / "model.secat").meta["notes"]) <= set(result.notes)
+        assert told in (tmp_path / name / "report.html").read_text()
 
 
 def test_multiplications_of_kept_tensors_are_part_of_the_limit(tmp_path):

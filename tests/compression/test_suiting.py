@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_task import tiny_task
+from tiny_task import OPTIONS, tiny_task
 from torch import nn
 from torch.nn import functional as F
 
+from secateur.compression.compress import compress
 from secateur.compression.options import Options
 from secateur.compression.suiting import (
     LEAST_STEPS,
@@ -19,7 +20,9 @@ from secateur.compression.suiting import (
     suited_schedule,
 )
 from secateur.errors import DataError
+from secateur.ir.artifact import Artifact
 from secateur.ir.target import Target
+from secateur.nn.restore import restore_
 from secateur.train.distillation import Distillation
 from secateur.train.task import Task, accuracy
 
@@ -105,3 +108,22 @@ def test_a_frozen_model_is_told():
     task.model.requires_grad_(False)
     with pytest.raises(DataError, match="every parameter of the model is frozen"):
         suited_rate(task, 0)
+
+
+def test_a_frozen_model_is_told_where_the_rate_is_given_and_can_be_cut_at_once(tmp_path):
+    task = tiny_task()
+    task.model.requires_grad_(False)
+    with pytest.raises(DataError, match="every parameter of the model is frozen"):
+        compress(task, Target(density=0.5), out=tmp_path / "run", options=OPTIONS)
+    result = compress(task, Target(density=0.5), out=tmp_path / "cut", options=Options(one_shot=2))
+    assert result.density == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_frozen_layer_stays_as_it_is(tmp_path):
+    task = tiny_task()
+    task.model[0].requires_grad_(False)
+    result = compress(task, Target(density=0.5), out=tmp_path / "run", options=OPTIONS)
+    fates = {row.name: (row.fate, row.reason[:6]) for row in result.layers}
+    assert fates["0.weight"] == ("skipped", "frozen")
+    restored = restore_(tiny_task().model, Artifact.load(tmp_path / "run" / "model.secat"))
+    assert torch.count_nonzero(restored[0].weight) == restored[0].weight.numel()

@@ -10,7 +10,7 @@ from prepared import EXAMPLE, Tied, small_net
 from secateur.errors import DataError, PlanError
 from secateur.ir.count import count
 from secateur.ir.plan import Plan
-from secateur.ir.rules import Prune
+from secateur.ir.rules import Prune, Quantize
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
@@ -170,6 +170,26 @@ def test_a_frozen_embedding_is_kept_unless_it_is_tied_to_a_layer():
     tied = Tied()
     tied.embed.weight.requires_grad_(False)
     assert plan(tied, torch.tensor([[1, 2]]), prune=Prune())["embed.weight"].prune is not None
+
+
+def test_a_layer_that_is_frozen_while_others_train_is_kept():
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    model[0].requires_grad_(False)
+    rows = plan(model, torch.randn(1, 8), prune=Prune(), quantize=Quantize(bits=4))
+    assert [row.name for row in rows.changed] == ["2.weight"]
+    assert rows["0.weight"].reason.startswith("frozen, while other parameters of the model train: requires_grad_()")
+    for rule in ({"prune": Prune()}, {"quantize": Quantize(bits=4)}):
+        with pytest.raises(PlanError, match=r"0\.weight cannot be .*: frozen, while"):
+            prepare_(model, rows.replace("0.weight", **rule))
+    model[0].requires_grad_(True)
+    assert len(plan(model, torch.randn(1, 8), prune=Prune()).pruned) == 2
+
+
+def test_in_a_model_whose_every_parameter_is_frozen_nobody_chose_layers():
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)).requires_grad_(False)
+    rows = plan(model, torch.randn(1, 8), prune=Prune())
+    assert [row.name for row in rows.pruned] == ["0.weight", "2.weight"]
+    assert prepare_(model, rows) is model
 
 
 def test_a_threshold_a_channel_needs_channels_on_one_axis():

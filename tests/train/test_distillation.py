@@ -22,6 +22,15 @@ def test_outputs_match_by_their_mean_square():
     assert float(found) == 4
 
 
+@pytest.mark.parametrize("shape", [(16, 1), (16,), (), (4, 1, 3, 3), (4, 0)])
+def test_outputs_without_classes_have_no_logits_to_match(shape):
+    student, teacher = torch.zeros(shape), torch.ones(shape)
+    with pytest.raises(DataError, match='use match="outputs"'):
+        Distillation().loss(student, teacher)
+    if student.numel():
+        assert float(Distillation(match="outputs").loss(student, teacher)) == 1
+
+
 def test_a_teacher_is_copied_in_evaluation_mode_and_gets_no_gradient():
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 2)).train()
     lesson = Lesson(model, Distillation(0.25))

@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.ir.rules import Prune
+from secateur.errors import DataError
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.train.fit import fit
-from secateur.train.modes import begin_statistics_, frozen, train_
+from secateur.train.modes import begin_statistics_, frozen, refuse_frozen, train_
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task, accuracy
 
@@ -78,3 +79,18 @@ def test_the_loop_lets_them_be():
     fit(task, Target(density=0.5), schedule=Schedule(2, 1))
     assert torch.equal(model[1].running_mean, before)
     assert int(average.num_batches_tracked) == 1
+
+
+def test_a_model_of_which_nothing_trains_is_told_and_epochs_of_it_are_refused():
+    x, y = torch.randn(6, 3), torch.randint(0, 2, (6,))
+    model = network(0.1).requires_grad_(False)
+    with pytest.raises(DataError, match="every parameter of the model is frozen"):
+        refuse_frozen(model)
+    quantize = Quantize(bits=(2, 8))
+    prepare_(model, plan(model, x, prune=Prune(), quantize=quantize, maps=quantize))
+    assert any(parameter.requires_grad for parameter in model.parameters())  # thresholds, widths and ranges
+    task = Task(model, x, [(x, y)], [(x, y)], nn.functional.cross_entropy, accuracy)
+    with pytest.raises(DataError, match="every parameter of the model is frozen"):
+        fit(task, Target(density=0.5), schedule=Schedule(1, 1))
+    model[3].bias.requires_grad_(True)
+    refuse_frozen(model)

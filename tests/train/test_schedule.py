@@ -1,5 +1,7 @@
 """train.schedule: rates, and what a schedule refuses."""
 
+import math
+
 import pytest
 import torch
 
@@ -31,3 +33,11 @@ def test_thresholds_keep_their_own_rate():
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(TargetError):
         Schedule(**wrong)
+
+
+@pytest.mark.parametrize("name", ["lr", "threshold_lr", "weight_decay"])
+@pytest.mark.parametrize("wrong", [-1.0, math.inf, math.nan])
+def test_a_rate_is_finite_and_not_negative(name, wrong):
+    with pytest.raises(TargetError, match=name):
+        Schedule(**{name: wrong})
+    assert getattr(Schedule(**{name: 0.5}), name) == 0.5

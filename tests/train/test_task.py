@@ -73,6 +73,19 @@ def test_batches_weigh_as_much_as_they_hold_whatever_form_labels_have():
     assert score(judged) == pytest.approx((1 * 1 + 3 * 3) / 4)
 
 
+def test_boxes_of_an_image_are_no_examples():
+    boxes = [[torch.zeros(n, 4) for _ in range(4)] for n in (1, 9)]
+    judged = task([(torch.zeros(4, 2), each) for each in boxes])
+    assert score(dataclasses.replace(judged, metric=lambda y, found: float(len(found[0]) == 9))) == 0.5
+
+
+def test_labels_tell_the_examples_of_inputs_without_tensors():
+    judged = task([(["a"] * n, torch.full((n,), n)) for n in (1, 3)], nn.Identity())
+    judged = dataclasses.replace(judged, metric=lambda y, labels: float(labels[0]))
+    texts = dataclasses.replace(judged, val=[({"text": one}, labels) for one, labels in judged.val])
+    assert score(texts) == (1 * 1 + 3 * 3) / 4
+
+
 @pytest.mark.parametrize("batch", [torch.zeros(2, 2), (torch.zeros(2, 2),), [1, 2, 3], {"x": 1}])
 def test_a_batch_that_is_no_pair_is_told(batch):
     with pytest.raises(DataError, match=r"a pair \(inputs, labels\)"):

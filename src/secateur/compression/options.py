@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from secateur.errors import TargetError
 from secateur.train.distillation import Distillation
 from secateur.train.mac_aware import CAP
 from secateur.train.precision import FULL
-from secateur.train.schedule import Schedule
+from secateur.train.schedule import MEASURED, Schedule
 
 ON_MISS = ("error", "warn")
 NOT_OF_THE_RESULT = ("save_seconds", "on_miss", "times", "code")
@@ -90,9 +89,14 @@ class Options:
         if self.mac_aware is not None and (self.prune_epochs or self.one_shot is not None):
             what = "one_shot" if self.one_shot is not None else "prune_epochs"
             raise TargetError(f"mac_aware learns no thresholds and fine-tunes what it cut: leave {what} away")
-        Schedule(self.prune_epochs or 0, self.finetune_epochs or 0, average=self.average, precision=self.precision)
-        if self.lr is not None and not 0 < self.lr < math.inf:
-            raise TargetError(f"lr is the peak of the rate, a positive number, got {self.lr}")
+        Schedule(
+            self.prune_epochs or 0,
+            self.finetune_epochs or 0,
+            lr=MEASURED.lr if self.lr is None else self.lr,
+            threshold_lr=self.threshold_lr,
+            average=self.average,
+            precision=self.precision,
+        )
         if self.seed < 0:
             raise TargetError(f"seed is 0 or more, got {self.seed}")
 

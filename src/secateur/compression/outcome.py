@@ -71,7 +71,7 @@ def outcome(
             *told.notes,
             *_why(line, passed, drop),
             *_refitted(passed),
-            *_weights_only(passed),
+            *_packing(passed),
             *_not_seen(passed),
             *_frozen(line, passed),
         ),
@@ -261,9 +261,12 @@ def _refit_in_words(cut: int, grown: int) -> str:
     return " and ".join(words)
 
 
-def _weights_only(passed: Passed) -> list[str]:
-    reason = passed.artifact.meta.get("weights_only")
-    return [f"the file holds weights alone and cannot run by itself: {reason}"] if reason else []
+def _packing(passed: Passed) -> list[str]:
+    """What packing had to say of the file, each once."""
+    reason, notes = passed.artifact.meta.get("weights_only"), passed.artifact.meta.get("notes", [])
+    assert isinstance(notes, list)
+    told = [f"the file holds weights alone and cannot run by itself: {reason}"] if reason else []
+    return [*told, *dict.fromkeys(str(note) for note in notes)]
 
 
 def _not_seen(passed: Passed) -> list[str]:

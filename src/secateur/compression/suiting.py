@@ -15,7 +15,7 @@ from secateur.compression.options import Options
 from secateur.errors import DataError, TrainingError
 from secateur.ir.target import Target
 from secateur.train.fit import train_step
-from secateur.train.modes import train_
+from secateur.train.modes import refuse_frozen, train_
 from secateur.train.precision import FULL
 from secateur.train.replay import start_epoch
 from secateur.train.schedule import Schedule
@@ -66,11 +66,7 @@ def suited_rate(task: Task, seed: int, precision: str = FULL) -> float:
     A rate fit for training from scratch can wipe out in a few steps what a trained network knows. An untrained network,
     no better than guessing, takes the measured rate.
     """
-    if not any(p.requires_grad for p in task.model.parameters()):
-        raise DataError(
-            "every parameter of the model is frozen, so nothing can be trained: model.requires_grad_(True), or cut at "
-            "once (one_shot)"
-        )
+    refuse_frozen(task.model)
     start_epoch(task.train, seed, 0)
     batches = list(islice(cycle(islice(task.train, TRIED_STEPS)), TRIED_STEPS))
     if not batches:

@@ -28,7 +28,8 @@ def plan(
 
     example  a tensor or tuple of tensors the model accepts, batch first; run once without gradients to count
              multiply-accumulates
-    prune    the rule for every tensor that can be pruned: the weights of the module types in docs/layers.md
+    prune    the rule for every tensor that can be pruned: the weights of the module types in docs/layers.md, but for
+             those that are frozen while another parameter trains
     quantize the rule for every tensor that can be quantized, which are the same; first and last layers too, unless
              `Plan.replace` or `skip` says otherwise
     maps     the rule for every feature map that integer arithmetic reads (docs/maps.md); the model's outputs

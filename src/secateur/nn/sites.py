@@ -48,9 +48,13 @@ TABLES = (nn.Embedding, nn.EmbeddingBag)
 
 @dataclass
 class Site:
-    """One tensor of a model and every place that holds it, in the model's order."""
+    """One tensor of a model and every place that holds it, in the model's order.
+
+    frozen  whether it takes no gradient while another parameter of the model does
+    """
 
     ends: list[tuple[str, nn.Module, str]] = field(default_factory=list)
+    frozen: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,6 +84,8 @@ class Site:
                 return f"{setting} changes the weight itself, not what a rule makes of it: build {path} without it"
         if not self.tensor.requires_grad and all(isinstance(module, TABLES) for _, module, _ in self.ends):
             return "a frozen table, as from_pretrained makes it: requires_grad_() to prune it"
+        if self.frozen:
+            return "frozen, while other parameters of the model train: requires_grad_() to prune or quantize it"
         if rule is not None and rule.granularity == "channel" and self.channel_axis() is None:
             return 'its output channels lie on no single axis: only granularity "tensor" fits'
         return ""
@@ -134,10 +140,13 @@ def find_sites(model: nn.Module) -> list[Site]:
     A weight that another parametrization already owns (weight norm, spectral norm, or an earlier `prepare_`) appears
     under that parametrization's own name and is therefore never prunable.
     """
+    # A model whose every parameter is frozen is only not being trained: nobody chose layers that must stay.
+    trains = any(parameter.requires_grad for parameter in model.parameters())
     sites: dict[int, Site] = {}
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
-            sites.setdefault(id(parameter), Site()).ends.append((path, module, name))
+            site = sites.setdefault(id(parameter), Site(frozen=trains and not parameter.requires_grad))
+            site.ends.append((path, module, name))
     return list(sites.values())
 
 

@@ -24,7 +24,8 @@ class Distillation:
 
     weight       share of the teacher's term, 0 < weight <= 1; the task's own loss counts 1 - weight
     temperature  softens both distributions of logits; the term is multiplied by its square, as the source has it
-    match        "logits": divergence of class distributions over dimension 1; "outputs": mean squared difference
+    match        "logits": divergence of class distributions over dimension 1, of two classes or more; "outputs": mean
+                 squared difference, which also fits one logit or a number an example
     """
 
     weight: float = 0.5
@@ -40,9 +41,15 @@ class Distillation:
             raise TargetError(f"distillation matches {' or '.join(MATCHES)}, not {self.match!r}")
 
     def loss(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The teacher's term, a scalar, before its weight. DataError for outputs that are no tensors of one shape."""
+        """The teacher's term, a scalar, before its weight. DataError for outputs that are no tensors of one shape, and
+        for logits of fewer than two classes: nothing says whether one number is a logit or what is predicted."""
         if not isinstance(student, Tensor) or not isinstance(teacher, Tensor) or student.shape != teacher.shape:
             raise DataError("distillation compares one output tensor of the model with the teacher's, of equal shape")
+        if self.match == "logits" and (student.ndim < 2 or student.shape[1] < 2):
+            raise DataError(
+                'match="logits" compares distributions over two or more classes in dimension 1, which outputs of shape '
+                f'{tuple(student.shape)} do not have: use match="outputs"'
+            )
         return MATCHES[self.match](student, teacher, self.temperature)
 
 

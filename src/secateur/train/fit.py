@@ -21,7 +21,7 @@ from secateur.nn.norms.penalty import lagrange_norms, norm_penalty
 from secateur.train.budget import Budget
 from secateur.train.distillation import Lesson, lesson_from
 from secateur.train.loop_state import Keeper, LoopState
-from secateur.train.modes import begin_statistics_, train_
+from secateur.train.modes import begin_statistics_, refuse_frozen, train_
 from secateur.train.not_finite import blame
 from secateur.train.precision import FULL, forward, refuse_unsupported
 from secateur.train.record import Fitted, Record, Step
@@ -49,7 +49,10 @@ def fit(
     teacher  the model whose outputs `schedule.distill` matches, usually the dense one; it stays as it is
 
     TrainingError for a loss that is no number, with the layer that was first, and for a precision the device lacks.
+    DataError for epochs of a model whose every parameter is frozen.
     """
+    if schedule.prune_epochs or schedule.finetune_epochs:
+        refuse_frozen(task.model)
     refuse_unsupported(task.model, schedule.precision)
     lesson = lesson_from(teacher, schedule.distill, schedule.precision)
     train_(task.model)

@@ -9,6 +9,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from secateur.errors import DataError
+from secateur.nn.map_sites import maps_of
+from secateur.nn.transform import transforms_of
+
 
 def train_(model: nn.Module) -> None:
     """Training mode, except for what stays in evaluation mode: norms whose running statistics never move (momentum 0),
@@ -28,6 +32,18 @@ def frozen(model: nn.Module) -> dict[str, nn.Module]:
         if _never_moves(module) or (model.training and not module.training):
             found[name] = module
     return found
+
+
+def refuse_frozen(model: nn.Module) -> None:
+    """DataError for a model, prepared or not, whose every parameter of its own is frozen: thresholds, widths and ranges
+    would learn alone, and there would be nothing to fine-tune."""
+    learned = [*(site.transform for site in transforms_of(model)), *(site.quantizer for site in maps_of(model))]
+    added = {id(parameter) for module in learned for parameter in module.parameters()}
+    if not any(parameter.requires_grad and id(parameter) not in added for parameter in model.parameters()):
+        raise DataError(
+            "every parameter of the model is frozen, so nothing can be trained: model.requires_grad_(True), or cut at "
+            "once (one_shot)"
+        )
 
 
 def begin_statistics_(model: nn.Module) -> None:

@@ -41,8 +41,12 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.prune_epochs < 0 or self.finetune_epochs < 0:
             raise TargetError(f"epochs are counts, got {self.prune_epochs} and {self.finetune_epochs}")
-        if not self.lr > 0:
+        if not 0 < self.lr < math.inf:
             raise TargetError(f"lr is the peak of the rate, a positive number, got {self.lr}")
+        if self.threshold_lr is not None and not 0 <= self.threshold_lr < math.inf:
+            raise TargetError(f"threshold_lr is the rate of the thresholds, 0 or more, got {self.threshold_lr}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise TargetError(f"weight_decay is a share that pulls weights to zero, 0 or more, got {self.weight_decay}")
         if self.precision not in PRECISIONS:
             raise TargetError(f"precision is {' or '.join(PRECISIONS)}, not {self.precision!r}")
         if not 0 <= self.average < 1:

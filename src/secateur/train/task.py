@@ -101,7 +101,7 @@ def loss_of(task: Task, outputs: Any, labels: Any) -> Tensor:
 
 @torch.no_grad()
 def score(task: Task, model: nn.Module | None = None) -> float:
-    """Mean metric over the validation batches, each weighted by its size, in evaluation mode; the mode is restored.
+    """Mean metric over the validation batches, each weighted by its examples, in evaluation mode; the mode is restored.
     NaN without batches; DataError for a metric that is no number."""
     judged = task.model if model is None else model
     modes = {module: module.training for module in judged.modules()}
@@ -110,7 +110,7 @@ def score(task: Task, model: nn.Module | None = None) -> float:
     try:
         for batch in task.val:
             inputs, labels = parts_of(batch)
-            size = _size(labels, inputs)
+            size = _size(inputs, labels)
             total += _number(task.metric(outputs_of(judged, inputs), labels)) * size
             count += size
     finally:
@@ -127,13 +127,16 @@ def _number(found: Any) -> float:
         raise DataError(f"the metric of a batch is a number, got {kind}: return its mean") from None
 
 
-def _size(*parts: Any) -> int:
-    """Examples of a batch: the extent of its first tensor that has one; labels may be nested, or plain numbers."""
-    for part in parts:
+def _size(inputs: Any, labels: Any) -> int:
+    """Examples of a batch: the extent of its inputs' first tensor, or of its labels' where these hold none.
+
+    Labels may list for every example what is in it, boxes, say, of which there are more or fewer.
+    """
+    for part in (inputs, labels):
         for leaf in _pytree.tree_leaves(part):
             if isinstance(leaf, Tensor) and leaf.ndim:
                 return len(leaf)
-    return len(parts[0])
+    return len(labels)
 
 
 ROUNDING = 1e-6
