@@ -46,6 +46,18 @@ def test_a_prepared_checkpoint_needs_its_plan(secateur, task_name, prepared):
     assert (ran.status, "cannot read" in ran.err) == (2, True)
 
 
+def test_a_plan_that_would_say_nothing_is_refused(secateur, task_name, prepared):
+    out, plan = prepared / "m.secat", ("--plan", prepared / "none.json")
+    ran = secateur("pack", task_name, "-o", out, *plan)
+    assert ran.status == 2
+    assert "--plan says nothing without --checkpoint" in ran.err
+    torch.save(load_task(task_name).model.state_dict(), prepared / "plain.pt")
+    ran = secateur("pack", task_name, "-o", out, "--checkpoint", prepared / "plain.pt", *plan)
+    assert ran.status == 2
+    assert "is of a plain model, to which --plan says nothing" in ran.err
+    assert not out.exists()
+
+
 def test_weights_alone_are_said(secateur, tmp_path):
     (tmp_path / "sums.py").write_text(
         "import torch, secateur as sct\n"

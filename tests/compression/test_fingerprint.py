@@ -1,11 +1,11 @@
 """compression.fingerprint: equal for the same, different for every part that a result depends on."""
 
-import functools
 import json
 
 import torch
 from tiny_task import tiny_task
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from secateur.compression.fingerprint import NOT_THE_SAME_TWICE, differences, fingerprint, replays
 from secateur.ir.rules import Prune
@@ -39,10 +39,6 @@ def test_what_differs_is_named(tmp_path):
     assert differences(taken(), taken()) == []
 
 
-def test_the_users_code_counts_and_installed_code_does_not():
-    assert list(taken()["code"]) == ["tiny_task.py"]
-
-
 def test_data_that_is_never_the_same_is_told_apart():
     class Never(list):
         def __iter__(self):
@@ -54,22 +50,9 @@ def test_data_that_is_never_the_same_is_told_apart():
     assert not replays(found)
 
 
-def test_two_files_of_one_name_both_count(tmp_path):
-    files = [tmp_path / part / "net.py" for part in ("a", "b")]
-    for file in files:
-        file.parent.mkdir()
-        file.write_text("x = 1\n")
-    before = taken(code=files)
-    files[0].write_text("x = 2\n")
-    assert any("code, net.py" in line for line in differences(before, taken(code=files)))
-
-
-def test_the_code_of_a_loss_that_is_an_object_or_a_partial_counts(tmp_path, monkeypatch):
-    (tmp_path / "my_losses.py").write_text(
-        "class Loss:\n    def __call__(self, y, t): return y.sum()\ndef loss(y, t, scale): return scale * y.sum()\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    import my_losses
-
-    for loss in (my_losses.Loss(), functools.partial(my_losses.loss, scale=2)):
-        assert "my_losses.py" in taken(tiny_task(loss=loss))["code"]
+def test_validation_data_is_the_same_however_often_it_was_read():
+    points = TensorDataset(torch.arange(60.0).reshape(20, 3), torch.zeros(20, dtype=torch.int64))
+    task = tiny_task(val=DataLoader(points, 4, shuffle=True, generator=torch.Generator().manual_seed(5)))
+    before = taken(task)
+    assert len(list(task.val)) == 5
+    assert taken(task) == before

@@ -70,6 +70,21 @@ def test_the_search_ends_beside_what_holds(limit, goal):
         assert held or limit > FINEST * STEP**0.25
 
 
+@pytest.mark.parametrize("goal", [1.0, 7.0])
+def test_where_nothing_has_to_go_there_is_one_round(goal):
+    assert next_fraction([], goal, None) == 1.0
+    for held in (True, False):
+        assert next_fraction([a_round(1.0, held=held)], goal, None) is None
+
+
+@pytest.mark.parametrize("target", [Target(density=1.0, max_drop=0.5), Target(macs=10**9, max_drop=0.5)])
+def test_a_limit_that_holds_from_the_start_is_only_judged(tmp_path, target):
+    result = run(tmp_path / "run", target)
+    assert result.met
+    assert result.density == 1.0
+    assert len(result.rounds) == 1
+
+
 @pytest.fixture(scope="module")
 def to_a_limit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("limit") / "run"

@@ -12,8 +12,10 @@ from secateur.compression import within_drop
 from secateur.compression.candidates import EPOCHS, Candidates
 from secateur.compression.compress import compress
 from secateur.compression.trials import TRIALS, Trials
-from secateur.errors import TargetError
+from secateur.errors import DataError, TargetError
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
+from secateur.nn.planning import plan
 from secateur.reporting.report import Report
 
 LONGER = dataclasses.replace(OPTIONS, prune_epochs=8, finetune_epochs=1, save_seconds=1000)
@@ -113,6 +115,42 @@ def test_two_wishes_that_do_not_hold_together_are_said(tmp_path):
     with pytest.raises(TargetError, match=r"density 0.02 and max_drop 0.02 .* together: self-pruning stopped before"):
         run(tmp_path / "faster", Target(density=0.02, max_drop=0.02), options=FASTER)
     assert (tmp_path / "faster" / "model.secat").exists()
+
+
+WEIGHTS, MAPS = {"quantize": Quantize((2, 4))}, {"maps": Quantize((4, 8))}
+QUICK = dataclasses.replace(LONGER, prune_epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("rules", "limit"),
+    [(WEIGHTS, {"average_bits": 3}), (WEIGHTS, {"packed_bytes": 1500}), (MAPS, {"largest_map_bytes": 16})],
+)
+def test_the_drop_of_a_plan_that_prunes_nothing_is_only_judged(tmp_path, rules, limit):
+    task = tiny_task()
+    rows = plan(task.model, task.example, **rules)
+    result = compress(task, Target(max_drop=0.5, **limit), out=tmp_path / "run", plan=rows, options=QUICK)
+    assert result.met
+    assert result.drop <= 0.5
+    worse = dataclasses.replace(task, metric=_only(task.model))
+    with pytest.raises(TargetError, match=r"missed: max_drop 0\.5: lost 1 on validation"):
+        compress(worse, Target(max_drop=0.5, **limit), out=tmp_path / "worse", plan=rows, options=QUICK)
+
+
+def test_max_drop_alone_has_nothing_to_search_in_a_plan_that_prunes_nothing(tmp_path):
+    task = tiny_task()
+    for rules in ({}, WEIGHTS, MAPS):
+        rows = plan(task.model, task.example, **rules)
+        with pytest.raises(TargetError, match="this plan prunes nothing: say what to reach as well, average_bits"):
+            compress(task, Target(max_drop=0.5), out=tmp_path / "run", plan=rows, options=LONGER)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_drop_that_cannot_be_judged_is_refused_before_anything_is_trained(tmp_path):
+    task = tiny_task(val=[])
+    rows = plan(task.model, task.example, prune=Prune("balanced", n=4, m=8))
+    with pytest.raises(DataError, match="max_drop needs a score"):
+        compress(task, Target(max_drop=0.5), out=tmp_path / "run", plan=rows, options=LONGER)
+    assert not list((tmp_path / "run").glob("*.state"))
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,32 @@ from secateur.train.task import Task, score
 FILE = Path(__file__).parents[1] / "cli" / "sample_task.py"
 
 
+@pytest.fixture(autouse=True)
+def same_path_afterwards(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
 def test_from_a_file():
-    before = list(sys.path)
     task = load_task(f"{FILE}:build")
     assert isinstance(task, Task)
     assert score(task) > 0.9
+
+
+def test_code_of_a_task_can_import_siblings_when_it_runs(tmp_path, monkeypatch):
+    (tmp_path / "late_sibling.py").write_text("from torch.nn.functional import cross_entropy\n")
+    late = "\n\ndef loss(outputs, labels):\n    import late_sibling\n\n"
+    late += "    return late_sibling.cross_entropy(outputs, labels)\n"
+    (tmp_path / "late_task.py").write_text(FILE.read_text().replace("F.cross_entropy", "loss") + late)
+    task = load_task(f"{tmp_path / 'late_task.py'}:build")
+    inputs, labels = task.train[0]
+    assert task.loss(task.model(inputs), labels) > 0
+    monkeypatch.delitem(sys.modules, "late_sibling")
+
+
+def test_a_task_that_cannot_be_had_leaves_the_path():
+    before = list(sys.path)
+    with pytest.raises(DataError):
+        load_task(f"{FILE}:nothing")
     assert sys.path == before
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from secateur.cli.demo_network import Images
-from secateur.train.replay import batch_checksum, first_batch, random_state, set_random_state, start_epoch
+from secateur.train.replay import batch_checksum, first_batch, random_state, replayed, set_random_state, start_epoch
 
 DATA = TensorDataset(torch.arange(40.0))
 
@@ -46,6 +46,21 @@ def test_samplers_are_told_the_epoch():
 
 def draws():
     return torch.rand(3).tolist(), np.random.rand(3).tolist(), np.random.randn(), random.random(), random.gauss(0, 1)
+
+
+def test_replayed_batches_are_the_same_and_leave_no_trace():
+    own = torch.Generator().manual_seed(3)
+    loader = DataLoader(TensorDataset(torch.arange(20)), 4, shuffle=True, generator=own)
+    following, drawn = own.get_state(), []
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    for _ in range(2):
+        with replayed(loader):
+            drawn.append(torch.cat([batch for (batch,) in loader]).tolist())
+        assert torch.equal(own.get_state(), following)
+    assert drawn[0] == drawn[1] != list(range(20))
+    assert torch.rand(1) == expected
 
 
 def test_random_numbers_go_on():

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from secateur.errors import DataError
 from secateur.train.task import (
@@ -46,6 +47,16 @@ def test_another_model_can_be_judged_on_the_same_data():
     right.weight.data, wrong.weight.data = torch.eye(2), torch.eye(2).flip(0)
     assert score(task(data, right)) == 1
     assert score(task(data, right), wrong) == 0
+
+
+def test_a_score_does_not_depend_on_how_often_the_data_was_read():
+    """A metric of whole batches depends on which examples came together."""
+    values = TensorDataset(torch.arange(12.0)[:, None] ** 2, torch.zeros(12))
+    shuffled = DataLoader(values, 5, shuffle=True, generator=torch.Generator().manual_seed(3))
+    judged = dataclasses.replace(task(shuffled, nn.Identity()), metric=lambda outputs, _: float(outputs.max()))
+    first = score(judged)
+    assert [next(iter(shuffled))[0].tolist() for _ in range(2)] != 2 * [next(iter(shuffled))[0].tolist()]
+    assert score(judged) == first
 
 
 def test_no_validation_data_has_no_score():

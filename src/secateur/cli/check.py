@@ -82,6 +82,7 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
     from secateur.nn.check import check_file
     from secateur.nn.restore import restore_
     from secateur.train.loading import load_task
+    from secateur.train.replay import replayed
     from secateur.train.task import holds, inputs_of, score, unscored
 
     task = load_task(name)
@@ -93,7 +94,8 @@ def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
         load_into(task.model, state_of(asked.checkpoint), asked.checkpoint)
     findings, limits = [], {"max_bytes": asked.max_bytes, "max_seconds": asked.max_seconds}
     if artifact.graph is not None:
-        batch = next(iter(task.val), None)
+        with replayed(task.val):
+            batch = next(iter(task.val), None)
         if batch is None:
             raise DataError(f"{name}: val has no batch to compare on")
         found = check_file(artifact, plain, _examples(artifact.graph, inputs_of(batch)), **limits)

@@ -17,10 +17,12 @@ NOTHING_LOST = "files that were already written are whole, no other was touched"
 
 
 class Verbs(TyperGroup):
-    """The group of all verbs: turns errors into one line on standard error and an exit status."""
+    """The group of all verbs: turns errors into one line on standard error and an exit status. What a verb puts on the
+    import path, for a task's code, is gone with it."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that was asked for."""
+        path = list(sys.path)
         try:
             return super().invoke(ctx)
         except SecateurError as error:
@@ -31,6 +33,8 @@ class Verbs(TyperGroup):
             raise _end(f"error: {NEEDS_TORCH}", BAD_INPUT) from None
         except KeyboardInterrupt as interrupt:
             raise _end(f"interrupted: {interrupt if interrupt.args else NOTHING_LOST}", INTERRUPTED) from None
+        finally:
+            sys.path[:] = path
 
 
 def _end(line: str, status: int) -> typer.Exit:

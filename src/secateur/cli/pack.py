@@ -42,6 +42,8 @@ class Asked:
 def run_pack(asked: Asked) -> None:
     """See Asked."""
     output = asked.output
+    if asked.plan is not None and asked.checkpoint is None:
+        raise PlanError("--plan says nothing without --checkpoint, the prepared model's weights: give both, or neither")
     check_writable(output)
     from secateur.nn.pack import pack as pack_model
     from secateur.train.loading import load_task
@@ -71,6 +73,8 @@ def _load(model: nn.Module, checkpoint: Path, plan: Path | None) -> None:
     from secateur.nn.prepare import prepare_
 
     state = state_of(checkpoint)
+    if plan is not None and not is_prepared(state):
+        raise PlanError(f"{checkpoint} is of a plain model, to which --plan says nothing: leave it away")
     if is_prepared(state):
         if plan is None:
             raise PlanError(f"{checkpoint} is of a prepared model: name its plan, --plan plan.json")

@@ -33,8 +33,6 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
     """
     if not target.wishes():
         raise TargetError("cutting at once does not search for a max_drop: name a density, macs or packed_bytes too")
-    if target.max_drop is not None:
-        line.refuse_unscored()
     model = prepare_(copy.deepcopy(line.task.model), line.plan)
     start_epoch(line.task.train, seed, 0)
     seen = list(islice(line.task.train, batches)) if batches else None

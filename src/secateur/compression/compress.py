@@ -55,8 +55,9 @@ def compress(
     """Plan, self-prune, harden, fine-tune, pack, check and report; returns what happened to every tensor.
 
     task      its model is the dense one and stays as it is; decisions look at its validation data alone
-    target    what must hold. With max_drop the run ends with the sparsest network within it; where the plan gives every
-              pruned tensor one pattern, n of every m, there is nothing to search and the drop is only judged
+    target    what must hold. With max_drop the run ends with the sparsest network within it; where the plan prunes
+              nothing, or gives every pruned tensor one pattern, n of every m, there is nothing to search and the drop
+              is only judged
     out       the run's folder: model.secat, report.html, report.json, result.json. A run that was interrupted goes on
               there when compress is called again with the same; a complete one is read
     plan      what may be cut; None: everything that can be
@@ -68,7 +69,7 @@ def compress(
     """
     refuse_names(task.model.state_dict())
     rows = make_plan(task.model, task.example, prune=Prune()) if plan is None else plan
-    target = _for_patterns(target, rows)
+    target = _for_plan(target, rows)
     before = random_state()
     try:
         with held(out) as folder:
@@ -92,8 +93,13 @@ def compress(
     return result
 
 
-def _for_patterns(target: Target, plan: Plan) -> Target:
+def _for_plan(target: Target, plan: Plan) -> Target:
     """A plan that gives every tensor its pattern names the density, where nothing else is wished for but a max_drop."""
+    if not plan.pruned and not target.wishes():
+        raise TargetError(
+            "max_drop alone searches for the sparsest network, and this plan prunes nothing: say what to reach as "
+            "well, average_bits, packed_bytes or largest_map_bytes, so that the drop is judged there, or prune"
+        )
     density = plan.pattern_density
     if density is not None and not target.wishes():
         return dataclasses.replace(target, density=density)
@@ -125,6 +131,8 @@ def _run(
         line.aim(target)
         if options.mac_aware is not None:
             refuse_rounds(line, target, options.mac_aware)
+        if target.max_drop is not None:
+            line.refuse_unscored()
         if options.one_shot is None:
             refuse_unsupported(task.model, options.precision)
             for batch in islice(task.val, 1):
@@ -137,7 +145,7 @@ def _run(
         elif options.mac_aware is not None:
             within = in_rounds(line, target, schedule, options.mac_aware, say)
             passed = within.passed
-        elif target.max_drop is None or plan.pattern_density is not None:
+        elif target.max_drop is None or plan.pattern_density is not None or not plan.pruned:
             passed = line.train("state", target, schedule)
         else:
             within = within_drop(line, target, schedule)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
-import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,15 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from secateur.compression.user_code import user_code
 from secateur.ir.plan import Plan
 from secateur.ir.target import Target
-from secateur.train.replay import batch_checksum, first_batch
+from secateur.train.replay import first_batch
 from secateur.train.task import Task
 
 VERSIONS = ("secateur", "torch", "numpy")
 NOT_THE_SAME_TWICE = "not the same twice"
-INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib"))
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def fingerprint(
@@ -36,7 +33,7 @@ def fingerprint(
     return {
         "versions": {name: metadata.version(name) for name in VERSIONS},
         "threads": torch.get_num_threads(),
-        "code": _code(task, code),
+        "code": user_code(task, code),
         "model": _model(task.model),
         "data": _data(task, seed),
         "plan": _sha256(plan.to_json().encode()),
@@ -77,38 +74,12 @@ def _model(model: nn.Module) -> dict[str, Any]:
 def _data(task: Task, seed: int) -> dict[str, Any]:
     """Lengths, and the first batches; a loader that does not replay has no fingerprint and is told apart by that."""
     once, again = first_batch(task.train, seed), first_batch(task.train, seed)
-    judged = next((batch_checksum(batch) for batch in task.val), 0)
     return {
         "batches of train": len(task.train),
         "batches of val": len(task.val),
         "first batch of train": once if once == again else NOT_THE_SAME_TWICE,
-        "first batch of val": judged,
+        "first batch of val": first_batch(task.val, seed),
     }
-
-
-def _code(task: Task, code: Iterable[Path]) -> dict[str, str]:
-    """By name of a file; files of one name together, wherever they lie."""
-    found: dict[str, set[str]] = {}
-    for name, path in _sources(task, code):
-        found.setdefault(name, set()).add(_sha256(path.read_bytes()))
-    return {name: _sha256("".join(sorted(found[name])).encode()) for name in sorted(found)}
-
-
-def _sources(task: Task, code: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """(name, file) of the user's own code: not torch's, not of installed packages, not ours."""
-    yield from ((path.name, path) for path in code)
-    dataset = getattr(task.train, "dataset", None)
-    objects = [*task.model.modules(), task.train, task.val, *([dataset] if dataset is not None else [])]
-    called = [getattr(given, "func", given) for given in (task.loss, task.metric)]  # what a partial calls
-    objects += [given for given in called if not inspect.isroutine(given) and not inspect.isclass(given)]
-    for thing in [*(type(found) for found in objects), *called]:
-        try:
-            file = inspect.getsourcefile(thing)
-        except TypeError:  # built in, or an object that is called
-            continue
-        path = Path(file).resolve() if file else None
-        if path and path.is_file() and not any(path.is_relative_to(base) for base in (*INSTALLED, PACKAGE)):
-            yield path.name, path
 
 
 def _sha256(data: bytes) -> str:

@@ -29,6 +29,7 @@ from secateur.train.modes import frozen
 from secateur.train.one_shot_result import OneShot
 from secateur.train.precision import FULL
 from secateur.train.record import Record
+from secateur.train.replay import replayed
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task, accuracy, inputs_of
 
@@ -163,7 +164,9 @@ def _check(line: Line, passed: Passed) -> Check | None:
     graph = passed.artifact.graph
     if graph is None:
         return None
-    examples, batch = runnable_batch(graph, CHECKED), next(iter(line.task.val), None)
+    examples = runnable_batch(graph, CHECKED)
+    with replayed(line.task.val):
+        batch = next(iter(line.task.val), None)
 
     def first(tensor: Any) -> Any:
         return tensor[:examples].detach().to("cpu") if isinstance(tensor, Tensor) else tensor

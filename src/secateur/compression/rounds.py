@@ -47,6 +47,8 @@ def next_fraction(rounds: Sequence[Round], goal: float, asked: int | None) -> fl
     """
     if asked is not None:
         return goal ** ((len(rounds) + 1) / asked) if len(rounds) < asked else None
+    if goal >= 1 and not rounds:
+        return 1.0  # nothing has to go: one round fine-tunes the network as it is
     held = [one.fraction for one in rounds if one.held]
     step = STEP ** (0.5 ** sum(not one.held for one in rounds))
     good = min(held, default=1.0)
@@ -157,8 +159,6 @@ def in_rounds(
 ) -> Within:
     """Cut and fine-tune until the target is reached or its max_drop passed; the last network that holds is taken."""
     search = Search(line, target, schedule, given)
-    if target.max_drop is not None:
-        line.refuse_unscored()
     asked = given.rounds if target.max_drop is None else None
     while (fraction := next_fraction(search.rounds, search.goal, asked)) is not None:
         try:

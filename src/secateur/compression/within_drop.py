@@ -45,7 +45,6 @@ def within_drop(line: Line, target: Target, schedule: Schedule) -> Within:
     """Train for the whole target, as far as it can hold target.max_drop; then look for the sparsest network that
     does."""
     assert target.max_drop is not None
-    line.refuse_unscored()
     sizes = target if target.wishes() else dataclasses.replace(target, density=SPARSEST)
     candidates = Candidates(line, STATE)
     trials = Trials(line, candidates, schedule, target.max_drop)

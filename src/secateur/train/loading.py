@@ -22,7 +22,8 @@ def load_task(name: str) -> Task:
     """Call the function and return its Task. DataError says what is wrong with the name or with what came back; errors
     of the user's own code pass through with their traceback.
 
-    While the code runs, the file's folder (for a module: the current one) is on the import path.
+    The file's folder (for a module: the current one) is put first on the import path, as `python file.py` has it, and
+    stays there, as a loss, a data set or a forward may import only when it runs; unless the task cannot be had.
     """
     source, colon, function = name.rpartition(":")
     if not colon or not source or not function.isidentifier():
@@ -34,8 +35,8 @@ def load_task(name: str) -> Task:
     with _importable(path.parent if is_file else Path()):
         module = _from_file(path) if is_file else _from_name(name, source)
         task = _builder(name, module, function)()
-    if not isinstance(task, Task):
-        raise DataError(f"{name!r} returned {type(task).__name__}, not a secateur.Task")
+        if not isinstance(task, Task):
+            raise DataError(f"{name!r} returned {type(task).__name__}, not a secateur.Task")
     return task
 
 
@@ -77,10 +78,11 @@ def _builder(name: str, module: ModuleType, function: str) -> Callable[[], objec
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """The folder first on the import path, as `python file.py` has it."""
+    """The folder first on the import path, for good unless something is raised inside."""
     entry = str(folder.resolve())
     sys.path.insert(0, entry)
     try:
         yield
-    finally:
+    except BaseException:
         sys.path.remove(entry)
+        raise

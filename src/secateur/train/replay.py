@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
 
@@ -28,11 +29,30 @@ def start_epoch(batches: object, seed: int, epoch: int) -> None:
     torch.manual_seed(value)
     np.random.seed(value % 2**32)  # data sets of users draw from this one
     random.seed(value)
+    for generator in _generators(batches):
+        generator.manual_seed(value)
     for part in _parts(batches):
-        if isinstance(generator := getattr(part, "generator", None), torch.Generator):
-            generator.manual_seed(value)
         if callable(told := getattr(part, "set_epoch", None)):
             told(epoch)
+
+
+@contextmanager
+def replayed(batches: object, seed: int = 0) -> Iterator[None]:
+    """Inside, the batches come as in epoch 0 of a seed, however often they were read before; random numbers drawn
+    afterwards, the loader's own among them, are those that would have followed."""
+    before, own = random_state(), [(one, one.get_state()) for one in _generators(batches)]
+    start_epoch(batches, seed, 0)
+    try:
+        yield
+    finally:
+        set_random_state(before)
+        for generator, state in own:
+            generator.set_state(state)
+
+
+def _generators(batches: object) -> list[torch.Generator]:
+    found = (getattr(part, "generator", None) for part in _parts(batches))
+    return [one for one in found if isinstance(one, torch.Generator)]
 
 
 def _parts(batches: object) -> Iterator[object]:

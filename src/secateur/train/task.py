@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from secateur.errors import DataError
+from secateur.train.replay import replayed
 
 
 class Batches(Sized, Iterable[Any], Protocol):
@@ -84,7 +85,8 @@ def examples_of(inputs: Any) -> int:
 
 def unscored(task: Task) -> str:
     """Why the validation data cannot give a score, in words; "" where they can."""
-    batch = next(iter(task.val), None)
+    with replayed(task.val):
+        batch = next(iter(task.val), None)
     if batch is None:
         return "the task's val gave no batch"
     return "" if has_labels(batch) else "the batches of the task's val are inputs without labels"
@@ -102,17 +104,21 @@ def loss_of(task: Task, outputs: Any, labels: Any) -> Tensor:
 @torch.no_grad()
 def score(task: Task, model: nn.Module | None = None) -> float:
     """Mean metric over the validation batches, each weighted by its examples, in evaluation mode; the mode is restored.
-    NaN without batches; DataError for a metric that is no number."""
+    NaN without batches; DataError for a metric that is no number.
+
+    The batches come in the same order every time, as generators they are drawn with are seeded for it, and global
+    ones; all are put back."""
     judged = task.model if model is None else model
     modes = {module: module.training for module in judged.modules()}
     judged.eval()
     total, count = 0.0, 0
     try:
-        for batch in task.val:
-            inputs, labels = parts_of(batch)
-            size = _size(inputs, labels)
-            total += _number(task.metric(outputs_of(judged, inputs), labels)) * size
-            count += size
+        with replayed(task.val):
+            for batch in task.val:
+                inputs, labels = parts_of(batch)
+                size = _size(inputs, labels)
+                total += _number(task.metric(outputs_of(judged, inputs), labels)) * size
+                count += size
     finally:
         for module, training in modes.items():
             module.training = training
