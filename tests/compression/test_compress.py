@@ -307,6 +307,13 @@ def test_data_that_does_not_replay_is_told_at_the_start(tmp_path):
         run(tmp_path / "run", task)
 
 
+def test_limits_that_contradict_each_other_are_refused_before_training(tmp_path):
+    for name, target in (("bytes", Target(density=0.9, packed_bytes=1000)), ("macs", Target(density=0.9, macs=50))):
+        with pytest.raises(TargetError, match=r"density 0\.9 and .* contradict each other"):
+            run(tmp_path / name, target=target)
+        assert not list((tmp_path / name).glob("*.state"))  # another target can have the folder
+
+
 def test_what_was_chosen_is_kept_for_the_rest_of_the_run(tmp_path):
     options = dataclasses.replace(OPTIONS, lr=None)
     with pytest.raises(Killed):

@@ -22,6 +22,7 @@ from secateur.nn.packing import Packing
 from secateur.nn.patterns import refuse_other_density
 from secateur.nn.quantize import WidthQuantize
 from secateur.train.balance import Balance
+from secateur.train.contradictions import refuse_contradiction
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 from secateur.train.phases import BEGIN, advance_, learning_from
 from secateur.train.quantization_loss import QuantizationLoss
@@ -79,6 +80,7 @@ class Budget:
         if target.largest_map_bytes is not None:
             refuse_large_floats(float_maps_of(model), target.largest_map_bytes)
         refuse_other_density(self._sites, target)
+        refuse_contradiction(self._sites, target)
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)
         self._model, self._example, self._sort = model, example, sort

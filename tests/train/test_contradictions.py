@@ -1,0 +1,66 @@
+"""train.contradictions: what no choice of weights can hold is refused before training, what might be is not."""
+
+import pytest
+import torch
+from torch import nn
+
+from secateur.errors import TargetError
+from secateur.ir.rules import Prune, Quantize
+from secateur.ir.target import Target
+from secateur.nn.harden import harden_
+from secateur.nn.pack import pack
+from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
+from secateur.train.budget import Budget
+
+EXAMPLE = torch.zeros(1, 2, 6, 6)
+CONV, LINEAR = 3 * 2 * 9, 4 * 3 * 36
+"""Weights; of the convolution each is multiplied 36 times for one example, of the linear layer once."""
+
+
+def net(prune=None, **rules):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4))
+    return prepare_(model, plan(model, EXAMPLE, prune=prune or Prune(), **rules))
+
+
+def begin(target, model=None):
+    return Budget(model or net(), target, steps=1, example=EXAMPLE)
+
+
+def test_macs_of_the_cheapest_weights_are_a_bound():
+    half = (CONV + LINEAR) // 2
+    begin(Target(density=0.5, macs=half))  # all of them in the linear layer
+    with pytest.raises(TargetError, match=rf"density 0\.5 and macs {half - 1} contradict .* leaves {half} weights"):
+        begin(Target(density=0.5, macs=half - 1))
+    most = LINEAR + 36 * CONV
+    begin(Target(density=1.0, macs=most))
+    with pytest.raises(TargetError, match=f"take {most:,} multiply-accumulates at least"):
+        begin(Target(density=1.0, macs=most - 1))
+
+
+@pytest.mark.parametrize(("values", "least"), [("float32", 22), ("float16", 9)])
+def test_bytes_have_a_bound_below_what_a_file_takes(values, least):
+    model = net()
+    harden_(model, Target(density=0.9))
+    whole = len(pack(model, EXAMPLE, values=values).to_bytes())
+    kept = round(0.9 * (CONV + LINEAR))
+    bound = kept * least // 8
+    assert 0.5 * whole < bound < whole
+    begin(Target(density=0.9, packed_bytes=max(bound, 600), values=values))
+    with pytest.raises(TargetError, match=f"take {bound:,} bytes in the file at least"):
+        begin(Target(density=0.9, packed_bytes=bound - 1, values=values))
+
+
+def test_nothing_is_certain_of_codes_frozen_weights_small_types_patterns_and_without_a_density():
+    frozen = net()
+    for site in (frozen[0], frozen[3]):
+        site.parametrizations.weight.original.requires_grad_(False)
+    tight = Target(density=0.9, packed_bytes=800)
+    with pytest.raises(TargetError, match="contradict"):
+        begin(tight)
+    begin(tight, net(quantize=Quantize(8)))
+    begin(tight, frozen)
+    begin(Target(density=0.9, packed_bytes=800, values="int8"))
+    begin(Target(packed_bytes=800))
+    begin(Target(density=0.9, macs=10), net(Prune("balanced", n=(1, 2), m=4)))
