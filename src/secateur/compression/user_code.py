@@ -75,7 +75,7 @@ def _bytecode(thing: Any) -> list[str]:
     own = [base for base in thing.__mro__ if _file_of(base) is None]
     members = [(name, getattr(value, "fget", value)) for base in own for name, value in sorted(vars(base).items())]
     written = [(name, value) for name, value in members if isinstance(value, (FunctionType, staticmethod, classmethod))]
-    return [f"{name}: {line}" for name, value in written for line in _bytecode(inspect.unwrap(value))]
+    return [f"{name}: {line}" for name, value in written for line in _bytecode(getattr(value, "__func__", value))]
 
 
 def _in_words(code: CodeType) -> str:
