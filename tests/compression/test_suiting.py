@@ -15,6 +15,7 @@ from secateur.compression.suiting import (
     MOST_EPOCHS,
     MOST_STEPS,
     RATES,
+    SuitedRate,
     suited_epochs,
     suited_rate,
     suited_schedule,
@@ -64,14 +65,14 @@ def sensitive(scale):
 def test_a_robust_network_takes_the_measured_rate_and_stays_as_it_is():
     task = tiny_task()
     before = {name: value.clone() for name, value in task.model.state_dict().items()}
-    assert suited_rate(task, 0) == RATES[0]
+    assert suited_rate(task, 0) == SuitedRate(RATES[0])
     assert all(torch.equal(value, before[name]) for name, value in task.model.state_dict().items())
 
 
 def test_a_network_that_large_steps_destroy_takes_a_smaller_one():
     noisy = sensitive(1.0)
     flipped = dataclasses.replace(noisy, loss=lambda outputs, labels: F.cross_entropy(1000 * outputs, labels).sqrt())
-    assert suited_rate(flipped, 0) <= RATES[0]
+    assert suited_rate(flipped, 0).lr <= RATES[0]
 
     class Cliff(nn.Module):
         """Right as long as its weight has hardly moved."""
@@ -85,7 +86,7 @@ def test_a_network_that_large_steps_destroy_takes_a_smaller_one():
             return torch.stack([-(1 - off) * x[:, 0], (1 - off) * x[:, 0]], 1) + 0.1 * self.weight
 
     cliff = dataclasses.replace(noisy, model=Cliff(), loss=lambda y, t: F.cross_entropy(y, t) - 0.01 * y.mean())
-    assert suited_rate(cliff, 0) < RATES[0]
+    assert suited_rate(cliff, 0).lr < RATES[0]
 
 
 def test_an_untrained_network_takes_the_measured_rate():
@@ -93,12 +94,65 @@ def test_an_untrained_network_takes_the_measured_rate():
     with torch.no_grad():
         task.model[6].weight.zero_()
         task.model[6].bias.zero_()
-    assert suited_rate(task, 0) == RATES[0]
+    assert suited_rate(task, 0).lr == RATES[0]
+    nn.init.normal_(task.model[6].weight, std=0.01)
+    backwards = dataclasses.replace(task, loss=lambda y, t: F.cross_entropy(y, (t + 1) % 3))
+    assert suited_rate(backwards, 0) == SuitedRate(RATES[0])
+
+
+class Within(nn.Module):
+    """A model whose outputs lie in something else."""
+
+    def __init__(self, model, wrap):
+        super().__init__()
+        self.model, self.wrap = model, wrap
+
+    def forward(self, x):
+        return self.wrap(self.model(x))
+
+
+def large_inputs(size):
+    """A classifier that knows its classes, on inputs so large that a step of 1e-3 on every weight wipes that out."""
+    draw = torch.Generator().manual_seed(0)
+    model, x = nn.Linear(8, 3, bias=False), 10_000 * torch.randn(160, 8, generator=draw)
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(3, 8, generator=draw) / 1000)
+        labels = model(x).argmax(1)
+    batches = [(x[i : i + size], labels[i : i + size]) for i in range(0, 160, size)]
+    return Task(model, x[:1], batches, batches, F.cross_entropy, accuracy)
+
+
+def test_batches_of_one_and_outputs_of_every_form_are_judged():
+    task = large_inputs(16)
+    found = suited_rate(task, 0)
+    assert found.lr < RATES[0]
+    assert found.note == ""
+    for wrap, taken in ((lambda y: (y, y), 1), (lambda y: {"logits": y, "loss": y.sum()}, "logits")):
+        model = Within(task.model, wrap)
+        inside = dataclasses.replace(task, model=model, loss=lambda y, t, k=taken: F.cross_entropy(y[k], t))
+        assert suited_rate(inside, 0) == found
+    one = suited_rate(large_inputs(1), 0)
+    assert one.lr < RATES[0]
+    assert one.note == ""
+
+
+def test_a_loss_that_ignores_labels_is_judged_by_itself_and_that_is_told(tmp_path):
+    task = large_inputs(160)
+    labels = task.train[0][1]
+    model = Within(task.model, lambda y: F.cross_entropy(y, labels))
+    found = suited_rate(dataclasses.replace(task, model=model, loss=lambda y, _: y), 0)
+    assert found.lr < RATES[0]
+    assert f"the smallest tried: {found.lr:g};" in found.note
+    options = Options(prune_epochs=1, finetune_epochs=0, on_miss="warn")
+    for _ in range(2):  # the second time it is read
+        result = compress(tiny_task(loss=lambda y, _: y.square().mean()), TENTH, out=tmp_path, options=options)
+        assert any("what guessing loses could not be measured" in note for note in result.notes)
 
 
 def test_what_is_given_is_taken():
     options = Options(prune_epochs=3, finetune_epochs=2, lr=0.25, average=0.5, distill=Distillation(), seed=4)
-    found = suited_schedule(tiny_task(), TENTH, options)
+    found, notes = suited_schedule(tiny_task(), TENTH, options)
+    assert notes == ()
     assert (found.prune_epochs, found.finetune_epochs, found.lr, found.average, found.seed) == (3, 2, 0.25, 0.5, 4)
     assert found.distill == Distillation()
 

@@ -138,7 +138,7 @@ def _run(
             for batch in islice(task.val, 1):
                 parts_of(batch)  # training validates after every epoch: refused now, not then
         say(f"score of the dense model on validation: {line.unscored or f'{line.score_dense:.6g}'}")
-        schedule = _schedule(folder, task, target, options, say)
+        schedule, chosen = _schedule(folder, task, target, options, say)
         within = None
         if options.one_shot is not None:
             passed = cut_at_once(line, target, options.one_shot, options.seed)
@@ -155,6 +155,7 @@ def _run(
         folder.write(PLAN, plan_keeping(task.model, plan, kept).to_json().encode())
     data = passed.artifact.to_bytes()
     result = outcome(line, target, schedule, passed, data=data, within=within)
+    result = dataclasses.replace(result, notes=(*result.notes, *chosen))
     if options.times:
         say("measuring what every layer takes on this machine, dense and compressed")
         times = layer_times(task.model, passed.restored, task.example)
@@ -185,15 +186,19 @@ def _finished(folder: RunFolder) -> Compression | None:
     return result if hashlib.sha256(artifact.read_bytes()).hexdigest() == result.sha256 else None
 
 
-def _schedule(folder: RunFolder, task: Task, target: Target, options: Options, say: Callable[[str], None]) -> Schedule:
-    """Chosen once in a run, then read."""
+def _schedule(
+    folder: RunFolder, task: Task, target: Target, options: Options, say: Callable[[str], None]
+) -> tuple[Schedule, tuple[str, ...]]:
+    """Chosen once in a run, then read; and notes on how it was chosen."""
     if options.one_shot is not None:
-        return Schedule(prune_epochs=0, finetune_epochs=0, seed=options.seed)
+        return Schedule(prune_epochs=0, finetune_epochs=0, seed=options.seed), ()
     told: dict[str, Any] | None = folder.read_json(SCHEDULE)
     if told is None:
         if options.lr is None:
             say("trying out rates: a few steps with each, on copies of the model")
-        told = dataclasses.asdict(suited_schedule(task, target, options))
+        schedule, notes = suited_schedule(task, target, options)
+        told = {**dataclasses.asdict(schedule), "notes": list(notes)}
         folder.write_json(SCHEDULE, told)
+    notes = tuple(told.pop("notes", ()))
     distill = Distillation(**told["distill"]) if told["distill"] else None
-    return Schedule(**{**told, "distill": distill})
+    return Schedule(**{**told, "distill": distill}), notes

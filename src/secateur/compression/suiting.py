@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from secateur.compression.guessing import losses
 from secateur.compression.options import Options
 from secateur.errors import DataError, TrainingError
 from secateur.ir.target import Target
@@ -19,7 +22,7 @@ from secateur.train.modes import refuse_frozen, train_
 from secateur.train.precision import FULL
 from secateur.train.replay import start_epoch
 from secateur.train.schedule import Schedule
-from secateur.train.task import Task, loss_of, outputs_of, parts_of
+from secateur.train.task import Task
 
 EPOCHS, LEAST_STEPS, MOST_STEPS = 20, 1500, 6000
 """Of self-pruning, for a tenth of the weights: 20 epochs as the recipe was measured, between these numbers of steps."""
@@ -32,22 +35,32 @@ RATES = (1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5)
 TRIED_STEPS = 20
 FORGOTTEN = 0.1
 """Of the way from the loss of the trained network to that of guessing: what a rate may cost after TRIED_STEPS."""
+RISEN = 0.5
+"""Of the trained network's loss: what a rate may cost where that of guessing is not known (ours)."""
+NOT_TOLD = (
+    "what guessing loses could not be measured on the training data: the loss has to change where outputs meet labels "
+    "of other examples. So a rate was taken at which it rises by at most a half, or the smallest tried: {lr:g}; "
+    "lr sets another"
+)
 
 
-def suited_schedule(task: Task, target: Target, options: Options) -> Schedule:
-    """The options as a Schedule; what they leave open is chosen for the task, whose model stays as it is."""
+def suited_schedule(task: Task, target: Target, options: Options) -> tuple[Schedule, tuple[str, ...]]:
+    """The options as a Schedule; what they leave open is chosen for the task, whose model stays as it is. And notes on
+    how it was chosen."""
     prune, finetune = suited_epochs(len(task.train), target)
     prune = prune if options.mac_aware is None else 0
-    return Schedule(
+    rate = suited_rate(task, options.seed, options.precision) if options.lr is None else SuitedRate(options.lr)
+    schedule = Schedule(
         prune_epochs=prune if options.prune_epochs is None else options.prune_epochs,
         finetune_epochs=finetune if options.finetune_epochs is None else options.finetune_epochs,
-        lr=suited_rate(task, options.seed, options.precision) if options.lr is None else options.lr,
+        lr=rate.lr,
         threshold_lr=options.threshold_lr,
         average=options.average,
         distill=options.distill,
         precision=options.precision,
         seed=options.seed,
     )
+    return schedule, (rate.note,) if rate.note else ()
 
 
 def suited_epochs(batches: int, target: Target) -> tuple[int, int]:
@@ -60,38 +73,42 @@ def suited_epochs(batches: int, target: Target) -> tuple[int, int]:
     return epochs, math.ceil(epochs / 2)
 
 
-def suited_rate(task: Task, seed: int, precision: str = FULL) -> float:
+@dataclass(frozen=True)
+class SuitedRate:
+    """A peak of Adam's rate, and what is to be said of how it was found; "" for nothing."""
+
+    lr: float
+    note: str = ""
+
+
+def suited_rate(task: Task, seed: int, precision: str = FULL) -> SuitedRate:
     """The largest of RATES at which some steps, in this precision, leave the trained network about as good as it was.
 
     A rate fit for training from scratch can wipe out in a few steps what a trained network knows. An untrained network,
-    no better than guessing, takes the measured rate.
+    no better than guessing, takes the measured rate. Where nothing tells what guessing loses, the loss rises by RISEN
+    at most, and the note says so.
     """
     refuse_frozen(task.model)
     start_epoch(task.train, seed, 0)
     batches = list(islice(cycle(islice(task.train, TRIED_STEPS)), TRIED_STEPS))
     if not batches:
         raise DataError("the training data gave no batch")
-    before, guessing = _loss(task, batches, shuffled=False), _loss(task, batches, shuffled=True)
-    if not guessing > before:
-        return RATES[0]
-    for rate in RATES:
-        if _after(task, batches, rate, precision) <= before + FORGOTTEN * (guessing - before):
-            return rate
-    return RATES[-1]
+    found = losses(task, _training_copy(task), batches)
+    before = _later(found.right)
+    if not math.isfinite(before) or (found.gain is not None and not found.gain > 0):
+        return SuitedRate(RATES[0])
+    limit, note = before + FORGOTTEN * (found.gain or 0.0), ""
+    if found.gain is None:
+        limit, note = before + RISEN * abs(before), NOT_TOLD
+    fitting = (rate for rate in RATES if _after(task, batches, rate, precision) <= limit)
+    lr = next(fitting, RATES[-1])
+    return SuitedRate(lr, note and note.format(lr=lr))
 
 
-@torch.no_grad()
-def _loss(task: Task, batches: list[Any], *, shuffled: bool) -> float:
-    """Mean loss as it would be trained; shuffled: the outputs in another order than the labels, which is guessing."""
-    model = _training_copy(task)
-    total, draw = 0.0, torch.Generator().manual_seed(0)
-    for batch in batches:
-        inputs, labels = parts_of(batch)
-        outputs = outputs_of(model, inputs)
-        if shuffled and isinstance(outputs, Tensor):
-            outputs = outputs[torch.randperm(len(outputs), generator=draw).to(outputs.device)]
-        total += float(loss_of(task, outputs, labels))
-    return total / len(batches)
+def _later(of_steps: Sequence[float]) -> float:
+    """The mean over the later half of the steps: a rate is judged on the batches that come then."""
+    later = of_steps[len(of_steps) // 2 :]
+    return sum(later) / len(later)
 
 
 def _training_copy(task: Task) -> nn.Module:
@@ -105,8 +122,6 @@ def _after(task: Task, batches: list[Any], rate: float, precision: str) -> float
     tried = dataclasses.replace(task, model=_training_copy(task))
     optimizer = torch.optim.Adam([p for p in tried.model.parameters() if p.requires_grad], lr=rate)
     try:
-        losses = [train_step(tried, batch, optimizer, precision=precision)["task"] for batch in batches]
+        return _later([train_step(tried, batch, optimizer, precision=precision)["task"] for batch in batches])
     except TrainingError:
         return math.inf
-    later = losses[len(losses) // 2 :]
-    return sum(later) / len(later)
