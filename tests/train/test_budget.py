@@ -224,6 +224,9 @@ def test_misuse_is_named():
         Budget(small_net(), Target(density=0.1), steps=10)
     with pytest.raises(TargetError, match="steps"):
         Budget(prepared(), Target(density=0.1), steps=0)
+    for wrong in (None, 0.1):
+        with pytest.raises(TargetError, match=rf"as in Target\(density=0.1\), not {wrong}"):
+            Budget(prepared(), wrong, steps=10)
     with pytest.raises(TargetError, match="out of reach"):
         Budget(prepared(), Target(packed_bytes=100), steps=10)
     with pytest.raises(TargetError, match="not part of the loss"):

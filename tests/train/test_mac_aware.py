@@ -118,6 +118,10 @@ def test_the_table_tells_every_layer():
         ({"allowance": "sqrt", "batches": BATCHES}, "looks at no batches"),
         ({"cap": 1.0}, "at most 0.99"),
         ({"cap": 0.0}, "above 0"),
+        ({"cap": float("nan")}, "above 0"),
+        ({"cap": "0.5"}, r"a number above 0 .* not '0.5'"),
+        ({"cap": None}, r"a number above 0 .* not None"),
+        ({"allowance": 3}, "allowance=3: expected one of"),
     ],
 )
 def test_wrong_options_are_told(options, told):
@@ -133,6 +137,8 @@ def test_wrong_options_are_told(options, told):
         (Target(macs=900, density=0.5), "one limit"),
         (Target(macs=900, max_drop=0.1), "look at no accuracy"),
         (Target(macs=10), "more than the target"),
+        (None, r"as in Target\(macs=10_000_000\), not None"),
+        (0.5, r"as in Target\(macs=10_000_000\), not 0.5"),
     ],
 )
 def test_targets_that_it_cannot_meet_are_told(target, told):
@@ -143,6 +149,8 @@ def test_targets_that_it_cannot_meet_are_told(target, told):
 
 def test_plans_that_do_not_fit_are_told():
     model = net()
+    with pytest.raises(PlanError, match=r"need a plan, .* not None"):
+        mac_aware(model, None, HALF)
     with pytest.raises(PlanError, match="one threshold a tensor"):
         mac_aware(model, planned(model, granularity="channel"), HALF)
     with pytest.raises(PlanError, match="prunes nothing"):

@@ -75,6 +75,8 @@ class Budget:
         self._quantize_at = quantize_at
         if steps < 1:
             raise TargetError(f"steps is the number of optimizer steps until harden_, got {steps}")
+        if not isinstance(target, Target):
+            raise TargetError(f"a Budget holds a network to a Target, as in Target(density=0.1), not {target!r}")
         target.refuse_without_size()
         self._refuse_without_effect(target)
         if target.largest_map_bytes is not None:

@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -144,8 +145,14 @@ def refuse_unsuited(plan: Plan, target: Target, allowance: str | None, cap: floa
     if data != (kind == MEASURED):
         needs = "needs batches to measure with" if not data else 'looks at no batches: leave them away or "sensitivity"'
         raise PlanError(f"allowance={kind!r} {needs}")
-    if not 0 < cap <= HIGHEST_CAP:
-        raise PlanError(f"cap is the largest share of a tensor that goes, above 0 and at most {HIGHEST_CAP}, not {cap}")
+    if not isinstance(cap, Real) or not 0 < float(cap) <= HIGHEST_CAP:
+        raise PlanError(
+            f"cap is the largest share of a tensor that goes, a number above 0 and at most {HIGHEST_CAP}, not {cap!r}"
+        )
+    if not isinstance(target, Target):
+        raise TargetError(f"MAC-aware thresholds need a limit, as in Target(macs=10_000_000), not {target!r}")
+    if not isinstance(plan, Plan):
+        raise PlanError(f"MAC-aware thresholds need a plan, as in plan(model, example, prune=Prune()), not {plan!r}")
     if len(target.wishes()) != 1 or (target.macs is None and target.density is None):
         raise TargetError("MAC-aware thresholds are found for one limit: give Target(macs=...) or Target(density=...)")
     if target.max_drop is not None:
