@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd import forward_ad
+from torch.nn.utils import parametrizations, parametrize
 
 from bridge_cases import CLOSE, apart, exact
 from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
@@ -60,6 +61,19 @@ def test_settings_changed_after_construction():
     for layer in (fast, conv):
         layer.stride, layer.padding, layer.dilation = (2, 2), (2, 2), (2, 2)
     assert apart(fast(X), exact(conv, X)) < CLOSE
+
+
+def test_it_explains_weights_that_are_computed_at_every_call():
+    fast, conv = pair()
+    parametrizations.weight_norm(fast)
+    assert "not called yet" in fast.explain()
+    for x in (X, X, X[:1]):
+        assert apart(fast(x), exact(conv, x)) < CLOSE
+    told = [line.partition(":")[0] for line in fast.explain().splitlines() if " -> " in line]
+    assert told == ["(2, 8, 8, 4) -> (2, 8, 8, 8)", "(1, 8, 8, 4) -> (1, 8, 8, 8)"]
+    assert copy.deepcopy(fast).explain() == fast.explain()
+    parametrize.remove_parametrizations(fast, "weight")
+    assert fast.explain() == "not called yet"
 
 
 def test_copies_are_apart():

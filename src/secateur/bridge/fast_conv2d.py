@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.bridge.conv_op import conv2d, transformed
-from secateur.bridge.kept import KERNELS
+from secateur.bridge.kept import KERNELS, NOTED
 from secateur.bridge.layer import ConvLayer, plane, zeros_around
 
 
@@ -32,6 +32,7 @@ class FastConv2d(nn.Conv2d):
         self.accuracy, self.threads = accuracy, threads
         self._geometry: tuple[object, ...] = ()
         self._layer = ""
+        self._told: dict[tuple[int, ...], str] = {}
         self._describe(self._now())
 
     @classmethod
@@ -55,8 +56,11 @@ class FastConv2d(nn.Conv2d):
         return made.train(conv.training)
 
     def explain(self) -> str:
-        """Which algorithm computes the layer for each shape of input seen so far, or why torch does."""
-        return KERNELS.explain(self.weight)
+        """Which algorithm computes the layer for each shape of input seen so far, or why torch does. Of a parametrized
+        weight, which is packed at every call, what was found at the last call outside of compiled code."""
+        if not self._made_anew():
+            return KERNELS.explain(self.weight)
+        return "\n".join(self._told.values()) or "not called yet, or by compiled code alone"
 
     def repack(self) -> None:
         """Pack the weights again at the next call."""
@@ -81,8 +85,19 @@ class FastConv2d(nn.Conv2d):
         if self.padding_mode != "zeros":
             x = F.pad(x, self._reversed_padding_repeated_twice, mode=self.padding_mode)
         y = conv2d(x, weight, bias, None, self._layer)
+        if self._made_anew() and not torch.compiler.is_compiling():
+            self._note(x, weight)
         y = y if channels_last else y.contiguous()
         return y if input.dim() == 4 else y.squeeze(0)
+
+    def _made_anew(self) -> bool:
+        """Whether every reading of the weight computes another tensor."""
+        return "parametrizations" in self._modules and "weight" not in self._parameters
+
+    def _note(self, x: Tensor, weight: Tensor) -> None:
+        """Keep what is known of a weight's kernel, which is gone with the weight."""
+        if x.shape in self._told or len(self._told) < NOTED:
+            self._told[x.shape] = KERNELS.explain(weight)
 
     def _now(self) -> tuple[object, ...]:
         """What may be set after construction, as on any Conv2d."""
