@@ -10,8 +10,10 @@ from secateur.bridge.recognising import foldable_norms
 from secateur.bridge.tracing import traced
 from secateur.errors import PlanError
 from secateur.ir.execute import interpret
+from secateur.nn.norms import swap
 from secateur.nn.norms.distance import norm_distances
 from secateur.nn.norms.lagrange_norm import LagrangeNorm, LagrangeNorm1d
+from secateur.nn.norms.penalty import norm_penalty
 from secateur.nn.norms.swap import swap_norms_
 from secateur.nn.pack import pack
 from secateur.nn.restore import restore_
@@ -71,14 +73,21 @@ def test_nothing_is_left_of_them_when_folded_packed_or_accelerated():
     torch.testing.assert_close(outputs(model), before, rtol=1e-4, atol=1e-5)
 
 
+def with_hook(layer):
+    layer.register_forward_hook(lambda _, inputs, output: 2 * output)
+    return layer
+
+
 @pytest.mark.parametrize(
     ("norm", "reason"),
     [
-        (nn.GroupNorm(2, 6), "no constants in evaluation"),
+        (nn.GroupNorm(2, 6), "normalizes every example by itself"),
         (nn.BatchNorm2d(6, track_running_stats=False), "no running statistics"),
+        (nn.InstanceNorm2d(6, track_running_stats=True), "in training at least"),
         (type("OwnNorm", (nn.BatchNorm2d,), {})(6), "may do more"),
+        (with_hook(nn.BatchNorm2d(6)), "it has hooks"),
     ],
-    ids=["group", "untracked", "own"],
+    ids=["group", "untracked", "instance", "own", "hooked"],
 )
 def test_other_norms_stay_and_say_why(norm, reason):
     model = batch_normed(norm)
@@ -133,6 +142,13 @@ def test_what_is_refused():
     swap_norms_(model, "lagrange", inputs(1))
     with pytest.raises(PlanError, match="takes no options"):
         swap_norms_(model, "folded", inputs(1), rho=1.0)
+    with pytest.raises(PlanError, match=r"'variances': its options are variance, mode, rho; did you mean 'variance'"):
+        swap_norms_(batch_normed(), "lagrange", inputs(1), variances=1.0)
+    for wrong in ({"rho": "0.1"}, {"variance": None}, {"variance": True}):
+        with pytest.raises(PlanError, match="a number above 0"):
+            swap_norms_(batch_normed(), "lagrange", inputs(1), **wrong)
+    with pytest.raises(PlanError, match="does not compute with these inputs"):
+        swap_norms_(batch_normed(), "lagrange", torch.ones(1, 4, 9, 9))
 
     class Branching(nn.Module):
         def __init__(self):
@@ -146,10 +162,134 @@ def test_what_is_refused():
         swap_norms_(Branching(), "lagrange", inputs(1))
 
 
-def test_frozen_norms_stay_frozen():
+def test_what_was_frozen_stays_frozen():
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).eval()
     model[1].weight.requires_grad_(False)
     swap_norms_(model, "lagrange", torch.ones(1, 3))
     assert isinstance(model[1], LagrangeNorm1d)
     assert not model[1].weight.requires_grad
     assert model[1].bias.requires_grad
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4, affine=False)).eval()
+    model[0].requires_grad_(False)
+    swap_norms_(model, "lagrange", torch.ones(1, 3))
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == ["1.multipliers"]
+    swap_norms_(model, "folded", torch.ones(1, 3))
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == []
+
+
+def test_a_norm_that_was_never_scaled_trains_without_gain_and_shift():
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4, affine=False)).eval()
+    swap_norms_(model, "lagrange", torch.ones(1, 3), variance=4.0)
+    model.train()
+    (model(torch.randn(8, 3)).square().sum() + norm_penalty(model)).backward()
+    assert model[0].bias.grad.abs().max() > 0
+    assert model[1].weight.grad is None
+    assert model[1].weight.tolist() == [0.5] * 4
+
+
+@pytest.mark.parametrize(
+    ("layer", "x"),
+    [
+        (nn.Linear(3, 4), torch.randn(2, 3)),
+        (nn.Conv1d(3, 4, 3), torch.randn(2, 3, 5)),
+        (nn.Conv2d(3, 4, 3), torch.randn(2, 3, 5, 5)),
+        (nn.Conv3d(3, 4, 3), torch.randn(2, 3, 5, 5, 5)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_synchronized_batch_norms_are_batch_norms(layer, x):
+    model = nn.Sequential(layer, seen(nn.SyncBatchNorm(4)))
+    before = outputs(model, x)
+    (row,) = swap_norms_(model, "lagrange", x)
+    torch.testing.assert_close(outputs(model, x), before)
+    assert row.after == {2: "LagrangeNorm1d", 3: "LagrangeNorm1d", 4: "LagrangeNorm2d", 5: "LagrangeNorm3d"}[x.dim()]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_types_other_than_float32_round_as_they_can(dtype):
+    model = batch_normed().to(dtype)
+    x = inputs().to(dtype)
+    before = outputs(model, x)
+    assert all(row.swapped for row in swap_norms_(model, "lagrange", x))
+    limit = torch.finfo(dtype).eps ** 0.5
+    torch.testing.assert_close(outputs(model, x), before, rtol=limit, atol=limit * float(before.abs().max()))
+
+
+def seen(norm):
+    """A norm with statistics, as if it had been trained."""
+    nn.init.normal_(norm.running_mean)
+    nn.init.uniform_(norm.running_var, 0.5, 3.0)
+    return norm
+
+
+class TwoNames(nn.Module):
+    """A norm and the layer before it under two names each, as code that takes a backbone apart has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 8, 3), seen(nn.BatchNorm2d(8))
+        self.stem = nn.Sequential(self.conv, self.bn, nn.ReLU())
+
+    def forward(self, x):
+        return self.stem(x)
+
+
+def test_a_norm_is_replaced_under_all_its_names():
+    model, x = TwoNames(), inputs()
+    before = outputs(model, x)
+    (row,) = swap_norms_(model, "lagrange", x)
+    torch.testing.assert_close(outputs(model, x), before)
+    assert (row.name, row.maker) == ("bn", "conv")
+    assert model.stem[1] is model.bn
+    assert isinstance(model.bn, LagrangeNorm)
+
+
+class Overlapping(nn.Module):
+    """Weights that lie in another layer's: no name and no call of the code tells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.good = nn.Conv2d(3, 3, 1, bias=False), seen(nn.BatchNorm2d(3))
+        self.a, self.b, self.bad = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 7, 3), seen(nn.BatchNorm2d(8))
+        self.b.weight = nn.Parameter(self.a.weight.detach()[1:])
+
+    def forward(self, x):
+        x = self.good(self.first(x))
+        return self.bad(self.a(x))[:, :7] + self.b(x)
+
+
+def state_of(model):
+    """Which objects a model is made of, and the numbers of its tensors."""
+    kept = [*model.modules(), *model.parameters(), *model.buffers()]
+    return [id(one) for one in kept], {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(model, state):
+    found, wanted = state_of(model), state
+    return found[0] == wanted[0] and all(torch.equal(found[1][name], value) for name, value in wanted[1].items())
+
+
+def test_other_outputs_are_refused_with_the_name_and_the_model_is_as_it_was():
+    model = Overlapping().eval()
+    before = state_of(model)
+    with pytest.raises(PlanError, match=r"with bad swapped the outputs .* or a, whose weights"):
+        swap_norms_(model, "lagrange", inputs(1))
+    assert same(model, before)
+    assert model.first.bias is None
+
+
+def test_an_error_on_the_way_leaves_the_model_as_it_was(monkeypatch):
+    model = batch_normed()
+    before, calls, real = state_of(model), [], swap.normalise_maker_
+
+    def failing(*given):
+        calls.append(given)
+        if len(calls) > 2:
+            raise MemoryError
+        real(*given)
+
+    monkeypatch.setattr(swap, "normalise_maker_", failing)
+    with pytest.raises(MemoryError):
+        swap_norms_(model, "lagrange", inputs(1))
+    assert same(model, before)
+    assert model[0].bias is None

@@ -20,6 +20,7 @@ from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_l
 from secateur.kernels.acceleration import LayerReport
 from secateur.kernels.balanced_choice import FLOAT
 from secateur.nn.fx_graph import watched
+from secateur.nn.plain_layers import own_way
 
 FUNCTIONS = (
     *(torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d),
@@ -70,7 +71,7 @@ def _fold(module: fx.GraphModule) -> set[fx.Node]:
         layer, after = (module.get_submodule(str(node.target)) for node in (conv, norm))
         assert isinstance(layer, nn.Conv1d | nn.Conv2d)
         assert isinstance(after, Foldable)
-        made = None if _own_class(layer) else folded(layer, after)
+        made = None if own_way(layer) else folded(layer, after)
         if made is not None:
             module.set_submodule(str(conv.target), made)
             norm.replace_all_uses_with(conv)
@@ -78,10 +79,6 @@ def _fold(module: fx.GraphModule) -> set[fx.Node]:
             done.add(conv)
     module.recompile()
     return done
-
-
-def _own_class(layer: nn.Module) -> bool:
-    return "its own way" in refusal(layer)
 
 
 def _taken(module: fx.GraphModule, seen: dict[fx.Node, Seen], *, in_bytes: bool) -> list[Chain]:

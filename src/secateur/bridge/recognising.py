@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from secateur.bridge.stored_maps import byte_map
 from secateur.nn.norms.lagrange_norm import LagrangeNorm1d, LagrangeNorm2d
+from secateur.nn.plain_layers import hooked
 
 ADDITIONS = {operator.add: False, operator.iadd: True, torch.add: False, "add": False, "add_": True}
 """What a node calls -> whether it works in place."""
@@ -73,11 +74,6 @@ def called(node: fx.Node, model: nn.Module) -> object:
         return node.target if node.op in ("call_function", "call_method") else None
     module = model.get_submodule(str(node.target))
     return None if hooked(module) else type(module)
-
-
-def hooked(module: nn.Module) -> bool:
-    """Whether someone watches or changes what goes through a module."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def only_user(node: fx.Node) -> fx.Node | None:

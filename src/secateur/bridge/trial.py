@@ -13,13 +13,14 @@ import torch
 from secateur.bridge.accelerated_conv import AcceleratedConv, Asked, Layer
 from secateur.bridge.accelerated_linear import AcceleratedLinear
 from secateur.bridge.folding import plain
-from secateur.bridge.recognising import USUAL_SLOPE, hooked
+from secateur.bridge.recognising import USUAL_SLOPE
 from secateur.bridge.timing import Comparison
 from secateur.errors import KernelError
 from secateur.kernels.balanced_choice import FLOAT, balanced_count
 from secateur.kernels.byte_maps import FLOATS, ByteMaps
 from secateur.kernels.conv import compile_ahead
 from secateur.kernels.sparse_choice import LEAST_ZEROS, zeros_of
+from secateur.nn.plain_layers import hooked, own_way
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,12 @@ def made_for(site: Site, conv: Layer, asked: Asked, maps: ByteMaps = FLOATS) -> 
 def refusal(conv: torch.nn.Module, activations: str = FLOAT) -> str:
     """Why a layer is left to torch whatever its input; empty where nothing speaks against it. activations: how a linear
     layer may read them."""
-    if isinstance(conv, torch.nn.Linear):
-        if type(conv).forward is not torch.nn.Linear.forward:
-            return f"{type(conv).__name__} computes in its own way"
-        return _refused(conv) or ("" if activations != FLOAT else _dense(conv))
-    kind = torch.nn.Conv1d if isinstance(conv, torch.nn.Conv1d) else torch.nn.Conv2d
-    if not isinstance(conv, kind):
+    if not is_layer(conv):
         return "only Conv1d and Conv2d have kernels"
-    if type(conv).forward is not kind.forward or type(conv)._conv_forward is not kind._conv_forward:
+    if own_way(conv):
         return f"{type(conv).__name__} computes in its own way"
+    if isinstance(conv, torch.nn.Linear):
+        return _refused(conv) or ("" if activations != FLOAT else _dense(conv))
     return _refused(conv)
 
 

@@ -17,6 +17,7 @@ variance of its own.
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import torch
@@ -157,9 +158,11 @@ def _refuse_statistics(_: nn.Module, state: dict[str, Any], prefix: str, *rest: 
 def _check(variance: float | str, mode: str, rho: float) -> None:
     if mode not in MODES:
         raise PlanError(f"mode {mode!r} is none of {', '.join(MODES)}")
-    if isinstance(variance, str) and variance != "trained":
+    if variance != "trained" and not _above_0(variance):
         raise PlanError(f'variance={variance!r}: a number above 0, or "trained"')
-    if not isinstance(variance, str) and not 0 < variance < float("inf"):
-        raise PlanError(f'variance={variance}: a number above 0, or "trained"')
-    if not 0 < rho < float("inf"):
-        raise PlanError(f"rho={rho}: the weight of a penalty is above 0")
+    if not _above_0(rho):
+        raise PlanError(f"rho={rho!r}: the weight of a penalty is a number above 0")
+
+
+def _above_0(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < float("inf")

@@ -10,18 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PlanError
+from secateur.ir.rules import near
+from secateur.nn.norms.evaluation import apart, evaluated, rounding
 from secateur.nn.norms.lagrange_norm import LagrangeNorm, LagrangeNorm1d, LagrangeNorm2d, LagrangeNorm3d
 from secateur.nn.norms.sites import Maker, makers
+from secateur.nn.norms.undo import Record
+from secateur.nn.plain_layers import hooked
 
-BATCH_NORMS: dict[type[nn.Module], type[LagrangeNorm]] = {
-    nn.BatchNorm1d: LagrangeNorm1d,
-    nn.BatchNorm2d: LagrangeNorm2d,
-    nn.BatchNorm3d: LagrangeNorm3d,
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+LAGRANGE_NORMS: dict[int, type[LagrangeNorm]] = {
+    2: LagrangeNorm1d,
+    3: LagrangeNorm1d,
+    4: LagrangeNorm2d,
+    5: LagrangeNorm3d,
 }
-"""What is replaced -> by what."""
-OTHERS = (nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+"""Dimensions of what a batch norm takes, those of the weights before it -> what replaces it."""
+OTHERS = (nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 """Norms that stay, each listed with its reason."""
-
+OPTIONS = ("variance", "mode", "rho")
+"""Of LagrangeNorm."""
 
 NEVER = Maker(reason="it is never called")
 
@@ -63,50 +70,99 @@ def swap_norms_(model: nn.Module, kind: str, example: tuple[Any, ...] | Tensor, 
               there is none) of the convolution or linear layer before the norm: what reaches the norm then has the
               statistics it is to be kept at. Swap before building the optimizer and before prepare_
               "folded": LagrangeNorms, gain and shift, go into the layer before them; an nn.Identity stays
-    example   inputs of the model, (1, ...): its code is traced for which layer stands before which norm
+    example   inputs of the model, (1, ...), on its device: its code is traced for which layer stands before which norm,
+              and it is evaluated on them before and after
     options   of LagrangeNorm: variance, mode, rho
 
     All is computed in float64 and rounded once. A norm that something else than one layer's output reaches stays, and
-    its row says why. PlanError for another kind, for a model whose code cannot be traced, and where nothing could be
-    swapped.
+    its row says why; so does one whose layer is not torch's own, has hooks, or has weights that something else reads.
+    What was frozen stays frozen: gain and shift of a norm that had none (affine=False) are not trained, and a new bias
+    is trained where the layer's weights are; multipliers are trained in any case.
+
+    All or nothing: an error leaves the model as it was. PlanError for another kind or option, for a model whose code
+    cannot be traced or that does not take the example, where nothing could be swapped, and, with the first norm that
+    does it, where outputs on the example then differ by more than rounding can: the square root of the coarsest
+    precision, relative to the largest (in float32 3.5e-4).
     """
     if kind not in KINDS:
         raise PlanError(f"norm {kind!r} is none of {', '.join(KINDS)}")
+    swap = KINDS[kind]
+    for name in options:
+        if name not in swap.options:
+            takes = f"its options are {', '.join(swap.options)}" if swap.options else "it takes no options"
+            raise PlanError(f"{kind!r} has no option {name!r}: {takes}{near(name, swap.options)}")
     inputs = example if isinstance(example, tuple) else (example,)
-    rows = NormSwaps(_rows(model, KINDS[kind], inputs, options))
-    if not any(row.swapped for row in rows):
-        raise PlanError(f"no norm could be replaced: {rows or 'the model has no norm'}")
+    swapping = _Swapping(model, swap, makers(model, inputs, swap.kinds), options)
+    expected, done = evaluated(model, inputs), False
+    try:
+        rows = NormSwaps(swapping.rows())
+        if not any(row.swapped for row in rows):
+            raise PlanError(f"no norm could be replaced: {rows or 'the model has no norm'}")
+        swapping.refuse_other_outputs(inputs, expected)
+        done = True
+    finally:
+        if not done:
+            swapping.record.restore()
     return rows
 
 
-def _rows(model: nn.Module, swap: _Swap, inputs: tuple[Any, ...], options: dict[str, Any]) -> Iterator[NormSwap]:
-    found = makers(model, inputs, swap.kinds)
-    for name, norm in list(model.named_modules()):
-        before = type(norm).__name__
-        if isinstance(norm, OTHERS):
-            yield NormSwap(name, before, before, reason="its statistics are no constants in evaluation")
-        elif isinstance(norm, swap.kinds):
-            maker = found.get(name, NEVER)
-            if reason := maker.reason or _unfit(norm):
-                yield NormSwap(name, before, before, reason=reason)
-                continue
-            made = swap.convert(norm, model.get_submodule(maker.name), options)
-            model.set_submodule(name, made)
-            yield NormSwap(name, before, type(made).__name__, maker.name)
+class _Swapping:
+    """One call: what stands before which norm, how norms are replaced, and the model before."""
+
+    def __init__(self, model: nn.Module, swap: _Swap, found: dict[str, Maker], options: dict[str, Any]) -> None:
+        self.model, self.swap, self.found, self.options = model, swap, found, options
+        pairs = [(name, one.name) for name, one in found.items() if not one.reason]
+        self.record = Record(model, [(model.get_submodule(norm), model.get_submodule(maker)) for norm, maker in pairs])
+
+    def rows(self) -> Iterator[NormSwap]:
+        """Every norm of the model, swapped where it can be before its row is given."""
+        for name, norm in list(self.model.named_modules()):
+            before = type(norm).__name__
+            if isinstance(norm, OTHERS):
+                yield NormSwap(
+                    name, before, before, reason="it normalizes every example by itself, in training at least"
+                )
+            elif isinstance(norm, self.swap.kinds):
+                maker = self.found.get(name, NEVER)
+                if reason := _unfit(norm) or maker.reason:
+                    yield NormSwap(name, before, before, reason=reason)
+                    continue
+                made = self.swap.convert(norm, self.model.get_submodule(maker.name), self.options)
+                self.record.put(norm, made)
+                yield NormSwap(name, before, type(made).__name__, maker.name)
+
+    def refuse_other_outputs(self, inputs: tuple[Any, ...], expected: Any) -> None:
+        """PlanError where the model, swapped, gives something else than before."""
+        limit = rounding(self.model, expected)
+        if apart(expected, evaluated(self.model, inputs)) <= limit:
+            return
+        self.record.restore()
+        name, maker, found = "", "", 0.0
+        for row in self.rows():  # one after the other, to find which of them it is
+            if row.swapped:
+                name, maker, found = row.name, row.maker, apart(expected, evaluated(self.model, inputs))
+                if not found <= limit:
+                    break
+        raise PlanError(
+            f"with {name} swapped the outputs on the example differ by {found:.1e} of the largest, more than the "
+            f"{limit:.1e} of rounding: something else reads it, or {maker}, whose weights do its work then, or numbers "
+            "leave the range of their type. The model is as it was"
+        )
 
 
 def _unfit(norm: Any) -> str:
-    if type(norm) not in BATCH_NORMS and not isinstance(norm, LagrangeNorm):
-        return f"a {type(norm).__name__} may do more than a batch norm"
+    kind = type(norm)
+    if kind not in (*BATCH_NORMS, *LAGRANGE_NORMS.values()) or "forward" in vars(norm):
+        return f"a {kind.__name__} of its own may do more than torch's, or than a LagrangeNorm"
     if norm.running_mean is None or norm.running_var is None:
         return "it has no running statistics (track_running_stats=False)"
-    return ""
+    return "it has hooks, which would be gone with it" if hooked(norm) else ""
 
 
 @torch.no_grad()
-def _to_lagrange(norm: Any, maker: nn.Module, options: dict[str, Any]) -> LagrangeNorm:
+def _to_lagrange(norm: Any, maker: Any, options: dict[str, Any]) -> LagrangeNorm:
     """A LagrangeNorm in place of a batch norm, whose statistics go into the layer before it."""
-    made = BATCH_NORMS[type(norm)](norm.num_features, **options)
+    made = LAGRANGE_NORMS[maker.weight.dim()](norm.num_features, **options)
     made.train(norm.training).to(norm.running_mean)
     spread = (norm.running_var.double() + norm.eps).sqrt() / made.variance**0.5
     normalise_maker_(maker, norm.running_mean.double(), spread)
@@ -114,16 +170,14 @@ def _to_lagrange(norm: Any, maker: nn.Module, options: dict[str, Any]) -> Lagran
     if norm.affine:
         made.weight.mul_(norm.weight)
         made.bias.copy_(norm.bias)
-        made.weight.requires_grad_(norm.weight.requires_grad)
-        made.bias.requires_grad_(norm.bias.requires_grad)
+    made.weight.requires_grad_(norm.affine and norm.weight.requires_grad)
+    made.bias.requires_grad_(norm.affine and norm.bias.requires_grad)
     return made
 
 
 @torch.no_grad()
-def _to_identity(norm: Any, maker: Any, options: dict[str, Any]) -> nn.Identity:
+def _to_identity(norm: Any, maker: Any, _: dict[str, Any]) -> nn.Identity:
     """Nothing, once the layer before a LagrangeNorm has its gain and shift."""
-    if options:
-        raise PlanError(f"folding takes no options, got {', '.join(options)}")
     gain = norm.weight.double()
     weight, bias = maker.weight, None if maker.bias is None else maker.bias.double()
     weight.copy_(weight.double() * _broad(gain, weight))
@@ -141,7 +195,7 @@ def normalise_maker_(maker: Any, mean: Tensor, spread: Tensor) -> None:
 
 def _give_bias_(maker: Any, bias: Tensor) -> None:
     if maker.bias is None:
-        maker.bias = nn.Parameter(bias.to(maker.weight.dtype))
+        maker.bias = nn.Parameter(bias.to(maker.weight.dtype), requires_grad=maker.weight.requires_grad)
     else:
         maker.bias.copy_(bias)
 
@@ -155,7 +209,8 @@ class _Swap:
     """What is replaced, and how: convert(norm, the layer before it, options) gives what takes its place."""
 
     kinds: tuple[type[nn.Module], ...]
+    options: tuple[str, ...]
     convert: Callable[[Any, nn.Module, dict[str, Any]], nn.Module]
 
 
-KINDS = {"lagrange": _Swap(tuple(BATCH_NORMS), _to_lagrange), "folded": _Swap((LagrangeNorm,), _to_identity)}
+KINDS = {"lagrange": _Swap(BATCH_NORMS, OPTIONS, _to_lagrange), "folded": _Swap((LagrangeNorm,), (), _to_identity)}
