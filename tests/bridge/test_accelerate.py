@@ -173,7 +173,12 @@ def test_it_compiles_with_inductor():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"accuracy": "sloppy"}, "sloppy"), ({"threads": 0}, "threads=0"), ({"example": torch.zeros(1)}, "example")],
+    [
+        ({"accuracy": "sloppy"}, "sloppy"),
+        *(({"threads": count}, f"threads={count!r} must be a whole number") for count in (0, 2.0, "2", True)),
+        ({"example": torch.zeros(1)}, "example"),
+        *(({"example": example}, "a tensor or a tuple of arguments, not") for example in (None, {"x": X}, X.numpy())),
+    ],
 )
 def test_misuse(net, options, message):
     given = {"example": X} | options

@@ -1,5 +1,8 @@
 """bridge.tracing: models as graphs, or the reason why not; what layouts may pass."""
 
+from dataclasses import dataclass
+
+import pytest
 import torch
 from torch import fx, nn
 
@@ -55,3 +58,51 @@ def test_view_becomes_reshape_and_outputs_keep_their_layout():
     assert image.is_contiguous()
     assert torch.equal(flat, X.flatten(1))
     assert bits.dtype == torch.int32
+
+
+@dataclass
+class Out:
+    y: torch.Tensor
+
+
+def test_outputs_in_a_dataclass_keep_their_layout():
+    class Net(nn.Module):
+        def forward(self, x):
+            return Out(x + 1)
+
+    graph = traced(Net(), (X,), Net()(X))
+    assert isinstance(graph, fx.GraphModule)
+    keep_layout_of_outputs(graph, watched(graph, (X,), look))
+    turned = graph(X.contiguous(memory_format=torch.channels_last)).y
+    assert turned.is_contiguous()
+    assert torch.equal(turned, X + 1)
+
+
+REGISTER = (
+    nn.Module.register_forward_hook,
+    nn.Module.register_forward_pre_hook,
+    nn.Module.register_full_backward_hook,
+    nn.Module.register_full_backward_pre_hook,
+)
+
+
+@pytest.mark.parametrize("register", REGISTER)
+@pytest.mark.parametrize(("place", "said"), [("", "the model itself"), ("0", "'0'"), ("0.0", "")])
+def test_a_model_whose_hooks_would_vanish_is_not_traced(register, place, said):
+    """Those of torch's own modules stay, as these stay calls of modules."""
+    model, called = nn.Sequential(nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())).eval(), []
+    expected = model(X)
+    register(model.get_submodule(place), lambda *_: called.append(1))
+    found = traced(model, (X,), expected)
+    assert not called or not said, "nor called with stand-ins"
+    assert found == f"hooks of {said} would not be called" if said else isinstance(found, fx.GraphModule)
+
+
+def test_an_example_stays_as_it_is():
+    class InPlace(nn.Module):
+        def forward(self, x):
+            return x.sub_(0.5) * 2
+
+    x = X.clone()
+    assert isinstance(traced(InPlace(), (x,), InPlace()(X.clone())), fx.GraphModule)
+    assert torch.equal(x, X)

@@ -1,17 +1,37 @@
 """nn.fx_graph: models as calls, in either mode, left as they were; randomness that a graph would freeze is refused."""
 
+import enum
 import random
+from dataclasses import dataclass, field
 from types import MethodType
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.fx.proxy import TraceError
 
-from secateur.nn.fx_graph import calls_of, difference, place_of, watched
+from secateur.nn.fx_graph import calls_of, difference, fresh, is_looked_into, place_of, watched
 
 X = torch.randn(2, 3)
+
+
+class Mode(enum.Enum):
+    A = 1
+    B = 2
+
+
+class Odd:
+    def __eq__(self, other):
+        return X == X
+
+
+@dataclass
+class Out:
+    y: Any
+    more: Any = field(default_factory=dict)
 
 
 class Block(nn.Module):
@@ -43,6 +63,32 @@ def test_a_forward_put_on_the_object_is_traced():
     assert (type(model), vars(model)["forward"]) == (kind, own), "left as it was"
 
 
+def test_the_graph_takes_what_is_given_and_knows_the_rest():
+    class Settings(nn.Module):
+        def forward(self, x, mask=None, size=(1.0, 2.0), shift=X[0], dtype=torch.float64, *, mode=Mode.A):
+            y = x if mask is None else x * mask
+            y = y * size[1] + shift if mode is Mode.A else -y
+            return y.to(dtype)
+
+    model = Settings()
+    for given in ((X,), (X, X), (X, X, (3.0, 4.0))):
+        module = calls_of(model, len(given)).module
+        assert torch.equal(module(*given), model(*given))
+        assert len(module.graph.find_nodes(op="placeholder")) == len(given)
+    none = calls_of(model, 2, constants={1: None}).module
+    assert torch.equal(none(X, None), model(X))
+
+
+def test_inputs_by_number():
+    class Several(nn.Module):
+        def forward(self, x, *others, scale=2.0):
+            return sum(others, x) * scale
+
+    module = calls_of(Several(), 3).module
+    assert [node.target for node in module.graph.find_nodes(op="placeholder")] == ["x", "others_0", "others_1"]
+    assert torch.equal(module(X, X, X), 6 * X)
+
+
 def test_functions_keep_the_mode_they_were_traced_in():
     model = Block()
     for training in (True, False):
@@ -66,6 +112,12 @@ def test_kinds_of_leaves_stay_calls_also_as_subclasses():
     model = nn.Sequential(Own(3, 3))
     assert [n.op for n in calls_of(model, 1).module.graph.nodes].count("call_module") == 0
     assert [n.op for n in calls_of(model, 1, (nn.Linear,)).module.graph.nodes].count("call_module") == 1
+
+
+def test_what_is_looked_into():
+    seen = [is_looked_into(one) for one in (Block(), nn.Sequential(), nn.Linear(3, 3), nn.MultiheadAttention(4, 2))]
+    assert seen == [True, True, False, False]
+    assert not is_looked_into(Block(), (Block,))
 
 
 def test_what_depends_on_data_or_chance_is_refused_with_its_place():
@@ -104,6 +156,24 @@ def test_loops_run_over_parts_whose_number_the_code_says():
         calls_of(Unknown(), 1)
 
 
+def test_fresh_inputs_are_copies_that_stay_the_same_where_they_were():
+    inputs = (X, {"again": X, "mode": Mode.A})
+    one, other = fresh(inputs)
+    assert one is other["again"] is not X
+    assert torch.equal(one, X)
+    assert other["mode"] is Mode.A
+
+
+def test_watching_leaves_inputs_as_they_are():
+    class InPlace(nn.Module):
+        def forward(self, x):
+            return x.mul_(2)
+
+    x = torch.ones(2)
+    assert list(watched(calls_of(InPlace(), 1).module, (x,), lambda value: float(value.sum())).values())[-1] == 4
+    assert torch.equal(x, torch.ones(2))
+
+
 def test_watching_sees_every_tensor():
     calls = calls_of(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), 1)
     seen = watched(calls.module, (X,), lambda value: tuple(value.shape))
@@ -125,6 +195,16 @@ def test_watching_sees_every_tensor():
         (torch.zeros(2), torch.ones(2), float("inf")),
         (torch.zeros(0), torch.zeros(0), 0.0),
         ((torch.ones(1), 3), (torch.ones(1), 4), float("inf")),
+        (Out(torch.ones(2)), Out(torch.ones(2)), 0.0),
+        ([Out(torch.ones(2))], [Out(torch.ones(2) / 2)], 0.5),
+        (Out(X, {"a": torch.ones(2)}), Out(X, {"a": torch.ones(3)}), float("inf")),
+        (Out(X), X, float("inf")),
+        (np.ones(2), np.array([1.0, 0.5]), 0.5),
+        (np.array(["a"]), np.array(["a"]), float("inf")),
+        ([np.ones(2), 4.0], [np.ones(2), 3.0], 0.25),
+        ({np.float32: {1}}, {np.float32: {2}}, float("inf")),
+        (Odd(), Odd(), float("inf")),
+        (Mode.A, Mode.B, float("inf")),
     ],
 )
 def test_difference(expected, found, apart):

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from map_nets import NETS, ResNet, Vgg, settled
-from secateur.errors import ArtifactError, PlanError, SecateurWarning
+from secateur.errors import ArtifactError, DataError, PlanError, SecateurWarning
 from secateur.ir.rules import Prune, Quantize
 from secateur.maths.map_grid import codes
 from secateur.nn.map_quantize import FrozenMap
@@ -214,7 +214,7 @@ def test_tensors_that_the_code_makes_move_too_and_are_in_no_state_dict():
         "evaluation_tensor_constant0",
         "training_tensor_constant0",
     ]
-    with pytest.raises(AssertionError, match="scale"):
+    with pytest.raises(DataError, match="scale"):
         model(x, scale=x)
 
 

@@ -18,6 +18,8 @@ from secateur.nn.norms.swap import swap_norms_
 from secateur.nn.pack import pack
 from secateur.nn.restore import restore_
 
+SHIFT = torch.tensor(2.0)
+
 
 def outputs(model, x=None):
     with torch.no_grad():
@@ -293,3 +295,18 @@ def test_an_error_on_the_way_leaves_the_model_as_it_was(monkeypatch):
         swap_norms_(model, "lagrange", inputs(1))
     assert same(model, before)
     assert model[0].bias is None
+
+
+def test_a_tensor_as_a_default_does_not_hinder():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = batch_normed()
+
+        def forward(self, x, shift=SHIFT):
+            return self.body(x) + shift
+
+    model = Shifted()
+    before = outputs(model)
+    assert all(row.swapped for row in swap_norms_(model, "lagrange", inputs(1)))
+    torch.testing.assert_close(outputs(model), before)

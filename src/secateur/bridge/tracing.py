@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from secateur.nn.fx_graph import SAME, TRACING_ERRORS, calls_of, difference
+from secateur.nn.fx_graph import SAME, TRACING_ERRORS, calls_of, difference, fresh, is_looked_into
 from secateur.nn.map_quantize import FrozenMap, MapQuantize
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
+from secateur.nn.plain_layers import hooked
+from secateur.nn.traced_arguments import settings_of
 
 LEAVES = (nn.Conv1d, nn.Conv2d, LagrangeNorm, MapQuantize, FrozenMap)
 """What stays a call of a module."""
@@ -28,15 +30,15 @@ class Seen:
 
 def traced(model: nn.Module, inputs: tuple[Any, ...], expected: Any) -> fx.GraphModule | str:
     """The model as a graph that gives the expected outputs, or why there is none."""
+    if hooks := ", ".join(_with_hooks(model)):
+        return f"hooks of {hooks} would not be called"
     try:
-        module = calls_of(model, len(inputs), LEAVES).module
+        module = calls_of(model, len(inputs), LEAVES, constants=settings_of(inputs)).module
         _drop_what_does_nothing(module)
-        found = module(*inputs)
+        apart = difference(expected, module(*fresh(inputs)))
     except TRACING_ERRORS as error:
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-    if not difference(expected, found) <= SAME:
-        return "the traced graph computes something else than the model"
-    return module
+    return module if apart <= SAME else "the traced graph computes something else than the model"
 
 
 def look(value: Tensor) -> Seen:
@@ -53,14 +55,23 @@ def let_any_layout_pass(module: fx.GraphModule) -> None:
 
 
 def keep_layout_of_outputs(module: fx.GraphModule, seen: dict[fx.Node, Seen]) -> None:
-    """Outputs that were contiguous are made so at the end of the graph."""
-    (output,) = [node for node in module.graph.nodes if node.op == "output"]
-    for node in dict.fromkeys(output.all_input_nodes):
-        found = seen.get(node)
-        if found is not None and found.contiguous and len(found.shape) > 3:
-            with module.graph.inserting_before(output):
-                output.replace_input_with(node, module.graph.call_method("contiguous", (node,)))
+    """Outputs that were contiguous are made so at the end of the graph, or where a dataclass takes them."""
+    for output in list(module.graph.nodes):
+        if output.op != "output" and not (output.op == "call_function" and is_dataclass(output.target)):
+            continue
+        for node in dict.fromkeys(output.all_input_nodes):
+            found = seen.get(node)
+            if found is not None and found.contiguous and len(found.shape) > 3:
+                with module.graph.inserting_before(output):
+                    output.replace_input_with(node, module.graph.call_method("contiguous", (node,)))
     module.recompile()
+
+
+def _with_hooks(model: nn.Module) -> list[str]:
+    """Modules whose code becomes part of the graph, so that nothing would call their hooks."""
+    modules = {name: module for name, module in model.named_modules() if hooked(module)}
+    inside = {name for name, module in modules.items() if module is model or is_looked_into(module, LEAVES)}
+    return [repr(name) if name else "the model itself" for name in modules if name in inside]
 
 
 def _drop_what_does_nothing(module: fx.GraphModule) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import fx, nn
 from torch.fx.graph import CodeGen
 
-from secateur.errors import PlanError
+from secateur.errors import DataError, PlanError
 from secateur.ir.map_names import MAPS, key_of
 from secateur.ir.plan_rows import MapPlan
 from secateur.ir.rules import near
@@ -21,6 +21,7 @@ from secateur.nn.fx_graph import Calls
 from secateur.nn.map_quantize import FrozenMap, MapQuantize
 from secateur.nn.maps.modes import both_modes
 from secateur.nn.maps.names import names_of
+from secateur.nn.traced_arguments import refuse_others
 
 
 class Quantizers(nn.ModuleDict):
@@ -61,6 +62,7 @@ class Insertion:
         self.home = Quantizers({key_of(name): quantizer for name, quantizer in quantizers.items()})
         self.training = self._forward(modes.training, quantizers, "training")
         self.evaluation = self._forward(modes.evaluation, quantizers, "evaluation")
+        self.parameters = inspect.signature(model.forward).parameters
         self.home.train(model.training)
         if (tensor := next(model.parameters(), None)) is not None:
             self.home.to(tensor.device)
@@ -68,7 +70,7 @@ class Insertion:
     def install(self) -> None:
         """Put them in."""
         self.model.add_module(MAPS, self.home)
-        self.model.forward = MethodType(_dispatch(self.training, self.evaluation), self.model)
+        self.model.forward = MethodType(_dispatch(self.training, self.evaluation, self.parameters), self.model)
 
     def _forward(self, calls: Calls, quantizers: Mapping[str, nn.Module], mode: str) -> Callable[..., Any]:
         graph, names = calls.module.graph, names_of(calls)
@@ -128,16 +130,24 @@ def _executed(graph: fx.Graph, place: str) -> Callable[..., Any]:
     return known["forward"]
 
 
-def _dispatch(training: Callable[..., Any], evaluation: Callable[..., Any]) -> Callable[..., Any]:
-    """Both modes as one function, with the parameters and defaults that they have, so that export keeps their names."""
-    parameters = [p for p in inspect.signature(evaluation).parameters.values() if p.name != "self"]
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
-    names = [f"{stars.get(p.kind, '')}{p.name}" for p in parameters]
-    signature = ", ".join(["self", *names])
-    source = f"def forward({signature}):\n    return (training if self.training else evaluation)({signature})\n"
-    known: dict[str, Any] = {"training": training, "evaluation": evaluation}
+def _dispatch(
+    training: Callable[..., Any], evaluation: Callable[..., Any], parameters: Mapping[str, inspect.Parameter]
+) -> Callable[..., Any]:
+    """Both modes as one function with the parameters and defaults of the model's own, so that export keeps their names.
+    DataError where one that is part of the graphs is given another value."""
+    names = [name for name in inspect.signature(evaluation).parameters if name != "self"]
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    fixed = {name: value for name, value in defaults.items() if name not in names}
+    given = {name: defaults[name] for name in names if name in defaults}
+    check = f"    _refuse_others(_fixed, dict({', '.join(f'{name}={name}' for name in fixed)}), _error)\n"
+    source = (
+        f"def forward({', '.join(['self', *names, *fixed])}):\n{check if fixed else ''}"
+        f"    return (_training if self.training else _evaluation)({', '.join(['self', *names])})\n"
+    )
+    known: dict[str, Any] = {"_training": training, "_evaluation": evaluation}
+    known |= {"_fixed": fixed, "_refuse_others": refuse_others, "_error": DataError}
     exec(source, known)
-    known["forward"].__defaults__ = evaluation.__defaults__  # pyright: ignore[reportFunctionMemberAccess]
+    known["forward"].__defaults__ = (*given.values(), *fixed.values())  # pyright: ignore[reportFunctionMemberAccess]
     return known["forward"]
 
 
