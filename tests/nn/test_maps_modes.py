@@ -9,7 +9,7 @@ from torch import nn
 from map_nets import Branching, Vgg
 from secateur.errors import PlanError
 from secateur.ir.map_names import MAPS
-from secateur.nn.maps.modes import both_modes, mode_kept
+from secateur.nn.maps.modes import both_modes
 
 
 def test_modules_stay_in_the_mode_they_were_in():
@@ -18,9 +18,6 @@ def test_modules_stay_in_the_mode_they_were_in():
     both_modes(model, 1)
     assert model.training
     assert not model.features[1].training
-    with mode_kept(model):
-        model.eval()
-    assert model.training
 
 
 def test_data_chance_and_replaced_forwards_are_refused():

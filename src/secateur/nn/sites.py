@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 from secateur.errors import DataError
 from secateur.ir.rules import Prune, Quantize
 from secateur.nn.grouping import Grouping
+from secateur.nn.mode_kept import mode_kept
 
 RECURRENT = ("weight_ih_l*", "weight_hh_l*", "weight_hr_l*")
 CELL = ("weight_ih", "weight_hh")
@@ -177,16 +178,12 @@ def measure_reuse(model: nn.Module, example: Any) -> dict[int, int]:
         for kind, counter in _POSITIONS.items()
         if isinstance(module, kind)
     ]
-    modes = {module: module.training for module in model.modules()}
     try:
-        model.eval()
-        with torch.no_grad():
-            model(*inputs)
+        with mode_kept(model), torch.no_grad():
+            model.eval()(*inputs)
     finally:
         for handle in hooks:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     return reuse
 
 

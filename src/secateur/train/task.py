@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from secateur.errors import DataError
+from secateur.nn.mode_kept import mode_kept
 from secateur.train.replay import replayed
 
 
@@ -109,19 +110,14 @@ def score(task: Task, model: nn.Module | None = None) -> float:
     The batches come in the same order every time, as generators they are drawn with are seeded for it, and global
     ones; all are put back."""
     judged = task.model if model is None else model
-    modes = {module: module.training for module in judged.modules()}
-    judged.eval()
     total, count = 0.0, 0
-    try:
-        with replayed(task.val):
-            for batch in task.val:
-                inputs, labels = parts_of(batch)
-                size = _size(inputs, labels)
-                total += _number(task.metric(outputs_of(judged, inputs), labels)) * size
-                count += size
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with mode_kept(judged), replayed(task.val):
+        judged.eval()
+        for batch in task.val:
+            inputs, labels = parts_of(batch)
+            size = _size(inputs, labels)
+            total += _number(task.metric(outputs_of(judged, inputs), labels)) * size
+            count += size
     return total / count if count else float("nan")
 
 

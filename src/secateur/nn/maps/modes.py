@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -11,6 +9,7 @@ from torch import nn
 from secateur.errors import PlanError
 from secateur.ir.map_names import MAPS
 from secateur.nn.fx_graph import TRACING_ERRORS, Calls, calls_of, place_of
+from secateur.nn.mode_kept import mode_kept
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.sites import PRUNABLE
 
@@ -56,14 +55,3 @@ def cannot_trace(model: nn.Module, error: BaseException) -> str:
         "code that runs depend on shapes and settings alone, hide what cannot in a function under torch.fx.wrap, or "
         "leave out maps="
     )
-
-
-@contextlib.contextmanager
-def mode_kept(model: nn.Module) -> Iterator[None]:
-    """Every module is in training or evaluation afterwards as it was before."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -15,9 +15,10 @@ from secateur.ir.rules import Quantize
 from secateur.nn.exporting import Example, as_inputs
 from secateur.nn.fx_graph import SAME, TRACING_ERRORS, difference
 from secateur.nn.maps.flow import Flow
-from secateur.nn.maps.modes import both_modes, cannot_trace, mode_kept
+from secateur.nn.maps.modes import both_modes, cannot_trace
 from secateur.nn.maps.names import names_of
 from secateur.nn.maps.placement import place_maps
+from secateur.nn.mode_kept import mode_kept
 
 
 def plan_maps(model: nn.Module, example: Example, rule: Quantize) -> tuple[MapPlan, ...]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PlanError
+from secateur.nn.mode_kept import mode_kept
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.norms.penalty import lagrange_norms
 
@@ -69,15 +70,10 @@ def watched_norms(model: nn.Module) -> Iterator[dict[str, NormDistance]]:
 @torch.no_grad()
 def norm_distances(model: nn.Module, batches: Iterable[tuple[Any, ...]]) -> dict[str, NormDistance]:
     """Layer -> its distance over these inputs of the model, in evaluation. PlanError where nothing reached a layer."""
-    modes = {module: module.training for module in model.modules()}
-    try:
+    with mode_kept(model), watched_norms(model) as found:
         model.eval()
-        with watched_norms(model) as found:
-            for inputs in batches:
-                model(*inputs)
-    finally:
-        for module, training in modes.items():
-            module.training = training
+        for inputs in batches:
+            model(*inputs)
     if not found:
         raise PlanError("nothing reached a LagrangeNorm layer: the model has none, or there were no inputs")
     return found

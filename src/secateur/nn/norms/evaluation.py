@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from secateur.errors import PlanError
 from secateur.nn.fx_graph import TRACING_ERRORS, difference, place_of
+from secateur.nn.mode_kept import mode_kept
 
 
 @torch.no_grad()
@@ -18,18 +19,14 @@ def evaluated(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
     """The model's outputs in evaluation mode. Inputs, the model's mode and the random number generators stay as they
     are, so that a second call computes with the same numbers. PlanError where the model does not take the inputs."""
     copies = pytree.tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, inputs)
-    modes = {module: module.training for module in model.modules()}
     devices = {tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}
     try:
-        with torch.random.fork_rng(devices):
+        with mode_kept(model), torch.random.fork_rng(devices):
             return model.eval()(*copies)
     except TRACING_ERRORS as error:
         raise PlanError(
             f"the model does not compute with these inputs{place_of(error)}: {error}; give what it takes"
         ) from error
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def apart(expected: Any, found: Any) -> float:

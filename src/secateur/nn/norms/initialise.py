@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PlanError
+from secateur.nn.mode_kept import mode_kept
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.norms.penalty import lagrange_norms
 from secateur.nn.norms.sites import makers
@@ -31,15 +32,13 @@ def initialise_norms_(model: nn.Module, *inputs: Any) -> tuple[str, ...]:
         raise PlanError("the model has no LagrangeNorm layer: swap_norms_(model, 'lagrange', example) puts them in")
     found = makers(model, inputs, (LagrangeNorm,))
     possible = {name: model.get_submodule(maker.name) for name, maker in found.items() if not maker.reason}
-    modes = {module: module.training for module in model.modules()}
     hooks = [layers[name].register_forward_pre_hook(_Normalise(maker)) for name, maker in possible.items()]
     try:
-        model.eval()(*inputs)
+        with mode_kept(model):
+            model.eval()(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes.items():
-            module.training = training
     return tuple(name for name in layers if name not in possible)
 
 
