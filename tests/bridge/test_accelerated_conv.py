@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -84,3 +85,49 @@ def test_gradients_reach_the_input():
     wide = x.detach().double().requires_grad_()
     F.leaky_relu(copy.deepcopy(conv).double()(wide), 0.3).sum().backward()
     assert apart(x.grad, wide.grad) < CLOSE
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1, 1), (8, 1, 1), (6,), (), (3, 8, 6, 6)])
+@pytest.mark.parametrize("batch", [(), (1,)])
+def test_a_residual_of_another_shape_is_added_by_torch(shape, batch):
+    conv, made = layer(keep_layout=True)
+    x, residual = torch.randn(*batch, 4, 6, 6), torch.randn(shape)
+    made.plan_for(x)
+    assert apart(made(x, residual), F.leaky_relu(exact(conv, x) + residual.double(), 0.3)) < CLOSE
+
+
+def line():
+    conv = nn.Conv1d(4, 8, 3)
+    return conv, AcceleratedConv(conv, Asked())
+
+
+def test_a_residual_in_one_dimension():
+    conv, made = line()
+    for x, residual in [(torch.randn(2, 4, 9), torch.randn(7)), (torch.randn(4, 9), torch.randn(2, 8, 1))]:
+        made.plan_for(x)
+        assert apart(made(x, residual), exact(conv, x) + residual.double()) < CLOSE
+
+
+REFUSED = {
+    layer: [(), (6, 6), (1, 1, 4, 6, 6), (1, 4, 6, 6)],
+    line: [(), (6,), (1, 1, 4, 6), (1, 4, 6)],
+}
+
+
+@pytest.mark.parametrize(("make", "shape"), [(make, shape) for make, shapes in REFUSED.items() for shape in shapes])
+def test_what_torch_refuses_is_refused_as_by_torch(make, shape):
+    """Input without axes for channels or with too many, and complex numbers, whose imaginary part is not dropped."""
+    conv, made = make()
+    x = torch.randn(shape, dtype=torch.complex64 if shape == REFUSED[make][-1] else torch.float32)
+    if not x.is_complex():
+        conv.padding_mode = "zeros"  # else padding speaks first
+    with pytest.raises(RuntimeError) as torchs:
+        conv(x)
+    with pytest.raises(RuntimeError, match=re.escape(str(torchs.value)[:20])):
+        made(x)
+
+
+@pytest.mark.parametrize("make", [layer, line])
+def test_its_weight_has_the_shape_of_the_layers(make):
+    conv, made = make()
+    assert torch.equal(made.weight, conv.weight)

@@ -1,6 +1,7 @@
 """bridge.accelerated_linear: a linear layer on the number of tokens it is for and on others."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from bridge_cases import CLOSE, apart, exact
 from secateur.bridge import accelerated_linear
 from secateur.bridge.accelerated_conv import Asked
 from secateur.bridge.accelerated_linear import AcceleratedLinear, as_conv
-from secateur.errors import KernelError
 
 
 def pruned(inputs=20, outputs=33, bias=True):
@@ -155,10 +155,10 @@ def test_weights_changed_in_place_are_seen_at_once():
     layer, made = made_for(x)
     made(x), made(x)
     with torch.no_grad():
-        made.weight.mul_(2), layer.weight.mul_(2)
+        made.wide_weight.mul_(2), layer.weight.mul_(2)
         made.bias.add_(1), layer.bias.add_(1)
     assert apart(made(x), nn.functional.leaky_relu(exact(layer, x), 0.3)) < CLOSE
-    made.weight = nn.Parameter(torch.zeros_like(made.weight), requires_grad=False)
+    made.wide_weight = nn.Parameter(torch.zeros_like(made.wide_weight), requires_grad=False)
     assert torch.equal(made(x), nn.functional.leaky_relu(made.bias, 0.3).expand(6, 33))
 
 
@@ -168,5 +168,27 @@ def test_rows_and_residuals_that_do_not_lie_side_by_side_go_through_the_operator
     expected = made(x, residual), made(x, residual)
     assert torch.equal(*expected)
     assert torch.equal(made(x.T.contiguous().T, residual.T.contiguous().T), expected[0])
-    with pytest.raises(KernelError, match="the residual is"):
+    with pytest.raises(RuntimeError, match="must match"):
         made(x, residual[:2])
+
+
+@pytest.mark.parametrize("shape", [(1, 33), (33,), (), (2, 6, 33)])
+def test_a_residual_of_another_shape_is_added_by_torch(shape):
+    x, residual = torch.randn(6, 20), torch.randn(shape)
+    layer, made = made_for(x)
+    wanted = nn.functional.leaky_relu(exact(layer, x) + residual.double(), 0.3)
+    assert apart(made(x, residual), wanted) < CLOSE
+
+
+@pytest.mark.parametrize("x", [torch.randn(()), torch.randn(3, 21), torch.randn(6, 20, dtype=torch.complex64)])
+def test_what_torch_refuses_is_refused_as_by_torch(x):
+    layer, made = made_for(torch.randn(6, 20))
+    with pytest.raises(RuntimeError) as torchs:
+        layer(x)
+    with pytest.raises(RuntimeError, match=re.escape(str(torchs.value)[:20])):
+        made(x)
+
+
+def test_its_weight_has_the_shape_of_the_layers():
+    layer, made = made_for(torch.randn(6, 20))
+    assert torch.equal(made.weight, layer.weight)

@@ -104,7 +104,9 @@ def test_operator_in_8_bits():
     layer, x = balanced(48, 40), torch.randn(1, 48, 1, 6).contiguous(memory_format=torch.channels_last)
     made = AcceleratedLinear(layer, Asked(activations=BYTES))
     made.plan_for(torch.zeros(6, 48))
-    torch.library.opcheck(torch.ops.secateur.conv2d_inference.default, (x, made.weight, made.bias, None, made.layer))
+    torch.library.opcheck(
+        torch.ops.secateur.conv2d_inference.default, (x, made.wide_weight, made.bias, None, made.layer)
+    )
     torch._dynamo.reset()
     tokens = torch.randn(6, 48)
     with torch.no_grad():
@@ -125,10 +127,10 @@ def test_weights_that_change_are_looked_at_again():
     layer.plan_for(x)
     assert chosen_for(layer, x).algorithm == "balanced 4:16 float32"
     with torch.no_grad():
-        layer.weight.copy_(torch.randn_like(layer.weight))
+        layer.wide_weight.copy_(torch.randn_like(layer.wide_weight))
     assert chosen_for(layer, x).arithmetic is None
     assert layer.bias is not None
-    wanted = nn.functional.linear(x.double(), layer.weight[:, :, 0, 0].double(), layer.bias.double())
+    wanted = nn.functional.linear(x.double(), layer.weight.double(), layer.bias.double())
     assert apart(layer(x), wanted) < CLOSE
 
 
@@ -217,8 +219,8 @@ def test_a_convolution_whose_weights_change(accuracy):
     assert apart(made(x), exact(layer, x)) < limit
     for change in (lambda w: w.flip(0), lambda w: w.roll(1, 2), lambda w: w.sort(1).values):
         with torch.no_grad():
-            made.weight.copy_(change(made.weight))
-            layer.weight.copy_(made.weight)
+            made.wide_weight.copy_(change(made.wide_weight))
+            layer.weight.copy_(made.wide_weight)
         assert apart(made(x), exact(layer, x)) < limit
     assert chosen_for(made, x).arithmetic is None
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import fx, nn
+from torch.nn import functional as F
 
 import secateur as sct
 from balanced_matrices import random_balanced
@@ -14,6 +15,7 @@ from bridge_cases import apart, glance
 from secateur.bridge import deciding, graph_sites
 from secateur.bridge.byte_chains import join
 from secateur.bridge.map_bytes import Codes, Numbers
+from secateur.bridge.pooled_codes import PooledCodes
 from secateur.bridge.timing import Comparison
 from secateur.kernels.acceleration import LayerReport
 from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, _packable
@@ -269,8 +271,8 @@ def test_weights_that_leave_the_pattern_are_pytorchs():
     fast = accelerated(model, x)
     with torch.no_grad():
         layer = fast.body.get_submodule("second")
-        layer.weight.copy_(torch.randn(20, 48, 1, 1) * 0.1)
-        model.second.weight.copy_(layer.weight[:, :, 0, 0])
+        layer.wide_weight.copy_(torch.randn(20, 48, 1, 1) * 0.1)
+        model.second.weight.copy_(layer.weight)
     assert apart(fast(x), model(x)) < CLOSE_IN_BYTES
 
 
@@ -292,3 +294,33 @@ def test_prepared_and_restored_models():
         fast = accelerated(one, batches[0])
         assert dtypes(fast, batches[0]) == [torch.int8, torch.uint8, torch.uint8, torch.float32]
         assert apart(fast(batches[0]), one(batches[0])) < BYTE_ERROR
+
+
+@pytest.mark.parametrize("side", [12, 16, 64])
+def test_pooling_by_maxima_of_codes_of_many_pixels(side):
+    """Torch's own refuses codes of more than 127 pixels in channels_last."""
+    layers = [nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(64, 64, 1), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Conv2d(64, 10, 1)).eval()
+    x, eight = torch.randn(1, 3, side, side), sct.Quantize(bits=8)
+    sct.prepare_(model, sct.plan(model, x, quantize=eight, maps=eight))
+    sct.calibrate_(model, [x])
+    sct.harden_(model)
+    fast = accelerated(model, x)
+    given = dtypes(fast, x)
+    assert torch.uint8 in given, "a pool of codes"
+    assert sum(isinstance(one, PooledCodes) for one in fast.body.modules()) == 1
+    for size in (x, torch.randn(2, 3, side + 3, 21)):
+        assert apart(fast(size), model(size)) < BYTE_ERROR
+
+
+def by_name(m, x):
+    y = F.max_pool2d(input=m.maps[0](torch.relu(m.first(x))), kernel_size=2)
+    return m.second(torch.flatten(input=y, start_dim=1))
+
+
+def test_arguments_by_name():
+    model, x = Two(unsigned(), by_name), torch.randn(1, 48, 12, 16)
+    model.first, model.second = conv(48, 48, 1), dense(48 * 6 * 8, 20, 1)
+    fast = accelerated(model, x)
+    assert dtypes(fast, x)[-2:] == [torch.uint8, torch.float32]
+    assert apart(fast(x), model(x)) < CLOSE_IN_BYTES

@@ -48,16 +48,18 @@ def test_view_becomes_reshape_and_outputs_keep_their_layout():
     class Net(nn.Module):
         def forward(self, x):
             flat = x.view(x.size(0), -1)
-            return x + 1, flat, x.view(torch.int32)
+            other = x.view(size=(x.size(0), -1)).view_as(flat)
+            return x + 1, flat, x.view(torch.int32), x.view(dtype=torch.int32), other
 
     graph = traced(Net(), (X,), Net()(X))
     let_any_layout_pass(graph)
     keep_layout_of_outputs(graph, watched(graph, (X,), look))
     turned = X.contiguous(memory_format=torch.channels_last)
-    image, flat, bits = graph(turned)
+    image, flat, bits, same, other = graph(turned)
     assert image.is_contiguous()
     assert torch.equal(flat, X.flatten(1))
-    assert bits.dtype == torch.int32
+    assert torch.equal(other, flat)
+    assert bits.dtype == same.dtype == torch.int32
 
 
 @dataclass
@@ -106,3 +108,12 @@ def test_an_example_stays_as_it_is():
     x = X.clone()
     assert isinstance(traced(InPlace(), (x,), InPlace()(X.clone())), fx.GraphModule)
     assert torch.equal(x, X)
+
+
+def test_a_subclass_of_linear_stays_a_call():
+    class Own(nn.Linear):
+        pass
+
+    model, x = nn.Sequential(Own(3, 4)).eval(), torch.randn(2, 3)
+    graph = traced(model, (x,), model(x))
+    assert [node.op for node in graph.graph.nodes] == ["placeholder", "call_module", "output"]

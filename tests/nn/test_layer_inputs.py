@@ -111,3 +111,19 @@ def test_the_first_input_of_a_layer_is_kept_and_hooks_are_gone_afterwards():
     with pytest.raises(RuntimeError):
         first_inputs(failing, {"layer": failing.layer}, (x,))
     assert not failing.layer._forward_pre_hooks
+
+
+class ByName(nn.Module):
+    """Calls its layer with the argument's name, and another with what is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.other = nn.Linear(4, 4), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(input=self.other((x,))[0])
+
+
+def test_an_input_given_by_name_and_one_that_is_no_tensor():
+    model, x = ByName(), torch.randn(2, 4)
+    assert first_inputs(model, {"layer": model.layer, "other": model.other}, (x,)) == {"layer": x}

@@ -11,18 +11,17 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.bridge.accelerated_conv import Asked
-from secateur.bridge.deciding import decided
 from secateur.bridge.folding import without_training
-from secateur.bridge.graph_sites import other_kinds, replace_in_graph
+from secateur.bridge.graph_sites import replace_in_graph
+from secateur.bridge.module_sites import replace_modules
 from secateur.bridge.timing import compare
 from secateur.bridge.tracing import traced
-from secateur.bridge.trial import Call, Handed, Progress, Site, Trial, compile_for, is_layer, unwatched
+from secateur.bridge.trial import Progress, Trial, unwatched
 from secateur.errors import KernelError
 from secateur.kernels.acceleration import Acceleration, LayerReport
 from secateur.kernels.accuracy import accuracy_limit
 from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT
 from secateur.nn.fx_graph import SAME, difference, fresh
-from secateur.nn.layer_inputs import first_inputs
 from secateur.nn.strip import bake_
 from secateur.nn.traced_arguments import Arguments
 
@@ -136,37 +135,18 @@ def _replaced(
     plain: nn.Module, inputs: tuple[Any, ...], expected: Any, trial: Trial
 ) -> tuple[nn.Module, Arguments | None, list[LayerReport], list[str]]:
     """A copy with layers replaced, how it is called if it was traced, the rows of the report, and notes."""
-    graph = traced(without_training(plain), inputs, expected)
+    graph, stopped = traced(without_training(plain), inputs, expected), "not traced"
     if isinstance(graph, fx.GraphModule):
-        return graph, Arguments.of(plain, inputs), replace_in_graph(graph, fresh(inputs), trial), []
+        try:
+            rows = replace_in_graph(graph, fresh(inputs), trial)
+            graph(*fresh(inputs))
+            return graph, Arguments.of(plain, inputs), rows, []
+        except RuntimeError as error:  # a view that channels_last has not
+            graph, stopped = str(error).strip().splitlines()[0], "its code needs NCHW"
     body = without_training(plain)
-    rows = _replace_modules(body, inputs, replace(trial, asked=replace(trial.asked, keep_layout=True)))
-    return (
-        body,
-        None,
-        rows,
-        [f"not traced, so single convolutions were replaced and nothing was folded or fused ({graph})"],
-    )
-
-
-def _replace_modules(body: nn.Module, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
-    """Replace layers one by one, wherever a shared one stands, each decided with the input of its first call."""
-    convs = {name: conv for name, conv in body.named_modules() if is_layer(conv)}
-    first = first_inputs(body, convs, fresh(inputs))
-    compile_for([Call(Site(name, convs[name]), tuple(x.shape), x.dtype) for name, x in first.items()], trial)
-    rows, floats = [], trial.asked.activations == FLOAT
-    for name, conv in convs.items():
-        if name not in first:
-            rows.append(LayerReport(name, "", reason="it is not called as a module with the example"))
-            continue
-        site = Site(name, conv, handed=Handed(told="" if floats else "float32: the model was not traced"))
-        row, module = decided(site, first.pop(name), None, trial)
-        rows.append(row)
-        trial.watch(Progress("measure", len(rows), len(convs), name))
-        if module is not None:
-            for place in [place for place, one in body.named_modules(remove_duplicate=False) if one is conv]:
-                body.set_submodule(place, module)
-    return rows + other_kinds(dict(body.named_modules()))
+    rows = replace_modules(body, inputs, replace(trial, asked=replace(trial.asked, keep_layout=True)))
+    note = f"{stopped}, so single convolutions were replaced and nothing was folded or fused ({graph})"
+    return body, None, rows, [note]
 
 
 def _checked(

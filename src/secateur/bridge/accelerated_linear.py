@@ -31,24 +31,38 @@ class AcceleratedLinear(AcceleratedConv):
     ) -> None:
         super().__init__(as_conv(linear), asked, activation=activation, slope=slope, maps=maps)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """x (..., inputs) and a residual of the output's shape."""
+    @property
+    def weight(self) -> Tensor:
+        """(outputs, inputs)"""
+        return self.wide_weight[:, :, 0, 0]
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        """input (..., inputs) and a residual of the output's shape; one of another shape is added by torch."""
+        x = input
         if (done := self._at_once(x, residual)) is not None:
             return done
-        tokens = x.shape[:-1].numel()
-        if torch.is_autocast_enabled(x.device.type) or transformed() or (1, 1, tokens) not in self.plan.sizes:
+        if self._left_to_torch(x, residual):
             return self._by_torch(x, residual)
         other = None if residual is None else self.plane(residual)
-        other = other if other is None or self.plan.maps.adds else other.to(self.weight.dtype)
-        y = conv2d(self.prepared(x), self.weight, self.bias, other, self.layer)
-        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.weight.shape[0])
+        other = other if other is None or self.plan.maps.adds else other.to(self.wide_weight.dtype)
+        y = conv2d(self.prepared(x), self.wide_weight, self.bias, other, self.layer)
+        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.wide_weight.shape[0])
+
+    def _left_to_torch(self, x: Tensor, residual: Tensor | None) -> bool:
+        outputs, inputs = self.wide_weight.shape[:2]
+        if torch.is_autocast_enabled(x.device.type) or transformed() or x.is_complex():
+            return True
+        if x.dim() == 0 or x.shape[-1] != inputs or (1, 1, x.shape[:-1].numel()) not in self.plan.sizes:
+            return True
+        return residual is not None and residual.shape != (*x.shape[:-1], outputs)
 
     def _at_once(self, x: Tensor, residual: Tensor | None) -> Tensor | None:
         """By the kernel on tensors as they lie, if they are a row of tokens: reshaping and torch's dispatcher take 15
         us more. None where that is not possible."""
         if torch.compiler.is_compiling() or x.dim() == 0:
             return None
-        weight, bias = self._parameters.get("weight"), self._parameters.get("bias")  # a fifth of an attribute's time
+        held = self._parameters  # a fifth of the time of attributes
+        weight, bias = held.get("wide_weight"), held.get("bias")
         if weight is None:
             return None
         like = (self.layer, (1, x.shape[-1], 1, x.shape[:-1].numel()), residual is not None)
@@ -64,8 +78,8 @@ class AcceleratedLinear(AcceleratedConv):
 
     def _by_torch(self, x: Tensor, residual: Tensor | None) -> Tensor:
         autocast = torch.is_autocast_enabled(x.device.type)
-        x = numbers_of(x, self.plan.maps.takes, self.weight.dtype)
-        y = F.linear(x if autocast else x.to(self.weight.dtype), self.weight[:, :, 0, 0], self.bias)
+        x = numbers_of(x, self.plan.maps.takes, self.wide_weight.dtype)
+        y = F.linear(x if autocast or x.is_complex() else x.to(self.wide_weight.dtype), self.weight, self.bias)
         return by_torch.finished(y, residual, self.plan)
 
     def plane(self, x: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import fx, nn
-from torch.nn import functional as F
 
 from secateur.bridge.accelerated_conv import Asked
 from secateur.bridge.map_bytes import Codes, Numbers
+from secateur.bridge.pooled_codes import pooling
 from secateur.bridge.recognising import Chain, called, changes, only_user
 from secateur.bridge.stored_maps import byte_map, why_no_bytes
 from secateur.bridge.trial import Call, Handed, made_for
@@ -23,11 +23,8 @@ from secateur.errors import KernelError
 from secateur.kernels.balanced_choice import BYTES, has_ways
 from secateur.kernels.byte_maps import FLOATS, ByteMap, ByteMaps
 
-MOVES = {
-    *(torch.max_pool2d, F.max_pool2d, nn.MaxPool2d, torch.flatten, nn.Flatten, torch.reshape),
-    *("flatten", "reshape", "contiguous"),
-}
-"""Calls that move numbers about: on codes the same as on what these stand for, as scales are positive."""
+MOVES = {torch.flatten, nn.Flatten, torch.reshape, "flatten", "reshape", "contiguous"}
+"""Calls that move numbers about, codes as what these stand for. So does pooling by maxima, as scales are positive."""
 NO_KERNEL = "it has no kernel in 8 bits"
 
 
@@ -60,17 +57,22 @@ def on_bytes(call: Call) -> bool:
         shape, *_ = made.request(torch.empty(call.shape, device="meta"), residual=call.residual)
     except KernelError:
         return False
-    return has_ways(shape, made.weight.numpy(), BYTES)
+    return has_ways(shape, made.wide_weight.numpy(), BYTES)
 
 
 def _quantizer(node: object, module: fx.GraphModule) -> fx.Node | None:
     """The quantizer whose numbers a node gives, moved about or as they are; None where something works on them in
     place."""
     while isinstance(node, fx.Node) and not any(changes(user, node, module) for user in node.users):
-        if called(node, module) not in MOVES:
+        if not _moves(node, module):
             return node if why_no_bytes(node, module) is not None else None
         node = node.args[0]
     return None
+
+
+def _moves(node: fx.Node, module: fx.GraphModule) -> bool:
+    """Whether a node does to codes what it does to numbers."""
+    return bool(node.args) and (called(node, module) in MOVES or pooling(node, module) is not None)
 
 
 def _module(node: fx.Node | None, module: fx.GraphModule) -> nn.Module | None:
@@ -123,7 +125,7 @@ def join(module: fx.GraphModule) -> None:
                 node.replace_all_uses_with(found)
     for node in reversed(list(module.graph.nodes)):
         kind = called(node, module)
-        if not node.users and (kind in MOVES or kind in (Codes, Numbers) or byte_map(node, module)):
+        if not node.users and (_moves(node, module) or kind in (Codes, Numbers) or byte_map(node, module)):
             module.graph.erase_node(node)
 
 
@@ -146,11 +148,20 @@ def _codes(module: fx.GraphModule, node: fx.Node, one: ByteMap, known: dict[fx.N
         kind, made = called(node, module), None
         if kind is Numbers:
             made = _read(node) if _map_at(module, node) == one else None
-        elif kind in MOVES and (source := _codes(module, _read(node), one, known)) is not None:
+        elif _moves(node, module) and (source := _codes(module, _read(node), one, known)) is not None:
             with module.graph.inserting_after(node):
-                made = module.graph.node_copy(node, lambda value: source if value is _read(node) else value)
+                made = _moved(module, node, source)
         elif byte_map(node, module) == one:
             with module.graph.inserting_after(node):
                 made = as_codes(module, _read(node), one, f"{node.target}_codes")
         known[node] = made
     return known[node]
+
+
+def _moved(module: fx.GraphModule, node: fx.Node, codes: fx.Node) -> fx.Node:
+    """A node that does to codes what `node` does to the numbers that it reads."""
+    pool = pooling(node, module)
+    if pool is None:
+        return module.graph.node_copy(node, lambda value: codes if value is _read(node) else value)
+    module.add_submodule(name := f"{node.name}_of_codes", pool)
+    return module.graph.call_module(name, (codes,))

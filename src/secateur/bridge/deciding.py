@@ -67,7 +67,7 @@ def _decided(site: Site, x: Tensor, residual: Tensor | None, trial: Trial, repor
     choice, chosen = kept.kernel.choice, kept.kernel.choice.chosen
     error = _error(made, x, residual)
     report = replace(report, error=error, class_error=chosen.error, measured=choice.measured)
-    report = replace(report, zeros=told_zeros(made.weight.numpy(), choice))
+    report = replace(report, zeros=told_zeros(made.wide_weight.numpy(), choice))
     limit = allowed(chosen, OWN_DATA_MARGIN * accuracy_limit(trial.asked.accuracy))
     if not error <= limit:
         why = f"{chosen.algorithm} has an error of {error:.1e} on its own data, above {limit:.1e}"
@@ -157,7 +157,7 @@ def _by_torch(site: Site, x: Tensor, residual: Tensor | None) -> Callable[[], Te
 def _error(made: AcceleratedConv, x: Tensor, residual: Tensor | None) -> float:
     """max|y - y64| / max|y64| on rows of the first image, for a residual of zeros, divided before the activation. Where
     it gives bytes with the residual itself, which the scale is for, and y64 on the same map."""
-    wide, weight, layer = made.prepared(x), made.weight, made.plan
+    wide, weight, layer = made.prepared(x), made.wide_weight, made.plan
     takes, gives, adds = layer.maps.takes, layer.maps.gives, layer.maps.adds
     added = residual if residual is None or gives is not None else torch.zeros_like(residual)
     given = made(codes_of(x, takes), None if added is None else codes_of(added, adds))

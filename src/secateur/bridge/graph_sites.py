@@ -14,6 +14,7 @@ from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.byte_chains import as_codes, as_numbers, handed_over, join, on_bytes
 from secateur.bridge.deciding import Decision, decided
 from secateur.bridge.folding import Foldable, folded, plain, plain_linear
+from secateur.bridge.graph_forms import arguments_by_position, keep_what_is_read, to_channels_last
 from secateur.bridge.recognising import Chain, chains, foldable_norms, only_user
 from secateur.bridge.tracing import Seen, keep_layout_of_outputs, let_any_layout_pass, look
 from secateur.bridge.trial import Call, Progress, Site, Trial, compile_for, is_layer, refusal
@@ -31,11 +32,13 @@ MODULES = (nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 
 def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Trial) -> list[LayerReport]:
     """Change the graph in place; a row for every convolution and linear layer."""
+    arguments_by_position(module)
+    keep_what_is_read(module)
     norms = _fold(module)
     let_any_layout_pass(module)
     seen = watched(module, inputs, look)
     keep_layout_of_outputs(module, seen)
-    module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - an overload torch forgot
+    to_channels_last(module)
     in_bytes = trial.asked.activations != FLOAT
     taken = _taken(module, seen, in_bytes=in_bytes)
     sites = {chain: _site(module, chain, norms, trial.asked.activations) for chain in taken}
@@ -56,7 +59,7 @@ def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Tri
     module.graph.lint()
     module.recompile()
     rows = {chain.conv: decider.decisions[chain.conv][0] for chain in taken}
-    return [rows[node] for node in seen if node in rows] + _others(module)
+    return [rows[node] for node in seen if node in rows] + _others(module, {row.name for row in rows.values()})
 
 
 def _convs(module: fx.GraphModule) -> list[fx.Node]:
@@ -91,7 +94,8 @@ def _taken(module: fx.GraphModule, seen: dict[fx.Node, Seen], *, in_bytes: bool)
 
     found: list[Chain] = []
     used: set[fx.Node] = set()
-    for conv in sorted(_convs(module), key=macs, reverse=True):
+    convs = [conv for conv in _convs(module) if conv.args[0] in seen]
+    for conv in sorted(convs, key=macs, reverse=True):
         for chain in chains(conv, module, in_bytes=in_bytes):
             if used.isdisjoint(chain.nodes) and _alike(chain, seen):
                 found.append(chain)
@@ -179,15 +183,32 @@ def _rewrite(module: fx.GraphModule, chain: Chain, made: AcceleratedConv) -> Non
         module.graph.erase_node(node)
 
 
-def _others(module: fx.GraphModule) -> list[LayerReport]:
-    """Rows for what has many weights but is no Conv1d, Conv2d or Linear module."""
-    rows = []
+def _others(module: fx.GraphModule, told: set[str]) -> list[LayerReport]:
+    """Rows for what has many weights but is no Conv1d, Conv2d or Linear module that the graph calls, as those told."""
+    rows: dict[str, list[LayerReport]] = {}
     for node in module.graph.nodes:
         if node.op == "call_function" and node.target in FUNCTIONS:
-            rows.append(LayerReport(node.name, "", reason="it is called as a function; only modules are replaced"))
-        elif node.op == "call_module":
-            rows += other_kinds({str(node.target): module.get_submodule(str(node.target))})
-    return rows
+            why = "it is called as a function; only modules are replaced"
+            rows[node.name] = [LayerReport(node.name, "", reason=why)]
+        elif node.op == "call_module" and (name := str(node.target)) not in told:
+            called = module.get_submodule(name)
+            rows[name] = [_uncalled(name, called)] if is_layer(called) else inside(name, called)
+    return [row for found in rows.values() for row in found]
+
+
+def _uncalled(name: str, layer: nn.Module) -> LayerReport:
+    return LayerReport(name, "", reason=refusal(layer) or "it is not called with a tensor")
+
+
+def inside(name: str, module: nn.Module) -> list[LayerReport]:
+    """Rows for the layers of a module of this name that computes on its own; one without a kernel stands for its
+    parts."""
+    below = {".".join(filter(None, (name, path))): one for path, one in module.named_modules()}
+    rows = other_kinds(below)
+    why = f"it is inside {type(module).__name__}, which computes on its own"
+    whole = tuple(f"{row.name}." for row in rows)
+    layers = [path for path, one in below.items() if is_layer(one) and not path.startswith(whole)]
+    return [LayerReport(path, "", reason=why) for path in layers] + rows
 
 
 def other_kinds(modules: Mapping[str, nn.Module]) -> list[LayerReport]:

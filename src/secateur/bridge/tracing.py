@@ -14,7 +14,7 @@ from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.plain_layers import hooked
 from secateur.nn.traced_arguments import settings_of
 
-LEAVES = (nn.Conv1d, nn.Conv2d, LagrangeNorm, MapQuantize, FrozenMap)
+LEAVES = (nn.Conv1d, nn.Conv2d, nn.Linear, LagrangeNorm, MapQuantize, FrozenMap)
 """What stays a call of a module."""
 NOTHING_IN_EVALUATION = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
@@ -47,11 +47,19 @@ def look(value: Tensor) -> Seen:
 
 
 def let_any_layout_pass(module: fx.GraphModule) -> None:
-    """`view` becomes `reshape`, which also takes channels_last."""
+    """`view` and `view_as` become `reshape` and `reshape_as`, which also take channels_last."""
     for node in module.graph.nodes:
-        if node.op == "call_method" and node.target == "view" and not isinstance(node.args[1], torch.dtype):
-            node.target = "reshape"
+        if node.op == "call_method" and node.target == "view_as":
+            node.target = "reshape_as"
+        if node.op == "call_method" and node.target == "view" and not _of_dtype(node):
+            node.target, sizes = "reshape", dict(node.kwargs)
+            if "size" in sizes:
+                node.kwargs = {"shape": sizes["size"]}
     module.recompile()
+
+
+def _of_dtype(view: fx.Node) -> bool:
+    return any(isinstance(given, torch.dtype) for given in (*view.args, *view.kwargs.values()))
 
 
 def keep_layout_of_outputs(module: fx.GraphModule, seen: dict[fx.Node, Seen]) -> None:

@@ -56,17 +56,24 @@ def _path(model: nn.Module, module: nn.Module) -> str:
     return next(path for path, known in model.named_modules() if known is module)
 
 
+def _input(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """The first argument of a layer, whatever a class of its own calls it; None where it is called without."""
+    return next(iter((*args, *kwargs.values())), None)
+
+
 def first_inputs(model: nn.Module, layers: Mapping[str, nn.Module], inputs: Inputs) -> dict[str, Tensor]:
-    """What reaches each of these modules first when the model is called; those that are not called are left out."""
+    """What reaches each of these modules first when the model is called; those that are not called with a tensor are
+    left out."""
     first: dict[str, Tensor] = {}
 
-    def keeper(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def keep(_module: nn.Module, given: tuple[Any, ...]) -> None:
-            first.setdefault(name, given[0])
+    def keeper(name: str) -> Callable[..., None]:
+        def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if isinstance(x := _input(args, kwargs), Tensor):
+                first.setdefault(name, x)
 
         return keep
 
-    handles = [module.register_forward_pre_hook(keeper(name)) for name, module in layers.items()]
+    handles = [module.register_forward_pre_hook(keeper(name), with_kwargs=True) for name, module in layers.items()]
     try:
         model(*inputs)
     finally:
@@ -97,7 +104,7 @@ def see(
     left = dict(calls)
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        x = args[0] if args else kwargs["input"]
+        x = _input(args, kwargs)
         if not torch.isfinite(x).all():
             raise DataError(f"calibration batch {number}: NaN or infinity goes into {_path(model, module)!r}")
         visit(module, x.detach())
