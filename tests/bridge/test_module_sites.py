@@ -134,7 +134,7 @@ class OwnForward(nn.Module):
 
 def test_a_forward_put_on_a_layer_is_what_runs():
     (row,) = accelerated(OwnForward(), torch.randn(1, 3, 8, 8)).report.layers
-    assert row.reason == "it has a forward of its own"
+    assert row.reason == "Conv2d computes in its own way"
 
 
 class AsComplex(nn.Module):

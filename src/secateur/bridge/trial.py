@@ -132,8 +132,6 @@ def _dense(linear: torch.nn.Linear) -> str:
 def _refused(conv: Layer) -> str:
     if hooked(conv):
         return "it has hooks"
-    if "forward" in vars(conv):
-        return "it has a forward of its own"
     if conv.weight.dtype != torch.float32:
         return f"its weights are {conv.weight.dtype}; kernels are for float32"
     return "" if conv.weight.device.type == "cpu" else f"its weights are on {conv.weight.device}"
