@@ -10,6 +10,7 @@ from secateur.errors import TargetError
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.pack import pack
+from secateur.nn.transform import transforms_of
 from secateur.train.one_shot import one_shot_
 from secateur.train.width_search import best_width, widths_to_try
 
@@ -71,6 +72,10 @@ def test_a_limit_on_bytes_is_met_in_the_width_that_loses_least(batches):
     assert len(found.tried) > 1
     assert found.average_bits <= 8
     best = min(found.tried, key=found.tried.__getitem__)
+    if batches is None:
+        pairs = [(site.original.detach(), site.transform(site.original).detach()) for site in transforms_of(model)]
+        lost = sum(float((after - w).square().sum() / w.square().sum()) for w, after in pairs)
+        assert found.tried[best] == pytest.approx(lost, rel=1e-5)
     again = prepared(quantize=Quantize((2, 8)))
     given = one_shot_(again, Target(packed_bytes=limit, average_bits=best), batches=batches)
     assert given.tried == {}
