@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PlanError
-from secateur.nn.norms.evaluation import apart, evaluated, rounding
+from secateur.nn.fx_graph import difference
+from secateur.nn.norms.evaluation import evaluated, rounding
 
 
 class Restless(nn.Module):
@@ -43,9 +44,9 @@ class Outputs:
 
 def test_every_tensor_counts_on_its_own_scale():
     one, other = Outputs(torch.ones(2), torch.full((2,), 1e-3)), Outputs(torch.ones(2), torch.tensor([1e-3, 2e-3]))
-    assert apart(one, one) == 0
-    assert apart(one, other) == pytest.approx(1)
-    assert apart((torch.ones(2),), [torch.ones(2)]) == float("inf")
+    assert difference(one, one) == 0
+    assert difference(one, other) == pytest.approx(1)
+    assert difference((torch.ones(2),), [torch.ones(2)]) == float("inf")
 
 
 @pytest.mark.parametrize(

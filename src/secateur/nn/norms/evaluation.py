@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from secateur.errors import PlanError
-from secateur.nn.fx_graph import TRACING_ERRORS, difference, place_of
+from secateur.nn.fx_graph import TRACING_ERRORS, fresh, place_of
 from secateur.nn.mode_kept import mode_kept
 
 
@@ -18,20 +18,14 @@ from secateur.nn.mode_kept import mode_kept
 def evaluated(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
     """The model's outputs in evaluation mode. Inputs, the model's mode and the random number generators stay as they
     are, so that a second call computes with the same numbers. PlanError where the model does not take the inputs."""
-    copies = pytree.tree_map(lambda value: value.clone() if isinstance(value, Tensor) else value, inputs)
     devices = {tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}
     try:
         with mode_kept(model), torch.random.fork_rng(devices):
-            return model.eval()(*copies)
+            return model.eval()(*fresh(inputs))
     except TRACING_ERRORS as error:
         raise PlanError(
             f"the model does not compute with these inputs{place_of(error)}: {error}; give what it takes"
         ) from error
-
-
-def apart(expected: Any, found: Any) -> float:
-    """max|found - expected| / max|expected|, the worst of all tensors; infinite where the structure differs."""
-    return difference(_parts(expected), _parts(found))
 
 
 def rounding(model: nn.Module, outputs: Any) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from secateur.errors import PlanError
 from secateur.ir.rules import near
-from secateur.nn.norms.evaluation import apart, evaluated, rounding
+from secateur.nn.fx_graph import difference
+from secateur.nn.norms.evaluation import evaluated, rounding
 from secateur.nn.norms.lagrange_norm import LagrangeNorm, LagrangeNorm1d, LagrangeNorm2d, LagrangeNorm3d
 from secateur.nn.norms.sites import Maker, makers
 from secateur.nn.norms.undo import Record
@@ -134,13 +135,13 @@ class _Swapping:
     def refuse_other_outputs(self, inputs: tuple[Any, ...], expected: Any) -> None:
         """PlanError where the model, swapped, gives something else than before."""
         limit = rounding(self.model, expected)
-        if apart(expected, evaluated(self.model, inputs)) <= limit:
+        if difference(expected, evaluated(self.model, inputs)) <= limit:
             return
         self.record.restore()
         name, maker, found = "", "", 0.0
         for row in self.rows():  # one after the other, to find which of them it is
             if row.swapped:
-                name, maker, found = row.name, row.maker, apart(expected, evaluated(self.model, inputs))
+                name, maker, found = row.name, row.maker, difference(expected, evaluated(self.model, inputs))
                 if not found <= limit:
                     break
         raise PlanError(
