@@ -9,6 +9,7 @@ from secateur.errors import TargetError
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.learned_width import LearnedWidth
+from secateur.nn.packing import Packing
 from secateur.nn.transform import transforms_of
 from secateur.train.one_shot_widths import quantize_cut_, switch_off_
 
@@ -54,3 +55,18 @@ def test_every_wish_is_met_and_the_widest_widths_stay_where_none_asks():
 def test_what_the_narrowest_widths_do_not_meet_is_refused(limit):
     with pytest.raises(TargetError, match=f"{next(iter(limit))}|narrowest"):
         run(Target(density=0.5, **limit))
+
+
+@pytest.mark.parametrize("limit", range(600, 1000, 50))
+def test_no_tensor_could_be_wider_under_a_limit_on_bytes(limit):
+    """The last step down, of the largest tensor, can save more than was asked: what it left over is used, but for some
+    bytes, as the range of a wider width is another."""
+    target = Target(density=0.5, packed_bytes=limit)
+    model, found = run(target)
+    near = Target(density=0.5, packed_bytes=limit - 4)
+    packing = Packing(model, batches()[0], target.values)
+    masks = {site.name: site.transform.prune.mask for site in transforms_of(model)}
+    bits = {row.name: row.bits for row in found.tensors}
+    assert not packing.excess(masks, target, bits)
+    for name in (name for name, width in bits.items() if width < 8):
+        assert packing.excess(masks, near, {**bits, name: bits[name] + 1}), (name, bits)
