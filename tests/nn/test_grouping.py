@@ -83,3 +83,12 @@ def test_a_compiler_sees_the_same_mask(monkeypatch):
     found = project(rows, Pattern(4, 16))
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert torch.equal(project(rows, Pattern(4, 16)), found)
+
+
+@pytest.mark.parametrize(
+    ("groups", "pattern"), [(40_000, Pattern(1, 2)), (17_000, Pattern(3, 4)), (700, Pattern(16, 64))]
+)
+def test_many_groups_and_long_ones_keep_what_the_definition_keeps(groups, pattern):
+    scores = np.random.default_rng(0).integers(0, 1000, (groups, pattern.m)).astype(np.float32)
+    expected = balance.project(scores, pattern.m, pattern.kept(pattern.m), pattern.inner)
+    np.testing.assert_array_equal(project(torch.from_numpy(scores), pattern), expected)
