@@ -1,6 +1,7 @@
 """train.fit: the reference loop reaches its target on a learnable toy problem, and stops on NaN."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -113,3 +114,35 @@ def test_the_average_is_what_is_left():
     fit(averaged, Target(density=0.2), schedule=Schedule(2, 0, average=0.99))
     originals = [transforms_of(task.model)[0].original for task in (plain, averaged)]
     assert not torch.equal(*originals)
+
+
+def smaller_is_better(task, **changed):
+    """Judged by how small outputs are, which training spoils from its first step."""
+    quiet = dataclasses.replace(task, metric=lambda y, _: -float(y.abs().mean()))
+    return dataclasses.replace(quiet, **changed)
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"metric": lambda y, _: float(y.abs().mean()), "higher_is_better": False}], ids=["higher", "lower"]
+)
+def test_where_fine_tuning_ends_worse_the_best_network_is_kept(changed):
+    task, untuned = (smaller_is_better(bright_quadrant_task(prepared()), **changed) for _ in range(2))
+    schedule = Schedule(2, 3, lr=5e-3, seed=1)
+    fitted = fit(task, Target(density=0.5), schedule=schedule)
+    fit(untuned, Target(density=0.5), schedule=dataclasses.replace(schedule, finetune_epochs=0))
+    assert fitted.kept_epoch == -1
+    assert score(task) == fitted.score_hard
+    for found, expected in zip(task.model.state_dict().values(), untuned.model.state_dict().values(), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_where_it_ends_best_the_last_network_is_kept():
+    task = bright_quadrant_task(prepared())
+    fitted = fit(task, Target(density=0.5), schedule=Schedule(4, 2, lr=5e-3, seed=1, average=0.5))
+    assert fitted.kept_epoch is None
+    assert score(task) == fitted.history[-1].score
+
+
+def test_without_fine_tuning_there_is_nothing_to_go_back_to():
+    task = smaller_is_better(bright_quadrant_task(prepared()))
+    assert fit(task, Target(density=0.5), schedule=Schedule(1, 0, lr=5e-3, seed=1)).kept_epoch is None

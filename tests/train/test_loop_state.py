@@ -1,6 +1,7 @@
 """train.loop_state: a loop goes on exactly from any state a keeper was given, and keeps nothing that is no number."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -84,3 +85,17 @@ def test_no_batches_are_an_error():
     )
     with pytest.raises(DataError, match="no batch"):
         list(state.batches())
+
+
+def test_a_best_network_is_gone_back_to_after_an_interruption_too():
+    """Judged by how small outputs are: training spoils that, and an earlier network is better than the last."""
+    schedule = Schedule(1, 2, lr=5e-3, seed=7)
+    judged = [dataclasses.replace(task(), metric=lambda y, _: -float(y.abs().mean())) for _ in range(2)]
+    memory = Memory()
+    fitted = fit(judged[0], Target(density=0.3), schedule=schedule, keeper=memory)
+    assert fitted.kept_epoch in (-1, 0)
+    for state in memory.states[-3:]:
+        resumed = dataclasses.replace(judged[1], model=prepared())
+        assert fit(resumed, Target(density=0.3), schedule=schedule, keeper=Memory(state)) == fitted
+        expected = judged[0].model.state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in resumed.model.state_dict().items())

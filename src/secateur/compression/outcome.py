@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree
 
+from secateur.compression.explaining import went_back, why
 from secateur.compression.line import Line, Passed
 from secateur.compression.result import Compression
 from secateur.compression.within_drop import Within
@@ -28,13 +29,10 @@ from secateur.reporting.report import Report, report
 from secateur.train.modes import frozen
 from secateur.train.one_shot_result import OneShot
 from secateur.train.precision import FULL
-from secateur.train.record import Record
 from secateur.train.replay import replayed
 from secateur.train.schedule import Schedule
 from secateur.train.task import Task, accuracy, inputs_of
 
-POINT = 0.01
-"""A loss beyond this is explained even where no max_drop was asked for: a point of a fraction, 1 % of other scores."""
 NAMED = 5
 """So many modules a note lists by name."""
 CHECKED = 64
@@ -70,7 +68,8 @@ def outcome(
         missed=(*missed, *_differs(checked)),
         notes=(
             *told.notes,
-            *_why(line, passed, drop),
+            *why(line, passed, drop),
+            *went_back(passed),
             *_refitted(passed),
             *_packing(passed),
             *_not_seen(passed),
@@ -215,36 +214,6 @@ def _differs(found: Check | None) -> list[str]:
     if found is None or found.relative_difference <= found.tolerance:
         return []
     return [f"the file differs from torch by {found.relative_difference:.1e} of the largest output: please report this"]
-
-
-def _why(line: Line, passed: Passed, drop: float) -> list[str]:
-    """Where a loss of more than a point comes from."""
-    if math.isnan(drop):
-        return [f"what this costs was not measured: {line.unscored or 'the metric gave NaN'}"]
-    if drop <= POINT * max(1.0, abs(line.score_dense)):
-        return []
-    if isinstance(passed.fitted.hardening, OneShot):
-        return [f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one "
-                "point: nothing was trained; training keeps more, and so does a looser target"]  # fmt: skip
-    soft, hard = line.drop(passed.fitted.score_soft), line.drop(passed.fitted.score_hard)
-    told = [
-        f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one point: "
-        f"{soft:.4g} before hardening, {hard:.4g} right after it, {drop:.4g} after fine-tuning"
-    ]
-    if _gaining(line, passed.fitted.history, drop):
-        told.append("fine-tuning was still gaining when it ended: more of its epochs may help")
-    elif soft > drop / 2:
-        told.append(
-            "the loss was there before hardening: this many weights may be too few for this network and data, or the "
-            "epochs of self-pruning too few; ask for a larger density, or a max_drop to find the sparsest within it"
-        )
-    return told
-
-
-def _gaining(line: Line, history: tuple[Record, ...], drop: float) -> bool:
-    scores = [line.drop(record.score) for record in history if record.phase == "finetune"]
-    half = len(scores) // 2
-    return half > 0 and sum(scores[:half]) / half - sum(scores[half:]) / (len(scores) - half) > 0.25 * drop
 
 
 def _refitted(passed: Passed) -> list[str]:

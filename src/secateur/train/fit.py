@@ -42,7 +42,8 @@ def fit(
     keeper: Keeper | None = None,
     teacher: nn.Module | None = None,
 ) -> Fitted:
-    """Self-prune a task's prepared model to a target, in place; afterwards it is hard and fine-tuned.
+    """Self-prune a task's prepared model to a target, in place; afterwards it is hard and fine-tuned: as after the last
+    epoch, or, where that is worse on validation by more than half a point, as after the best.
 
     watch    sees every step, after every epoch a record with the score on the validation batches, and the hardening
     keeper   where the state is kept; a run that was interrupted goes on from what it holds, exactly
@@ -68,9 +69,10 @@ def fit(
     if run.phase == "finetune":
         _epochs(run, watch, lesson, None)
         run.settle_()
+        run.return_to_best_()
         run.enter("done")
     assert run.hardening is not None
-    return Fitted(tuple(run.history), run.hardening, run.score_soft, run.score_hard)
+    return Fitted(tuple(run.history), run.hardening, run.score_soft, run.score_hard, run.kept_epoch)
 
 
 def _epochs(run: LoopState, watch: Watch, lesson: Lesson | None, budget: Budget | None) -> None:
@@ -95,6 +97,7 @@ def _epochs(run: LoopState, watch: Watch, lesson: Lesson | None, budget: Budget 
         with run.averaged():
             refit = refit_after_epoch(run)
             record = dataclasses.replace(recorded(run, budget), cut=refit.cut, grown=refit.grown)
+            run.see(record)
             watch(record)
         run.epoch_done(record)
 

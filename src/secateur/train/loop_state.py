@@ -14,6 +14,7 @@ from secateur.errors import DataError, SecateurWarning, TrainingError
 from secateur.ir.target import Target
 from secateur.nn.harden import Hardening
 from secateur.train.average import Average
+from secateur.train.best_epoch import UNTUNED, BestEpoch
 from secateur.train.budget import Budget
 from secateur.train.not_finite import blame
 from secateur.train.record import Record, hardening_from, plain, record_from
@@ -48,6 +49,7 @@ class LoopState:
         self.history: list[Record] = []
         self.hardening: Hardening | None = None
         self.score_soft = self.score_hard = math.nan
+        self.kept_epoch: int | None = None
         self._random: Mapping[str, Any] | None = None
         self._batch: Any = None
         self._begin("prune")
@@ -58,6 +60,7 @@ class LoopState:
         self.phase, self.epoch, self.step = phase, 0, 0
         self.terms: dict[str, float] = {}
         self.first_batch = 0
+        self.best = BestEpoch()
         self.optimizer = adam(self.task.model, self.schedule, self.steps)
         decay = self.schedule.average
         self.average = Average(self.task.model, decay) if decay else None
@@ -65,12 +68,25 @@ class LoopState:
     def enter(self, phase: str) -> None:
         """The next phase, with a new optimizer; the averaged weights are the weights from here on."""
         self._begin(phase)
+        if phase == "finetune":
+            self.best.see(self.task.model, UNTUNED, self._merit(self.score_hard))
         self._save()
 
     def settle_(self) -> None:
         """At the end of a phase the model gets its averaged weights."""
         if self.average:
             self.average.use_()
+
+    def see(self, record: Record) -> None:
+        """An epoch was judged, and the model is as it was then: the state to go back to may be this one."""
+        if self.phase == "finetune":
+            self.best.see(self.task.model, record.epoch, self._merit(record.score))
+
+    def return_to_best_(self) -> None:
+        """At the end of fine-tuning, where an earlier state was better."""
+        tuned = [record.score for record in self.history if record.phase == "finetune"]
+        if tuned and self.best.return_(self.task.model, self._merit(tuned[-1])):
+            self.kept_epoch = self.best.epoch
 
     def averaged(self) -> AbstractContextManager[None]:
         """The averaged weights for as long as something is judged."""
@@ -164,6 +180,8 @@ class LoopState:
             "history": [plain(record) for record in self.history],
             "hardening": plain(self.hardening) if self.hardening else None,
             "scores": [self.score_soft, self.score_hard],
+            "best": self.best.state_dict(),
+            "kept_epoch": self.kept_epoch,
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -178,12 +196,17 @@ class LoopState:
         self.history = [record_from(row) for row in state["history"]]
         self.hardening = hardening_from(state["hardening"]) if state["hardening"] else None
         self.score_soft, self.score_hard = state["scores"]
+        self.best.load_state_dict(state["best"])
+        self.kept_epoch = state["kept_epoch"]
         set_random_state(state["random"])
         self._random = state["random"] if self.step else None
 
     def _save(self) -> None:
         if self.keeper is not None:
             self.keeper.save(self.state_dict())
+
+    def _merit(self, score: float) -> float:
+        return score if self.task.higher_is_better else -score
 
     def _epoch_of_all(self) -> int:
         return self.epoch + (self.schedule.prune_epochs if self.phase == "finetune" else 0)

@@ -63,12 +63,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What `fit` did: one record an epoch, the hardening, and the score right before and right after it."""
+    """What `fit` did: one record an epoch, the hardening, and the score right before and right after it.
+
+    kept_epoch  of fine-tuning, whose network was gone back to as the last one was worse; -1: the one right after
+                hardening; None: the last one was kept
+    """
 
     history: tuple[Record, ...]
     hardening: Hardening
     score_soft: float
     score_hard: float
+    kept_epoch: int | None = None
 
 
 def record_from(data: Mapping[str, Any]) -> Record:
