@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from secateur.errors import PlanError, TrainingError
 from secateur.nn import generated
@@ -309,3 +310,50 @@ def test_second_derivatives_are_refused_rather_than_wrong():
     penalty = norm_penalty(model)
     with pytest.raises(TrainingError, match="no second derivative"):
         torch.autograd.grad(penalty, x, create_graph=True)
+
+
+def checkpointed_net():
+    torch.manual_seed(0)
+    first = [nn.Conv2d(3, 4, 1), LagrangeNorm2d(4), nn.ReLU()]
+    return nn.Sequential(nn.Sequential(*first), nn.Conv2d(4, 4, 1), LagrangeNorm2d(4))
+
+
+def trained(first, *, apart=False):
+    """Multipliers' gradients in every step of three; `first` runs the first part. apart: two backward passes."""
+    model, found = checkpointed_net(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = model[1:](first(model[0], X.clone().requires_grad_())).square().mean()
+        penalty = norm_penalty(model)
+        if apart:
+            loss.backward(retain_graph=True)
+            penalty.backward()
+        else:
+            (loss + penalty).backward()
+        found += [layer.multipliers.grad.clone() for layer in lagrange_norms(model).values()]
+        optimizer.step()
+    return found
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_activation_checkpointing_computes_again_is_no_pass_of_its_own(apart):
+    wanted = trained(lambda part, x: part(x), apart=apart)
+    torch.testing.assert_close(trained(lambda part, x: checkpoint(part, x, use_reentrant=False), apart=apart), wanted)
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch 2.13 does it itself
+def test_nor_where_a_compiled_part_is_checkpointed():
+    def first(part, x):
+        return checkpoint(torch.compile(part, backend="aot_eager", fullgraph=True), x, use_reentrant=False)
+
+    torch.testing.assert_close(trained(first), trained(lambda part, x: part(x)))
+
+
+def test_reentrant_checkpointing_hides_passes_and_is_refused():
+    with pytest.raises(PlanError, match=r"LagrangeNorm2d\(4\).*use_reentrant=False"):
+        trained(lambda part, x: checkpoint(part, x, use_reentrant=True))
+    model = checkpointed_net()
+    checkpoint(model, X.clone().requires_grad_(), use_reentrant=True)
+    with pytest.raises(PlanError, match="use_reentrant=False"):
+        norm_penalty(model)

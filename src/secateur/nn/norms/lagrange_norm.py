@@ -31,6 +31,11 @@ RHO = 0.1
 """Weight of a layer's penalty, shared by its channels."""
 FORGOTTEN = 16
 """Forward passes in training without a call of norm_penalty, after which the layer says so."""
+REENTRANT = (
+    "is computed again in the backward pass, by torch.utils.checkpoint with use_reentrant=True it seems, after a "
+    "forward pass without gradients that norm_penalty could not see: checkpoint(..., use_reentrant=False) and call "
+    "norm_penalty(model) between forward and backward pass"
+)
 
 
 class LagrangeNorm(nn.Module):
@@ -71,19 +76,25 @@ class LagrangeNorm(nn.Module):
             self.register_buffer("batch_mean", torch.zeros(channels))
             self.register_buffer("batch_variance", torch.full((channels,), self.variance))
         self._seen: list[Tensor] = []
+        self._taken = False
         self.register_load_state_dict_pre_hook(_refuse_statistics)
 
     def forward(self, x: Tensor) -> Tensor:
-        """gain x + shift; in training with gradients, x is kept for norm_penalty."""
+        """gain x + shift; in training with gradients, x is kept for norm_penalty, but not where a backward pass
+        computes again what activation checkpointing had dropped."""
         if x.dim() not in self.dimensions or x.shape[1] != self.channels:
             raise ValueError(
                 f"{type(self).__name__}({self.channels}) takes (batch, {self.channels}, ...) of {self.dimensions} "
                 f"dimensions, got {tuple(x.shape)}"
             )
         if self.training and torch.is_grad_enabled() and x.numel():
-            if len(self._seen) >= FORGOTTEN:
-                self._forget()
-            self._seen.append(x)
+            # Compiled, it cannot be asked: what a backward pass computes again is forgotten at its end (`keep_first`).
+            if torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1:
+                if len(self._seen) >= FORGOTTEN:
+                    self._forget()
+                self._seen.append(x)
+            elif not (self._seen or self._taken):
+                raise PlanError(f"{type(self).__name__}({self.channels}) {REENTRANT}")
             still = self._buffers  # at batch 1 a step is as long as its calls: the shortest way to the operator
             numbers = self.weight, self.bias, still["running_mean"], still["running_var"]
             return torch.batch_norm(x, *numbers, False, 0.0, self.eps, False)  # type: ignore[arg-type]
@@ -114,7 +125,16 @@ class LagrangeNorm(nn.Module):
         """The inputs of every forward pass in training since the last call."""
         seen = self._seen[:]
         self._seen.clear()
+        self._taken = bool(seen)
         return seen
+
+    def kept(self) -> int:
+        """How many inputs the next `take` would give now."""
+        return len(self._seen)
+
+    def keep_first(self, count: int) -> None:
+        """Forget inputs but the first ones: what activation checkpointing computed again belongs to no new pass."""
+        del self._seen[count:]
 
     def extra_repr(self) -> str:
         """As the layer is printed."""

@@ -31,7 +31,10 @@ from secateur.nn.norms.terms import BOUNDS, terms
 SMALL, AT_ONCE = 1 << 13, 1 / 3
 """Inputs get their pulls at once that have at most so many elements, the smallest first, while they are together at
 most this share of all: it takes less time than a call a layer, and less memory than what the peak leaves free."""
-MISSING = "no forward pass in training since the last norm_penalty: model.train(), model(x), then this"
+MISSING = (
+    "no forward pass in training since the last norm_penalty: model.train(), model(x), then this. Under "
+    "torch.utils.checkpoint with use_reentrant=True none can be seen: use_reentrant=False"
+)
 MOMENTUM = 0.05
 """Of running statistics, a forward pass."""
 
@@ -173,21 +176,26 @@ class _Pulls:
         self.scale: Tensor | None = None
         self.held: dict[int, Tensor] = {}
         self.numbers: Sequence[Tensor] = ()
+        self.kept: list[int] = []
 
     def begin(self, scale: Tensor, numbers: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor | None]:
         """Hooks of large inputs act from here on, with numbers that are kept for them. Gives the small inputs."""
+        self.kept = [layer.kept() for layer in self.layers]
+        torch.autograd.Variable._execution_engine.queue_callback(self.end)
         if not self.large:
             return list(inputs)
         self.scale, self.numbers, small = scale, numbers, list[Tensor | None](inputs)
         for index in self.large:
             self.held[index], small[index] = inputs[index], None
-        torch.autograd.Variable._execution_engine.queue_callback(self.end)
         return small
 
     def end(self) -> None:
-        """Nothing is held, so that inputs and their hooks do not keep one another alive."""
+        """Nothing is held, so that inputs and their hooks do not keep one another alive; and layers forget what the
+        backward pass computed again."""
         self.scale, self.numbers = None, ()
         self.held.clear()
+        for layer, count in zip(self.layers, self.kept, strict=True):
+            layer.keep_first(count)
 
     def __call__(self, index: int, gradient: Tensor) -> Tensor | None:
         """The hook of an input. Its gradient is a sum with the 0 that the penalty gave: a tensor of its own."""
