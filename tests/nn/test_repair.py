@@ -125,6 +125,22 @@ def test_weights_whose_inputs_cannot_be_seen_are_named():
     assert "Embedding" in reason or "one tensor with" in reason
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-170], ids=["zero", "squares underflow"])
+@torch.no_grad()
+def test_a_layer_whose_inputs_are_all_zero_keeps_its_weights_and_hurts_nobody(size):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(8, 8, 3, groups=2, bias=False), nn.Conv1d(8, 3, 1)).eval().double()
+    x = torch.randn(5, 8, 6).double()
+    x[:, :4] *= size  # the first of the two groups
+    cut, dense, found, _ = repaired(model, [(x,)], 0.5)
+    kept = transforms_of(cut)[0]
+    mask = kept.transform.prune.mask
+    assert torch.equal(kept.original[:4][mask[:4]], dense[0].weight[:4][mask[:4]])
+    assert not torch.equal(kept.original[4:][mask[4:]], dense[0].weight[4:][mask[4:]]), "the other group is fitted"
+    assert all(torch.isfinite(site.original).all() for site in transforms_of(cut))
+    assert all(0 <= layer.after <= layer.before for layer in found.values())
+
+
 @pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Linear(6, 4, bias=False), nn.Conv1d(4, 6, 3, groups=2)])
 @torch.no_grad()
 def test_of_a_layer_too_wide_the_bias_alone_is_fitted_and_that_is_said(monkeypatch, layer):

@@ -39,6 +39,22 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU6, nn.Hardswish])
+@pytest.mark.parametrize("prune", [Prune(), Prune("balanced", n=2, m=4)])
+@pytest.mark.parametrize("options", [{}, {"quantize": Quantize(4), "maps": Quantize(8)}])
+def test_a_channel_that_is_always_zero_harms_nothing(activation, prune, options):
+    """In front of a depthwise convolution it is the whole input of a group."""
+    torch.manual_seed(0)
+    block = (nn.Conv2d(1, 8, 3, bias=False), nn.BatchNorm2d(8), activation())
+    depthwise = (nn.Conv2d(8, 8, 3, groups=8, bias=False), nn.BatchNorm2d(8), activation())
+    model = nn.Sequential(*block, *depthwise, nn.Flatten(), nn.Linear(8 * 16, 10)).eval()
+    model[1].bias.data[5] = -10.0
+    assert not model[:3](BATCHES[0])[:, 5].any()
+    prepare_(model, plan(model, BATCHES[0], prune=prune, **options))
+    assert one_shot_(model, Target(density=0.5), batches=BATCHES).density <= 0.51
+    assert torch.isfinite(model(BATCHES[0])).all()
+
+
 @pytest.mark.parametrize("density", [0.001, 0.1, 0.333, 1.0])
 @pytest.mark.parametrize("batches", [None, BATCHES])
 @pytest.mark.parametrize("granularity", ["tensor", "channel"])

@@ -192,7 +192,10 @@ def _error(sums: _Sums, g: int, w: np.ndarray) -> float:
 
 
 def _ridge(gram: np.ndarray) -> float:
-    return RIDGE * max(float(np.diag(gram).mean()), float(np.finfo(np.float64).tiny))
+    """Of inputs that are all zero the ridge is the whole objective: any size holds the weights where they are, but one
+    near the smallest number has no inverse."""
+    size = float(np.diag(gram).mean())
+    return RIDGE * (size if size > np.finfo(np.float64).tiny / RIDGE else 1.0)
 
 
 def _shift_bias(site: Transformed, module: nn.Module, runs: _Runs) -> Repaired:
