@@ -60,6 +60,11 @@ class LearnedWidth(nn.Module):
         """Whether one width is chosen for good."""
         return self.hard_width is not None
 
+    def unused(self) -> list[nn.Parameter]:
+        """Parameters that have no gradient now: all while it is off, those of widths that do not learn."""
+        found = [] if self.is_on else [self.log_range]
+        return found if self.theta is None or self.learning is not None else [*found, self.theta]
+
     def largest(self, bits: int) -> int:
         """The largest code of a width."""
         return largest_code(bits)

@@ -20,6 +20,7 @@ from secateur.nn.dynamic_levels import dynamic_quantize
 from secateur.nn.learned_width import LearnedWidth
 from secateur.nn.map_levels import fake_quantize, weighted_maps
 from secateur.nn.states import take_states
+from secateur.nn.unused import with_place_for
 
 COVERED = 0.999
 """Fraction of a map's magnitudes that the range begins with; the rest is clipped to its end."""
@@ -66,6 +67,7 @@ class MapQuantize(LearnedWidth):
             raise PlanError("a feature map has one range of values: Quantize(granularity='tensor')")
         super().__init__(rule, ())
         self.signed, self.elements = signed, elements
+        self.register_forward_hook(_with_place)
         self.row: MapPlan | None = None
         self.watching, self.watched = False, None
         self.register_buffer("seen", torch.tensor(UNSEEN))
@@ -188,6 +190,10 @@ class MapQuantize(LearnedWidth):
     @property
     def _name(self) -> str:
         return self.row.name if self.row else ""
+
+
+def _with_place(quantizer: MapQuantize, _: Any, result: Tensor) -> Tensor:
+    return with_place_for(quantizer.unused(), result)
 
 
 class FrozenMap(nn.Module):

@@ -79,6 +79,10 @@ class PruneStage(nn.Module, ABC):
         """Whether the mask is fixed."""
         return self.mask is not None
 
+    def unused(self) -> list[nn.Parameter]:
+        """Parameters that `forward` does not use now: once hard, all of them."""
+        return list(self.parameters()) if self.is_hard else []
+
     @property
     def is_fixed(self) -> bool:
         """Whether how many weights stay is given by the plan, whatever a target asks for."""

@@ -19,6 +19,7 @@ from secateur.nn.prune_stage import PruneStage
 from secateur.nn.quantize import WidthQuantize
 from secateur.nn.sites import original_of
 from secateur.nn.threshold import ThresholdPrune
+from secateur.nn.unused import with_place_for
 from secateur.nn.value_quantize import ValueQuantize
 
 PRUNING = {"threshold": ThresholdPrune, "balanced": BalancedPrune, "sr_ste": SparseRefined, "top_n": TopN}
@@ -89,8 +90,14 @@ class WeightTransform(nn.Module):
 
     def forward(self, w: Tensor) -> Tensor:
         """The weight the layer computes with; same shape and dtype as w."""
-        pruned = self.pruned(w)
-        return pruned if self.quantize is None else self.quantize(pruned)
+        result = self.pruned(w)
+        if self.quantize is not None:
+            result = self.quantize(result)
+        return with_place_for(self.unused(), result)
+
+    def unused(self) -> list[nn.Parameter]:
+        """Parameters of its stages that have no gradient now."""
+        return [p for stage in self.stages.values() for p in cast(PruneStage | WidthQuantize, stage).unused()]
 
     def pruned(self, w: Tensor) -> Tensor:
         """What pruning leaves of w: as the form of its gate has it until something quantizes it, from then on under the
