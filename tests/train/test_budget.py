@@ -207,6 +207,14 @@ def test_a_threshold_that_has_moved_may_stand_still():
     assert budget.taken == 2
 
 
+def test_a_fused_step_too_small_to_see_is_a_step():
+    model = prepared()
+    old = [s.transform.prune.beta_raw.detach().clone() for s in transforms_of(model)]
+    fused = torch.optim.SGD(param_groups(model, threshold_lr=1e-12), lr=1e-12, fused=True)
+    run(model, Budget(model, Target(density=0.1), steps=10), fused, 3)
+    assert all(torch.equal(a, s.transform.prune.beta_raw) for a, s in zip(old, transforms_of(model), strict=True))
+
+
 def test_the_graph_of_a_step_is_released():
     model = prepared()
     budget, optimizer = Budget(model, Target(density=0.1), steps=10), adam(model)

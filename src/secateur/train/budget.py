@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import PlanError, TargetError
+from secateur.errors import TargetError
 from secateur.ir.target import Target
 from secateur.nn.exporting import Example
 from secateur.nn.map_sites import float_maps_of, prepared_sites
@@ -24,6 +24,7 @@ from secateur.nn.quantize import WidthQuantize
 from secateur.train.balance import Balance
 from secateur.train.contradictions import refuse_contradiction
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
+from secateur.train.ownership import Ownership
 from secateur.train.phases import BEGIN, advance_, learning_from
 from secateur.train.quantization_loss import QuantizationLoss
 
@@ -96,7 +97,7 @@ class Budget:
                 f"packed_bytes is out of reach: {self._fixed_bytes:,} bytes (biases, kept tensors) stay whatever is cut"
             )
         self.multipliers = dict.fromkeys(self._start, 0.0)
-        self._unmoved = self._thresholds()
+        self._ownership = Ownership(self._thresholds())
 
     @property
     def fraction(self) -> float:
@@ -176,7 +177,9 @@ class Budget:
 
         batch  examples whose mean loss the step was for: what tells how much widths matter
         """
-        self._refuse_unowned_thresholds()
+        if not hasattr(self, "_last"):
+            raise TargetError("budget() was not part of the loss: add it before budget.step()")
+        self._ownership.refuse_forgotten()
         for name, constraint in self._last.items():
             self.multipliers[name] = max(0.0, self.multipliers[name] + ASCENT / self.steps * constraint)
         self.balance.step()
@@ -237,20 +240,6 @@ class Budget:
         references = self.references()
         return {name: (cost / references[name]).clamp_min(LEAST).log() for name, cost in self.costs().items()}
 
-    def _thresholds(self) -> list[tuple[Tensor, int, Tensor]]:
+    def _thresholds(self) -> list[nn.Parameter]:
         owners = (*(site.transform for site in self._sites), *(site.quantizer for site in self._maps))
-        parameters = [p for owner in owners for p in owner.parameters()]
-        return [(p, p._version, p.detach().clone()) for p in parameters]
-
-    def _refuse_unowned_thresholds(self) -> None:
-        """Every threshold must move once. The version alone does not tell: torch's fused optimizers step a parameter
-        without counting it up (2.13, CPU); the value alone neither: a late step may be below float resolution."""
-        if not hasattr(self, "_last"):
-            raise TargetError("budget() was not part of the loss: add it before budget.step()")
-        self._unmoved = [(p, v, w) for p, v, w in self._unmoved if p._version == v and torch.equal(p, w)]
-        for parameter, _, _ in self._unmoved:
-            if parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any():
-                raise PlanError(
-                    "a threshold, range or width had a gradient but no optimizer stepped it: build the optimizer after "
-                    "prepare_, from param_groups(model), and call budget.step() after optimizer.step()"
-                )
+        return [p for owner in owners for p in owner.parameters()]
