@@ -6,10 +6,13 @@ import io
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
-from prepared import Tied
-from secateur.ir.rules import Prune
+from prepared import EXAMPLE, Tied, small_net
+from secateur.ir.rules import Prune, Quantize
+from secateur.ir.target import Target
 from secateur.nn.harden import harden_
+from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.strip import strip_
@@ -235,3 +238,25 @@ def test_two_losses_with_their_own_backward_passes():
     (model(example).sum() + model(2 * example).square().sum()).backward()
     for found, parameter in zip(apart, model.parameters(), strict=True):
         torch.testing.assert_close(found, parameter.grad)
+
+
+def test_torchs_average_of_a_model_follows_one_that_is_hardened_and_not_one_that_hardens():
+    """It pairs buffers by their order, and hardening adds some: docs/api.md says to build it afterwards."""
+    model = small_net()
+    prepare_(model, plan(model, EXAMPLE, prune=Prune(), quantize=Quantize((2, 8))))
+    before = AveragedModel(model)
+    harden_(model, Target(density=0.3))
+    with pytest.raises(RuntimeError, match="match"):
+        before.update_parameters(model)
+    after = AveragedModel(model)
+    for _ in range(3):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(0.9)
+        after.update_parameters(model)
+    assert torch.equal(after.module[0].weight != 0, model[0].weight != 0)
+    pack(after.module, EXAMPLE)
+    buffers_too = AveragedModel(model, use_buffers=True)
+    buffers_too.update_parameters(model)
+    with pytest.raises(RuntimeError, match="bool"):  # a mask has no average
+        buffers_too.update_parameters(model)
