@@ -13,7 +13,10 @@ def take_states(
     stage: nn.Module, names: Iterable[str], state: Mapping[str, Tensor], prefix: str, device: torch.device
 ) -> None:
     """Before a state dict is loaded: the stage takes over which of these buffers are None there, instead of refusing a
-    checkpoint of another state."""
+    checkpoint of another state. A part of a state dict (strict=False) that holds nothing of this stage does not say
+    that it was soft: the stage stays what it is, and torch reports its buffers as missing."""
+    if not any(prefix + name in state for name in (*stage._parameters, *stage._buffers)):
+        return
     for name in names:
         saved = state.get(prefix + name)
         setattr(stage, name, None if saved is None else torch.empty_like(saved, device=device))
