@@ -117,6 +117,22 @@ def test_several_inputs_and_outputs():
     assert fast.report.replaced == 1
 
 
+@pytest.mark.parametrize("accuracy", ["default", "int8"])
+def test_an_output_of_any_dimensions_that_was_contiguous_still_is(accuracy):
+    def conv1d():
+        return nn.Sequential(nn.Conv1d(4, 16, 5, padding=2), nn.ReLU(), nn.Conv1d(16, 8, 5, padding=2))
+
+    for model, x in (
+        (conv1d(), torch.randn(2, 4, 64)),
+        (conv1d(), torch.randn(4, 64)),
+        (nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.Flatten(2)), X),
+    ):
+        fast = sct.accelerate(model, x, accuracy=accuracy, measure=False)
+        assert fast.report.replaced == 2
+        assert fast(x).is_contiguous()
+        assert fast(x).view(-1).shape == (model(x).numel(),)
+
+
 def test_inside_autocast(net):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         fast = sct.accelerate(net, X, measure=False)

@@ -62,6 +62,19 @@ def test_view_becomes_reshape_and_outputs_keep_their_layout():
     assert bits.dtype == same.dtype == torch.int32
 
 
+def test_outputs_with_fewer_dimensions_than_an_image_keep_their_layout_too():
+    class Net(nn.Module):
+        def forward(self, x):
+            return x.flatten(2), x[:, :, 0], x[0, :, 0], x[0, 0].select(0, 1), x.sum()
+
+    graph = traced(Net(), (X,), Net()(X))
+    assert isinstance(graph, fx.GraphModule)
+    keep_layout_of_outputs(graph, watched(graph, (X,), look))
+    turned = X.contiguous(memory_format=torch.channels_last)
+    for before, plain, after in zip(Net()(X), Net()(turned), graph(turned), strict=True):
+        assert after.is_contiguous() == (before.is_contiguous() or plain.is_contiguous())
+
+
 @dataclass
 class Out:
     y: torch.Tensor

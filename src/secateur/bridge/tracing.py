@@ -69,7 +69,7 @@ def keep_layout_of_outputs(module: fx.GraphModule, seen: dict[fx.Node, Seen]) ->
             continue
         for node in dict.fromkeys(output.all_input_nodes):
             found = seen.get(node)
-            if found is not None and found.contiguous and len(found.shape) > 3:
+            if found is not None and found.contiguous:
                 with module.graph.inserting_before(output):
                     output.replace_input_with(node, module.graph.call_method("contiguous", (node,)))
     module.recompile()
