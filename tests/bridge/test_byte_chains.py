@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import fx, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 import secateur as sct
@@ -17,6 +18,7 @@ from secateur.bridge.byte_chains import join
 from secateur.bridge.map_bytes import Codes, Numbers
 from secateur.bridge.pooled_codes import PooledCodes
 from secateur.bridge.timing import Comparison
+from secateur.errors import KernelError
 from secateur.kernels.acceleration import LayerReport
 from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, _packable
 from secateur.kernels.byte_maps import ByteMap
@@ -74,9 +76,10 @@ def accelerated(model, *inputs):
 
 
 def dtypes(fast, *inputs):
-    """Of what every call gives, in their order."""
+    """Of what every call gives, in their order, but for the output's layout."""
     seen = watched(fast.body, inputs, lambda value: value.dtype)
-    return [found for node, found in seen.items() if node.op not in ("placeholder", "output")]
+    others = ("placeholder", "output")
+    return [found for node, found in seen.items() if node.op not in others and node.target != "contiguous"]
 
 
 def test_a_pair_bit_for_bit():
@@ -155,6 +158,53 @@ def test_other_sizes_dtypes_and_compiled():
         assert torch.equal(compiled(x), fast(x))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert apart(fast(x).float(), model(x).float()) < 5e-2
+
+
+def derivatives(fast):
+    """By name a call that asks for one."""
+
+    def loss(x):
+        return fast(x).square().sum()
+
+    def forward_mode(x):
+        with forward_ad.dual_level():
+            return fast(forward_ad.make_dual(x, x))
+
+    return {
+        "backward": lambda x: loss(x.clone().requires_grad_()).backward(),
+        "grad": lambda x: torch.func.grad(loss)(x),
+        "jvp": lambda x: torch.func.jvp(fast, (x,), (x,)),
+        "vmap of grad": lambda x: torch.func.vmap(torch.func.grad(loss))(x[None]),
+        "grad of vmap": lambda x: torch.func.grad(lambda t: torch.func.vmap(loss)(t).sum())(x[None]),
+        "hessian": lambda x: torch.func.hessian(loss)(x[:1]),
+        "forward mode": forward_mode,
+        "jvp under no_grad": lambda x: torch.no_grad()(torch.func.jvp)(fast, (x,), (x,)),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # by torch's forward mode
+@pytest.mark.parametrize("kind", derivatives(None))
+@pytest.mark.parametrize("outside", ["codes", "a layer"])
+def test_derivatives_are_refused(kind, outside):
+    """Whether torch makes the first codes, or the first layer does."""
+    x = torch.randn(2, 32, 6, 6)
+    fast = accelerated(
+        nn.Sequential(signed(), conv(32, 48), unsigned(), conv(48, 16)) if outside == "codes" else Block(), x
+    )
+    with pytest.raises(KernelError, match="bytes to one another, which have no derivative: call it under"):
+        derivatives(fast)[kind](x)
+
+
+def test_calls_that_ask_for_no_derivative_go_on():
+    model, x = Block(), torch.randn(2, 32, 6, 6)
+    fast, given = accelerated(model, x), x.clone().requires_grad_()
+    with torch.no_grad():
+        assert apart(fast(given), model(x)) < CLOSE_IN_BYTES
+    assert apart(fast(given.detach()), model(x)) < CLOSE_IN_BYTES
+    assert apart(torch.func.vmap(fast)(x[None])[0], model(x)) < CLOSE_IN_BYTES
+    assert not fast(x).requires_grad, "nor do layers that are left to torch"
+    torch.func.grad(lambda weight: (weight * fast(x)).sum())(torch.ones(()))
+    torch.func.grad(lambda t: (t.sum() * fast(t.detach())).sum())(x)
 
 
 @pytest.mark.parametrize(("read_as", "joined"), [(ByteMap(0.5, True), True), (ByteMap(0.25, True), False)])

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import fx, nn
 
-from secateur.bridge.accelerated_conv import Asked
+from secateur.bridge.accelerated_conv import AcceleratedConv, Asked
 from secateur.bridge.map_bytes import Codes, Numbers
 from secateur.bridge.pooled_codes import pooling
 from secateur.bridge.recognising import Chain, called, changes, only_user
@@ -127,6 +127,12 @@ def join(module: fx.GraphModule) -> None:
         kind = called(node, module)
         if not node.users and (_moves(node, module) or kind in (Codes, Numbers) or byte_map(node, module)):
             module.graph.erase_node(node)
+
+
+def hands_bytes(module: fx.GraphModule) -> bool:
+    """Whether codes are made anywhere."""
+    layers = (one.plan.maps for one in module.modules() if isinstance(one, AcceleratedConv))
+    return any(maps != FLOATS for maps in layers)
 
 
 def _read(node: fx.Node) -> fx.Node:

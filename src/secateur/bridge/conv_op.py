@@ -7,7 +7,7 @@ x (n, c, h, w) in any layout, weight (k, c / groups, r, s), bias (k,) or None, r
 channels_last; layer is the text of a `ConvLayer`. All tensors have one dtype, but for maps of codes that it names. What
 is not float32 on a CPU, and input of a size the layer names no kernel for, is computed by torch's own convolution. So
 does `conv2d` below under the transforms of torch.func, forward-mode derivatives and torch.jit.trace, which know torch's
-own operators alone.
+own operators alone. A layer that gives codes has no derivative, and says so.
 
 The gradient of the input of a convolution with stride 1 is a convolution with the same weight, flipped: it runs on a
 kernel, with the same proved transforms, where that was measured to be faster than torch. The gradient of the weight is
@@ -25,7 +25,7 @@ from torch.autograd import forward_ad
 from secateur.bridge import by_torch
 from secateur.bridge.kept import KERNELS, Kept, Size
 from secateur.bridge.layer import ConvLayer
-from secateur.bridge.map_bytes import dtype_of_map, numbers_of
+from secateur.bridge.map_bytes import dtype_of_map, numbers_of, refuse_derivatives
 from secateur.errors import KernelError
 
 LIBRARY = torch.library.Library("secateur", "FRAGMENT")
@@ -55,6 +55,8 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | No
         or (bias is not None and bias.requires_grad)
         or (residual is not None and residual.requires_grad)
     ):
+        if ConvLayer.read(layer).maps.gives is not None:
+            refuse_derivatives(x, weight, bias, residual)
         return torch.ops.secateur.conv2d.default(x, weight, bias, residual, layer)
     return torch.ops.secateur.conv2d_inference.default(x, weight, bias, residual, layer)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from secateur.bridge.accelerated_conv import AcceleratedConv
-from secateur.bridge.byte_chains import as_codes, as_numbers, handed_over, join, on_bytes
+from secateur.bridge.byte_chains import as_codes, as_numbers, handed_over, hands_bytes, join, on_bytes
 from secateur.bridge.deciding import Decision, decided
 from secateur.bridge.folding import Foldable, folded, plain, plain_linear
 from secateur.bridge.graph_forms import arguments_by_position, keep_what_is_read, to_channels_last
@@ -55,6 +55,8 @@ def replace_in_graph(module: fx.GraphModule, inputs: tuple[Any, ...], trial: Tri
         if made is not None:
             _rewrite(module, chain, made)
     join(module)
+    if in_bytes and hands_bytes(module):
+        module.requires_grad_(False)  # bytes end gradients: layers left to torch would ask for some in vain
     module.delete_all_unused_submodules()
     module.graph.lint()
     module.recompile()
