@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 from secateur.errors import KernelError
 from secateur.kernels.byte_maps import ByteMap
 
-_func = torch._C._functorch
+_func = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue] - torch has no types for it
 
 
 def dtype_of_map(one: ByteMap) -> torch.dtype:
