@@ -24,8 +24,7 @@ class DynamicMap(MapQuantize):
         self.per = per
         self.log_range.requires_grad_(False)  # it has none
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The map that the network goes on with; same shape and dtype."""
+    def _quantized(self, x: Tensor) -> Tensor:
         return self.nearest(x, self.width()) if self.is_on else x
 
     def nearest(self, x: Tensor, bits: int) -> Tensor:

@@ -67,7 +67,6 @@ class MapQuantize(LearnedWidth):
             raise PlanError("a feature map has one range of values: Quantize(granularity='tensor')")
         super().__init__(rule, ())
         self.signed, self.elements = signed, elements
-        self.register_forward_hook(_with_place)
         self.row: MapPlan | None = None
         self.watching, self.watched = False, None
         self.register_buffer("seen", torch.tensor(UNSEEN))
@@ -81,6 +80,10 @@ class MapQuantize(LearnedWidth):
 
     def forward(self, x: Tensor) -> Tensor:
         """The map that the network goes on with; same shape, dtype and memory format."""
+        # Not by a hook: what makes codes of a quantizer's numbers refuses one that has hooks.
+        return with_place_for(self.unused(), self._quantized(x))
+
+    def _quantized(self, x: Tensor) -> Tensor:
         if self.hard_width is not None:
             return fake_quantize(x, self.step(), self.hard_width, signed=self.signed)
         if self.tau is not None:
@@ -190,10 +193,6 @@ class MapQuantize(LearnedWidth):
     @property
     def _name(self) -> str:
         return self.row.name if self.row else ""
-
-
-def _with_place(quantizer: MapQuantize, _: Any, result: Tensor) -> Tensor:
-    return with_place_for(quantizer.unused(), result)
 
 
 class FrozenMap(nn.Module):
