@@ -72,6 +72,7 @@ def test_every_phase_trains_in_parallel(kind, unused):
     trained(model, parallel, target, 12)
     harden_(model, target)
     trained(model, parallel, None, 3)  # the same wrapper goes on
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
     loaded, _ = made(kind)
     loaded.load_state_dict(model.state_dict())
     trained(loaded, DistributedDataParallel(loaded, find_unused_parameters=unused), None, 3)
