@@ -68,7 +68,7 @@ def wanted(options: argparse.Namespace) -> list[Run]:
             seed=seed,
             prune_epochs=prune,
             finetune_epochs=finetune,
-            precision="bfloat16",
+            precision=options.precision,
             learning_rate=options.learning_rate,
             options=options.set,
         )
@@ -83,9 +83,8 @@ def _float_model(run: Run, data: Images, epochs: int) -> nn.Module:
     torch.manual_seed(run.seed)
     model = build()
     RUNS.mkdir(parents=True, exist_ok=True)
-    float_network(
-        model, data, RUNS / f"{run.network}-float-{epochs}-{run.seed}.pt", epochs=epochs, lr=lr, seed=run.seed
-    )
+    kept = RUNS / f"{run.network}-float-{epochs}-{run.seed}.pt"
+    float_network(model, data, kept, epochs=epochs, lr=lr, seed=run.seed, precision=run.precision)
     return model
 
 
@@ -99,6 +98,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--float-epochs", type=int, default=30)
     parser.add_argument("--epochs", default="20+10", help="pruning+finetuning")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="Adam's, at the start of either phase")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
     add_method_options(parser)
     parser.add_argument("--search", action="store_true", help="validation only, into results/cifar_search.jsonl")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")

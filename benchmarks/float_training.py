@@ -18,9 +18,12 @@ WARMUP = 0.05
 """Fraction of the steps in which the rate rises to its peak; a cosine takes it to 0 afterwards."""
 
 
-def float_network(model: nn.Module, data: Images, path: Path, *, epochs: int, lr: float, seed: int) -> float:
+def float_network(
+    model: nn.Module, data: Images, path: Path, *, epochs: int, lr: float, seed: int, precision: str = "bfloat16"
+) -> float:
     """Train the model in place, or load it from `path` if it was trained before; returns its validation error in per
-    cent. Interrupted, training goes on after its last epoch."""
+    cent. Interrupted, training goes on after its last epoch. precision: "bfloat16" runs the forward pass under
+    autocast, "float32" does not; a network trained before is taken in whichever it was."""
     state: dict[str, Any] = torch.load(path, weights_only=True) if path.exists() else {"epoch": 0}
     batches = Batches(data, BATCH, torch.Generator().manual_seed(seed), augmented=True)
     model.to(memory_format=torch.channels_last)
@@ -34,7 +37,7 @@ def float_network(model: nn.Module, data: Images, path: Path, *, epochs: int, lr
         for index, (images, labels) in enumerate(batches.epoch()):
             for group in optimizer.param_groups:
                 group["lr"] = lr * _rate((epoch * len(batches) + index) / total)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = model(images)
             loss = F.cross_entropy(logits.float(), labels)
             optimizer.zero_grad()
