@@ -113,6 +113,18 @@ def test_rules_of_maps_are_replaced_by_name_module_or_pattern():
     assert [row.name for row in both.pruned] == ["conv1.weight", "head.weight"]
 
 
+def test_an_input_is_never_negative_where_its_owner_says_so():
+    found = WITH_MAPS.replace("x", signed=True).replace("x", signed=False)
+    assert not found.map("x").signed
+    assert found.map("x").quantize == WITH_MAPS.map("x").quantize
+    assert Plan.from_json(found.to_json()) == found
+    assert found.replace("x", maps=Quantize(4), signed=True).map("x").signed
+    with pytest.raises(PlanError, match=r"by what makes it \(ReLU\); signed= is for inputs"):
+        WITH_MAPS.replace("layer1.0.relu", signed=False)
+    with pytest.raises(PlanError, match="never is"):
+        WITH_MAPS.replace("x", signed="+")
+
+
 def test_skipping_means_tensors_and_maps():
     assert WITH_MAPS.skip("layer1").replace("x", maps=None).quantized_maps == ()
     assert WITH_MAPS.skip("layer1")["layer1.0.fc.weight"].prune is None

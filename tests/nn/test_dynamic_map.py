@@ -8,6 +8,7 @@ from torch import nn
 
 from mapped import batches, mapped
 from prepared import EXAMPLE, small_net
+from secateur.errors import DataError
 from secateur.ir.execute import interpret
 from secateur.ir.rules import Quantize
 from secateur.ir.target import Target
@@ -51,6 +52,15 @@ def test_off_it_changes_nothing_and_on_it_needs_no_data():
     assert all(isinstance(site.quantizer, DynamicMap) and site.quantizer.is_hard for site in maps_of(model))
     assert {row.bits for row in hardened.maps} == {8}
     assert not torch.equal(model(x), plain(x))
+
+
+def test_a_negative_value_of_an_input_that_never_has_one_is_an_error():
+    rows = plan(small_net(), EXAMPLE, maps="dynamic").replace("input", signed=False)
+    model = prepare_(small_net(), rows).eval()
+    harden_(model)
+    model(EXAMPLE.abs())
+    with pytest.raises(DataError, match=r"'input' is planned as never negative, and -"):
+        model(-EXAMPLE.abs())
 
 
 def test_a_scale_is_an_examples_own():

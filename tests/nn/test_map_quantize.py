@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from secateur.errors import PlanError
+from secateur.errors import DataError, PlanError
+from secateur.ir.plan_rows import MapPlan
 from secateur.ir.rules import Quantize
 from secateur.nn.map_quantize import FrozenMap, MapQuantize
 
@@ -19,7 +20,7 @@ def maps(seed=0, scale=1.0):
 def watched(rule=RULE, signed=True):
     stage = MapQuantize(rule, signed, 768)
     for seed in range(5):
-        stage(maps(seed))
+        stage(maps(seed) if signed else maps(seed).abs())
     return stage
 
 
@@ -56,6 +57,40 @@ def test_the_range_begins_with_what_was_seen():
 def test_without_data_there_is_no_range():
     with pytest.raises(PlanError, match="calibrate_"):
         MapQuantize(RULE, signed=True, elements=1).start()
+
+
+@pytest.mark.parametrize("state", ["off", "on", "hard"])
+def test_a_negative_value_of_an_input_that_never_has_one_is_an_error(state):
+    stage = watched(signed=False)
+    stage.row = MapPlan("x", "input", (3, 16, 16), signed=False)
+    if state != "off":
+        stage.start()
+    if state == "hard":
+        stage.harden(4)
+    stage(maps().abs())
+    for is_training in (True, False):
+        with pytest.raises(DataError, match=r"'x' is planned as never negative, and -.*signed=True"):
+            stage.train(is_training)(maps())
+
+
+def test_compiled_code_notes_negative_values_until_something_can_be_raised():
+    stage = MapQuantize(RULE, signed=False, elements=768)
+    stage.row = MapPlan("x", "input", (3, 16, 16), signed=False)
+    run = torch.compile(torch.nn.Sequential(stage), fullgraph=True, backend="aot_eager")  # inside a model, as ever
+    run(maps().abs())
+    stage.start()
+    run(maps())
+    with pytest.raises(DataError, match="never negative"):
+        stage.harden(4)
+    assert "least" not in stage.state_dict()
+
+
+def test_an_unsigned_map_that_was_seen_to_be_negative_is_of_another_plan():
+    stage = MapQuantize(RULE, signed=False, elements=768)
+    stage.row = MapPlan("fc", "Linear", (3, 16, 16), signed=False)
+    stage(maps())
+    with pytest.raises(DataError, match=r"'fc' is planned as never negative.*plan again"):
+        stage.start()
 
 
 def test_a_map_of_zeros_can_be_quantized():

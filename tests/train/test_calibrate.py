@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mapped import batches, mapped, watched
+from prepared import EXAMPLE, small_net
 from secateur.errors import DataError, PlanError
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
@@ -172,6 +173,27 @@ def test_what_it_cannot_take_is_refused_and_changes_nothing():
     after = model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("hint", [torch.zeros_like, torch.abs])
+def test_its_error_is_that_of_the_quantizer_whatever_the_example_held(hint):
+    net, x = small_net(), torch.cat(batches())
+    model = prepare_(net, plan(net, hint(EXAMPLE), maps=Quantize(8)))
+    (told,) = (row for row in calibrate_(model, batches()).maps if row.name == "input")
+    harden_(model)
+    with torch.no_grad():
+        off = maps_of(model)[0].quantizer(x) - x
+    assert told.error == pytest.approx(float(off.square().sum() / x.square().sum()), rel=0.05)
+    assert told.lowest == float(x.min()) < 0
+
+
+def test_negative_values_of_an_input_that_never_has_any_are_refused():
+    net = small_net()
+    model = prepare_(net, plan(net, EXAMPLE, maps=Quantize(8)).replace("input", signed=False))
+    with pytest.raises(DataError, match=r"'input' is planned as never negative, and -.*signed=True"):
+        calibrate_(model, batches())
+    (told,) = (row for row in calibrate_(model, [x.abs() for x in batches()]).maps if row.name == "input")
+    assert told.lowest >= 0
 
 
 def test_maps_may_have_been_watched_before():

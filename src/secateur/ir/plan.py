@@ -11,7 +11,16 @@ from typing import Any
 
 from secateur.errors import PlanError
 from secateur.ir.plan_json import map_from_dict, row_to_dict, tensor_from_dict
-from secateur.ir.plan_rows import UNCHANGED, MapPlan, TensorPlan, Unchanged, check_rules, with_map_rule, with_rules
+from secateur.ir.plan_rows import (
+    UNCHANGED,
+    MapPlan,
+    TensorPlan,
+    Unchanged,
+    check_rules,
+    with_map_rule,
+    with_rules,
+    with_sign,
+)
 from secateur.ir.rules import Prune, Quantize, named_rule, near
 from secateur.ir.text_table import aligned
 
@@ -103,23 +112,25 @@ class Plan:
         prune: Prune | Unchanged | None = UNCHANGED,
         quantize: Quantize | Unchanged | None = UNCHANGED,
         maps: Quantize | Unchanged | str | None = UNCHANGED,
+        signed: bool | Unchanged = UNCHANGED,
     ) -> Plan:
         """A new plan in which every tensor the pattern names has these rules of `prune` and `quantize`, and every
-        feature map it names the rule `maps` (None: none of that kind; left out: the one it had). What can have no rule
-        because of what it is raises PlanError with the reason."""
+        feature map it names the rule `maps` (None: none of that kind; left out: the one it had). signed=False says that
+        the inputs it names are never negative, which leaves their codes a bit more; a negative value is then an error.
+        What can have no rule because of what it is raises PlanError with the reason."""
         rule = named_rule(maps)
         check_rules(prune=prune, quantize=quantize, maps=rule)
         of_tensors = not (isinstance(prune, Unchanged) and isinstance(quantize, Unchanged))
-        if not of_tensors and isinstance(rule, Unchanged):
+        of_maps = not (isinstance(rule, Unchanged) and isinstance(signed, Unchanged))
+        if not of_tensors and not of_maps:
             raise PlanError(
-                f"replace({pattern!r}) changes nothing: name prune=, quantize=, maps= or several, None for no rule"
+                f"replace({pattern!r}) changes nothing: name prune=, quantize=, maps=, signed= or several, None for no "
+                "rule"
             )
         chosen = set(self.matching(pattern)) if of_tensors else set()
+        named = set(self.matching_maps(pattern)) if of_maps else set()
         tensors = tuple(with_rules(row, prune, quantize) if row.name in chosen else row for row in self.tensors)
-        if isinstance(rule, Unchanged):
-            return Plan(tensors, self.maps)
-        named = set(self.matching_maps(pattern))
-        return Plan(tensors, tuple(with_map_rule(row, rule) if row.name in named else row for row in self.maps))
+        return Plan(tensors, tuple(_changed_map(row, rule, signed) if row.name in named else row for row in self.maps))
 
     def skip(self, pattern: str) -> Plan:
         """A new plan in which no tensor and no feature map that the pattern names has a rule; PlanError if there is
@@ -163,6 +174,11 @@ class Plan:
             return text
         header = ("map", "kind", "shape", "values", "sign", "quantize", "why float")
         return f"{text}\n\n{_table([header, *(_map_to_text(row) for row in self.maps)], right=(3,))}"
+
+
+def _changed_map(row: MapPlan, rule: Quantize | Unchanged | None, signed: bool | Unchanged) -> MapPlan:
+    row = row if isinstance(rule, Unchanged) else with_map_rule(row, rule)
+    return row if isinstance(signed, Unchanged) else with_sign(row, signed)
 
 
 def _rows_of(data: dict[str, Any], name: str) -> list[Any]:

@@ -18,6 +18,8 @@ NO_PATTERN = "no pattern fits: "
 
 OUTPUT = "an output of the model stays float"
 WHOLE = "whole numbers, not quantized"
+INPUT = "input"
+"""Kind of the maps that are inputs of the model: only those who bring the data know their signs."""
 OWN = ("Parameter", "Buffer")
 """Kinds of maps that are tensors of the model itself, and so in its file, and no memory an example takes."""
 FLOAT_BYTES = 4
@@ -80,7 +82,7 @@ class MapPlan:
               of the module whose code calls it, "layer1.0.add"; "_1", "_2" behind what runs again; an input's own name
     kind      type of that module, or the function
     shape     its shape for one example
-    signed    whether it can be negative
+    signed    whether it can be negative; an input can, unless `Plan.replace` says that it never is
     quantize  in how many bits its values are kept, or None where they stay numbers in floating point
     reason    why they do ("" where they are quantized)
     reads     state-dict keys of the weights that multiply this map
@@ -149,6 +151,17 @@ def with_map_rule(row: MapPlan, quantize: Quantize | None) -> MapPlan:
     if quantize.is_dynamic and not row.shape:
         raise PlanError(f"the map {row.name} cannot be quantized: {NO_ROW}")
     return dataclasses.replace(row, quantize=quantize, reason="")
+
+
+def with_sign(row: MapPlan, signed: bool) -> MapPlan:
+    """The row of an input that can be negative or never is; PlanError for a map whose sign the model decides."""
+    if not isinstance(signed, bool):
+        raise PlanError(f"signed={signed!r}: True where an input can be negative, False where it never is")
+    if row.kind != INPUT:
+        raise PlanError(
+            f"the map {row.name} is signed or not by what makes it ({row.kind}); signed= is for inputs of the model"
+        )
+    return dataclasses.replace(row, signed=signed)
 
 
 def check_rules(**rules: object) -> None:

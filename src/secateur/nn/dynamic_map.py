@@ -33,7 +33,8 @@ class DynamicMap(MapQuantize):
         return dynamic_quantize(x, self.scale(), bits, signed=self.signed, axes=axes)
 
     def start(self, x_max: float | Tensor | None = None) -> None:  # noqa: ARG002 - of every quantizer
-        """Switch on: no data have to be seen before."""
+        """Switch on: no data have to be seen before. DataError where an unsigned map was seen to be negative."""
+        self.refuse_negative(float(self.least))
         self.switch_on()
 
     def scale(self, bits: int | None = None, log_range: Tensor | None = None) -> Tensor:  # noqa: ARG002

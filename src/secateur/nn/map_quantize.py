@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import PlanError
-from secateur.ir.plan_rows import MapPlan, scaled_axes
+from secateur.errors import DataError, PlanError
+from secateur.ir.plan_rows import INPUT, MapPlan, scaled_axes
 from secateur.ir.rules import NARROWEST, WIDEST, Quantize
 from secateur.maths.map_grid import codes
 from secateur.nn.dynamic_levels import dynamic_quantize
@@ -58,6 +58,9 @@ class MapQuantize(LearnedWidth):
     """Running estimate of the magnitude that COVERED of the values stay below, UNSEEN before the first batch."""
     square: Tensor
     """Running estimate of the mean square of the values."""
+    least: Tensor
+    """The lowest value that an unsigned map was seen to have where nothing could be raised, or where few of its values
+    are looked at. Of this process alone: a loop that goes on sees it again."""
     ends: Tensor | None
     errors: Tensor | None
     """By width the end of the range and the relative error it leaves, once calibrated and until something learns."""
@@ -71,6 +74,7 @@ class MapQuantize(LearnedWidth):
         self.watching, self.watched = False, None
         self.register_buffer("seen", torch.tensor(UNSEEN))
         self.register_buffer("square", torch.tensor(0.0))
+        self.register_buffer("least", torch.tensor(0.0), persistent=False)
         for name in CALIBRATED:
             self.register_buffer(name, None)
 
@@ -79,7 +83,9 @@ class MapQuantize(LearnedWidth):
         return codes(bits, signed=self.signed)[1]
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map that the network goes on with; same shape, dtype and memory format."""
+        """The map that the network goes on with; same shape, dtype and memory format. DataError for a negative value of
+        an input that is planned as never negative."""
+        self.look_at_signs(x)
         # Not by a hook: what makes codes of a quantizer's numbers refuses one that has hooks.
         return with_place_for(self.unused(), self._quantized(x))
 
@@ -95,10 +101,37 @@ class MapQuantize(LearnedWidth):
             self._watch(x.detach())
         return x
 
+    def look_at_signs(self, x: Tensor) -> None:
+        """DataError for a negative value of an unsigned input; compiled code, which cannot raise, notes it in
+        training. What the model makes is unsigned by what makes it."""
+        if self.signed or self.row is None or self.row.kind != INPUT:
+            return
+        if torch.compiler.is_compiling():
+            if self.training and x.numel():
+                self.least.copy_(torch.minimum(self.least, x.detach().amin().float()))
+        elif x.numel():
+            self.refuse_negative(float(x.detach().amin()))
+
+    def refuse_negative(self, lowest: float) -> None:
+        """DataError for a value below zero of an unsigned map: its codes begin at zero, so that it would be lost."""
+        if not self.signed and lowest < 0:
+            instead = (
+                f"plan.replace({self._name!r}, signed=True), or give it data that are never negative"
+                if self.row is not None and self.row.kind == INPUT
+                else "this plan is not of this model: plan again"
+            )
+            raise DataError(
+                f"the feature map {self._name!r} is planned as never negative, and {lowest:g} reached it, which its "
+                f"codes would make 0: {instead}"
+            )
+
     @torch.no_grad()
     def _watch(self, x: Tensor) -> None:
         flat = x.reshape(-1)
-        some = flat[:: math.ceil(len(flat) / LOOKED_AT)].float().abs()
+        some = flat[:: math.ceil(len(flat) / LOOKED_AT)].float()
+        if not self.signed:
+            self.least.copy_(torch.minimum(self.least, some.amin()))
+        some = some.abs()
         end = some.kthvalue(math.ceil(COVERED * len(some))).values
         first = self.seen < 0
         for estimate, now in ((self.square, some.square().mean()), (self.seen, end)):
@@ -123,7 +156,9 @@ class MapQuantize(LearnedWidth):
     @torch.no_grad()
     def start(self, x_max: float | Tensor | None = None) -> None:
         """Switch on, at the temperature WARMEST: the range ends at x_max, or where it was seen to; the widths do not
-        learn yet. PlanError where nothing was seen, because no training batch has passed through."""
+        learn yet. PlanError where nothing was seen, because no training batch has passed through; DataError where an
+        unsigned map was seen to be negative."""
+        self.refuse_negative(float(self.least))
         end = self.seen if x_max is None else torch.as_tensor(x_max, dtype=torch.float32).to(self.seen.device)
         if end < 0:
             raise PlanError(
@@ -150,7 +185,8 @@ class MapQuantize(LearnedWidth):
 
     @torch.no_grad()
     def harden(self, bits: int) -> None:
-        """As of every quantizer, with the range that was calibrated for this width."""
+        """As of every quantizer, with the range that was calibrated for this width. DataError as `start`."""
+        self.refuse_negative(float(self.least))
         if self._as_calibrated:
             self.log_range.copy_(self._log_end(bits))
         super().harden(bits)

@@ -9,11 +9,11 @@ from torch.nn.utils import parametrize
 
 from secateur.errors import PlanError
 from secateur.ir.plan import Plan
-from secateur.ir.plan_rows import TensorPlan
+from secateur.ir.plan_rows import INPUT, TensorPlan
 from secateur.ir.rules import near
 from secateur.nn.dynamic_map import DynamicMap
 from secateur.nn.map_quantize import MapQuantize
-from secateur.nn.maps.flow import BUFFER, INPUT, PARAMETER
+from secateur.nn.maps.flow import BUFFER, PARAMETER
 from secateur.nn.maps.insertion import Insertion, quantizers_of
 from secateur.nn.recurrent import read_afresh
 from secateur.nn.sites import Site, find_sites

@@ -32,13 +32,15 @@ METHODS: dict[str, float | None] = {"mse": None, "percentile": 99.99}
 @dataclass(frozen=True)
 class CalibratedMap:
     """The range of one feature map: where it ends, the largest magnitude that was seen, and the relative squared error
-    that it leaves at the width the map would have if it were hardened now."""
+    that it leaves at the width the map would have if it were hardened now. lowest: the lowest value that was seen; an
+    input whose is 0 may be one that is never negative (`Plan.replace(name, signed=False)`)."""
 
     name: str
     bits: int
     x_max: float
     largest: float
     error: float
+    lowest: float
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def calibrate_(
     The widths are those of the model as it is: the widest where none was learned. Of a hardened model, whose ranges are
     fixed, only biases are corrected, which is worth another call where hardening made something narrower. The model is
     used in evaluation mode and stays as it is if anything is raised. DataError for batches that it cannot take, that
-    are empty or lead to NaN; PlanError for a model in which nothing is quantized.
+    are empty, lead to NaN, or are negative in an input planned as never negative; PlanError for a model in which
+    nothing is quantized.
     """
     percent = _percent(method)
     sites, maps = prepared_sites(model)
@@ -125,6 +128,7 @@ class _Magnitudes:
     """How the magnitudes of one map are distributed, in BINS bins up to the largest."""
 
     largest: float = 0.0
+    lowest: float = math.inf
     squares: float = 0.0
     values: int = 0
     counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS, np.int64))
@@ -141,7 +145,8 @@ def _magnitudes(fine: nn.Module, names: set[str], inputs: Sequence[Inputs]) -> d
 
     def extent(name: str, x: Tensor) -> None:
         one, sizes = found[name], x.abs()
-        one.largest = max(one.largest, float(sizes.max()))
+        one.largest, one.lowest = max(one.largest, float(sizes.max())), min(one.lowest, float(x.min()))
+        quantizers[name].refuse_negative(one.lowest)
         one.squares += float(x.square().sum())
         one.values += x.numel()
 
@@ -177,7 +182,7 @@ def _set_range(site: MapSite, seen: _Magnitudes, percent: float | None) -> Calib
     quantizer.calibrate([one.x_max for one in found], [one.error for one in found], seen.mean_square)
     bits = quantizer.width()
     chosen = found[quantizer.widths.index(bits)]
-    return CalibratedMap(site.name, bits, chosen.x_max, seen.largest, chosen.error)
+    return CalibratedMap(site.name, bits, chosen.x_max, seen.largest, chosen.error, seen.lowest)
 
 
 def _range(seen: _Magnitudes, bits: int, signed: bool, percent: float | None) -> Range:

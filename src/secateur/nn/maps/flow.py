@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from secateur.ir.plan_rows import OWN
+from secateur.ir.plan_rows import INPUT, OWN
 from secateur.nn.fx_graph import Calls, watched
 from secateur.nn.maps.operations import (
     FACTS,
@@ -23,10 +23,10 @@ from secateur.nn.maps.operations import (
     word_of,
 )
 
-INPUT = "input"
-"""What makes an input of the model."""
 PARAMETER, BUFFER = OWN
 """What makes a tensor of the model itself where a sum or the like reads it as a map."""
+
+UNSIGNED = frozenset({torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64})
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,14 @@ class Value:
     shape: tuple[int, ...]
     is_real: bool
     is_finite: bool
-    is_negative: bool
+    has_sign: bool
+    """Whether numbers of its type can be negative. Whether these are would prove nothing of others."""
 
     @classmethod
     def of(cls, value: Tensor) -> Value:
         """Look at a tensor."""
-        negative = bool(value.numel()) and not value.is_complex() and bool((value < 0).any())
-        return cls(tuple(value.shape), value.is_floating_point(), bool(torch.isfinite(value).all()), negative)
+        finite = bool(torch.isfinite(value).all())
+        return cls(tuple(value.shape), value.is_floating_point(), finite, value.dtype not in UNSIGNED)
 
 
 class Flow:
@@ -97,13 +98,13 @@ class Flow:
 
     @cached_property
     def signed(self) -> dict[fx.Node, bool]:
-        """Node -> whether its value can be negative; of an input, whether it is on the example."""
+        """Node -> whether its value can be negative. An input can, whatever the example holds, unless by its type."""
         signs: dict[fx.Node, bool] = {}
         for node in self.nodes:
             word = self.words[node]
             reads = operands(node, word) if word in KEEPS_SIGN else []
             if node.op == "placeholder":
-                signs[node] = node not in self.seen or self.seen[node].is_negative
+                signs[node] = node not in self.seen or self.seen[node].has_sign
             elif reads:
                 numbers = [part for part in (*node.args, *node.kwargs.values()) if isinstance(part, int | float)]
                 signs[node] = any(signs[part] for part in reads) or (word == "add" and min(numbers, default=0) < 0)

@@ -24,8 +24,8 @@ from secateur.nn.mode_kept import mode_kept
 def plan_maps(model: nn.Module, example: Example, rule: Quantize) -> tuple[MapPlan, ...]:
     """A row for every feature map that integer arithmetic reads, under this rule, and for every one that stays float.
 
-    example  what the model is called with; it runs a few times without gradients. An input is unsigned where it has no
-             negative entry
+    example  what the model is called with; it runs a few times without gradients. What it holds is no proof of a sign:
+             inputs are signed
 
     PlanError for a model that torch.fx cannot trace, or one of whose maps is not there in training. What training alone
     computes (statistics, further outputs) is quantized where it reads such a map.
