@@ -66,3 +66,16 @@ def test_balance_is_mean_over_largest_count():
     assert counts.balance_before == pytest.approx((1 + 1 + 3 + 3) / 4 / 3)
     assert counts.balance == 1.0
     assert GroupCounts((5,), ()).balance_before == GroupCounts((5,), ()).balance == 1.0
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (4, Pattern(4, 16, "2:4", "banks")),
+        (8, Pattern(8, 16, "2:4", "banks")),
+        (9, Pattern(9, 16, None, "banks")),
+        (16, None),
+    ],
+)
+def test_on_the_way_to_a_pattern_more_stay(n, expected):
+    assert Pattern(4, 16, "2:4", "banks").keeping(n) == expected

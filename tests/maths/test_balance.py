@@ -13,6 +13,7 @@ from secateur.maths.balance import (
     chance,
     group_counts,
     group_sizes,
+    in_use,
     project,
     variance,
     variance_gradient,
@@ -130,3 +131,10 @@ def test_balance():
     assert balance(np.full((3, 4), 2.0)) == 1.0
     assert balance(np.array([1.0, 3.0])) == pytest.approx(2 / 3)
     assert balance(np.zeros(4)) == 1.0
+
+
+def test_what_is_in_use_falls_from_all_to_n():
+    numbers = [in_use(2, 16, step / 100) for step in range(101)]
+    assert (numbers[0], numbers[-1]) == (16, 2)
+    assert numbers == sorted(numbers, reverse=True)
+    assert numbers[50] == round(2 + 14 / 8)

@@ -89,7 +89,7 @@ def test_a_gradient_of_another_sign_would_be_noticed():
 
 @pytest.mark.parametrize("form", ["dense", "analytic", "straight_through"])
 @pytest.mark.parametrize("floor", [6.0, 30.0])
-def test_where_n_is_given_the_network_computes_with_exactly_n_from_the_start(form, floor):
+def test_where_n_is_given_the_network_computes_with_exactly_n_unless_told_otherwise(form, floor):
     stage, w = stage_and_weight(form=form)
     stage.sharpen_(floor)
     pruned, count = stage.soft(w)
@@ -108,6 +108,28 @@ def test_what_is_masked_goes_on_learning_by_default():
     torch.testing.assert_close(w.grad[masked], torch.full((int(masked.sum()),), 3.0))
 
 
+@pytest.mark.parametrize(("done", "kept"), [(0.0, 4), (0.3, 3), (1.0, 2)])
+def test_on_the_way_it_computes_with_the_largest_of_what_is_in_use(done, kept):
+    stage, w = stage_and_weight(shape=(4, 10))
+    stage.narrow_(done)
+    assert int(stage.in_use) == kept
+    counts = stage.grouping.counts((stage.soft(w)[0] != 0).float())
+    expected = torch.tensor([kept, kept, -(-kept * 2 // 4)]).expand(4, 3).clone()
+    expected[0, 0] = min(kept, 3)  # one of its weights is 0
+    assert torch.equal(counts.long(), expected)
+
+
+def test_a_compiled_network_follows_what_is_in_use():
+    """Without a graph of its own for every number."""
+    stage, w = stage_and_weight(shape=(4, 16), also=None)
+    torch.compiler.reset()
+    compiled = torch.compile(lambda: stage.soft(w)[0], backend="aot_eager", fullgraph=True)
+    for done in (0.0, 0.2, 0.5, 1.0):
+        stage.narrow_(done)
+        with torch.compiler.set_stance("default" if done == 0.0 else "fail_on_recompile"):
+            torch.testing.assert_close(compiled(), stage.soft(w)[0])
+
+
 def test_several_n_stay_soft_until_one_is_chosen():
     w = torch.randn(4, 8)
     stage = BalancedPrune(w, Prune("balanced", n=(1, 2), m=4))
@@ -119,6 +141,7 @@ def test_several_n_stay_soft_until_one_is_chosen():
 def test_an_exact_pattern_goes_on_exactly_from_its_state():
     stage, w = stage_and_weight()
     stage.sharpen_(20.0)
+    stage.narrow_(0.3)
     other, _ = stage_and_weight()
     other.load_state_dict(stage.state_dict())
     assert torch.equal(stage.soft(w)[0], other.soft(w)[0])

@@ -92,3 +92,17 @@ def test_many_groups_and_long_ones_keep_what_the_definition_keeps(groups, patter
     scores = np.random.default_rng(0).integers(0, 1000, (groups, pattern.m)).astype(np.float32)
     expected = balance.project(scores, pattern.m, pattern.kept(pattern.m), pattern.inner)
     np.testing.assert_array_equal(project(torch.from_numpy(scores), pattern), expected)
+
+
+@pytest.mark.parametrize("also", [None, "2:4"])
+@pytest.mark.parametrize("shape", [(5, 32), (3, 40), (2, 7)])
+@pytest.mark.parametrize("n", [4, 7, 8, 9, 16])
+def test_code_that_serves_every_count_gives_the_same_mask(monkeypatch, shape, n, also):
+    """What is compiled, or runs on a GPU, against the pattern with that n."""
+    pattern = Pattern(4, 16, also)
+    score = torch.randint(0, 6, shape, generator=torch.Generator().manual_seed(n)).float()
+    grouping = Grouping.of(shape, 0, pattern)
+    plain = grouping.project_keeping(score, pattern, torch.tensor(n))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert torch.equal(grouping.project_keeping(score, pattern, torch.tensor(n)), plain)
+    assert plain.all() == (n == 16)

@@ -111,6 +111,25 @@ def test_a_pattern_that_is_given_is_no_business_of_the_target():
     assert not budget.costs()["density"].requires_grad
 
 
+def test_what_is_in_use_narrows_from_all_to_n_in_half_of_the_steps():
+    model = prepared()
+    budget, optimizer = Budget(model, Target(density=0.25), steps=20), adam(model)
+    stages = [site.transform.prune for site in transforms_of(model)]
+    seen = []
+    for _ in range(20):
+        seen.append({int(stage.in_use) for stage in stages})
+        kept = {
+            int(stage.grouping.counts((stage.soft(torch.rand(stage.grouping.shape))[0] != 0).float())[0, 0])
+            for stage in stages
+        }
+        assert kept == seen[-1]
+        train(model, budget, optimizer, 1)
+    numbers = [number for (number,) in seen]
+    assert numbers == sorted(numbers, reverse=True)
+    assert (numbers[0], numbers[9], numbers[10], numbers[-1]) == (8, 2, 2, 2)
+    assert numbers[3] > 2
+
+
 @pytest.mark.parametrize("method", ["sr_ste", "top_n"])
 def test_rivals_train_under_the_same_budget(method):
     model = prepared(method=method)

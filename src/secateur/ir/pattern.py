@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secateur.errors import PlanError
 
@@ -52,6 +52,14 @@ class Pattern:
     def inner(self) -> tuple[int, int] | None:
         """(a, b) of "at most a in any b", None where nothing of the kind is asked for."""
         return self._parse()
+
+    def keeping(self, n: int) -> Pattern | None:
+        """The pattern with another n, on the way to this one: without `also` where that would not allow so many; None
+        where n is m and nothing goes."""
+        if n >= self.m:
+            return None
+        most, size = self.inner or (1, 1)
+        return replace(self, n=n, also=self.also if n <= most * (self.m // size) else None)
 
     @property
     def density(self) -> float:

@@ -61,6 +61,12 @@ def chance(n: float, m: int) -> float:
     return n * (1 - n / m)
 
 
+def in_use(n: int, m: int, done: float) -> int:
+    """Of every m weights, how many the network computes with, done 0 to 1 on its way to n: n + (m - n) (1 - done)^3,
+    rounded (ours; the cubic is that of Zhu and Gupta, "To prune, or not to prune", arXiv 1710.01878, equation 1)."""
+    return round(n + (m - n) * (1 - done) ** 3)
+
+
 def project(
     score: Rows, m: int, kept: tuple[int, ...], inner: tuple[int, int] | None = None
 ) -> Bool[np.ndarray, "rows length"]:

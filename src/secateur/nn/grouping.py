@@ -69,6 +69,13 @@ class Grouping:
         rows = self.rows(score)
         return self.whole(project(rows, pattern)).to(score.device)
 
+    def project_keeping(self, score: Tensor, pattern: Pattern, n: Tensor) -> Tensor:
+        """`project` with n of every m, as `Pattern.keeping` has it. n: a number on the score's device, up to m."""
+        if torch.compiler.is_compiling() or score.device.type != "cpu":
+            return self.whole(_project_keeping(self.rows(score), pattern, n))
+        other = pattern.keeping(int(n))
+        return torch.ones_like(score, dtype=torch.bool) if other is None else self.project(score, other)
+
 
 def counts_of(rows: Tensor, m: int) -> Tensor:
     """(rows, length) -> (rows, groups), the last group shorter where m does not divide the length."""
@@ -90,6 +97,24 @@ def project(rows: Tensor, pattern: Pattern) -> Tensor:
         most, size = pattern.inner
         rows = rows.masked_fill(~_largest(rows, size, (most,) * -(-rows.shape[1] // size)), -torch.inf)
     return _largest(rows, pattern.m, kept)
+
+
+def _project_keeping(rows: Tensor, pattern: Pattern, n: Tensor) -> Tensor:
+    """The number never leaves its device: code that is compiled once serves all of them, and no GPU is waited for."""
+    if pattern.inner is not None:
+        most, size = pattern.inner
+        allowed = _largest(rows, size, (most,) * -(-rows.shape[1] // size)) | (n > most * (pattern.m // size))
+        rows = rows.masked_fill(~allowed, -torch.inf)
+    length, m = rows.shape[1], pattern.m
+    whole = length - length % m
+    parts = _ranks(rows[:, :whole].reshape(-1, m)).reshape(len(rows), whole), _ranks(rows[:, whole:])
+    sizes = torch.tensor([m] * whole + [length - whole] * (length - whole), device=rows.device)
+    return torch.cat(parts, 1) < -(-n * sizes // m)
+
+
+def _ranks(groups: Tensor) -> Tensor:
+    """Of every element in its row, 0 for the largest; of equal ones the first."""
+    return groups.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
 
 
 def _largest(rows: Tensor, m: int, kept: tuple[int, ...]) -> Tensor:

@@ -24,6 +24,9 @@ from secateur.nn.transform import Transformed
 
 ARRIVAL = 0.7
 """Fraction of the steps after which the reference of a count has reached n."""
+NARROWED = 0.5
+"""Fraction of the steps after which the network computes with exactly n of every m, where n is given; before, with more
+(measured: docs/balanced.md)."""
 UNEQUAL_ASCENT, COUNT_ASCENT = 64.0, 16.0
 """What the multiplier of the variance, and that of the mean count, gain over a whole run per unit of theirs."""
 LARGEST = 4.0
@@ -50,6 +53,12 @@ class Balance:
         self.count_multipliers = dict.fromkeys(self._stages, 0.0)
         """By tensor, of its mean count: of either sign."""
         self._last: dict[str, tuple[float, float]] = {}
+        self.narrow_(0.0)
+
+    def narrow_(self, fraction: float) -> None:
+        """What the network computes with at this fraction of the run, 0 to 1."""
+        for _, stage in self._stages.values():
+            stage.narrow_(min(1.0, fraction / NARROWED))
 
     def __call__(self, fraction: float) -> Tensor | float:
         """What is added to the loss at this fraction of the run, 0 to 1; differentiable."""

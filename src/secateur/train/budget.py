@@ -188,6 +188,7 @@ class Budget:
         for site in self._sites:
             if site.transform.prunes:
                 site.transform.prune.sharpen_(low * (high / low) ** self.fraction)
+        self.balance.narrow_(self.fraction)
         self._quantization.look(batch)
         advance_(self._sites, self.fraction, self._maps, quantize_at=self._quantize_at)
         if self._measures and any(before < point <= self.fraction for point in MEASURED):
@@ -235,6 +236,7 @@ class Budget:
         self._coded, self._fixed_bytes = state["coded"], state["fixed_bytes"]
         self._quantization.load_state_dict(state["quantization"])
         self.balance.load_state_dict(state["balance"])
+        self.balance.narrow_(self.fraction)
 
     def _constraints(self) -> dict[str, Tensor]:
         references = self.references()
