@@ -12,6 +12,7 @@ from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.train.budget import Budget
+from secateur.train.one_shot import one_shot_
 
 EXAMPLE = torch.zeros(1, 2, 6, 6)
 CONV, LINEAR = 3 * 2 * 9, 4 * 3 * 36
@@ -64,3 +65,61 @@ def test_nothing_is_certain_of_codes_frozen_weights_small_types_patterns_and_wit
     begin(Target(density=0.9, packed_bytes=800, values="int8"))
     begin(Target(packed_bytes=800))
     begin(Target(density=0.9, macs=10), net(Prune("balanced", n=(1, 2), m=4)))
+
+
+def quantized(**rules):
+    """Weights in 4 or 8 bits, maps in 3 or 8; the linear layer is not cut."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4))
+    rows = plan(
+        model, torch.rand(1, 2, 6, 6), prune=Prune(), quantize=Quantize(bits=(4, 8)), maps=Quantize(bits=(3, 8))
+    )
+    return prepare_(model, rows.replace("3.weight", prune=None, **rules))
+
+
+LEAST_OPERATIONS = LINEAR * 4 * 3
+"""Of the linear layer; the convolution may lose all its weights."""
+
+
+@pytest.mark.parametrize(
+    ("limit", "reached", "words"),
+    [
+        ({"average_bits": 3.9}, {"average_bits": 4.0}, r"average_bits 3\.9 is out of reach: 4 bits are the fewest"),
+        ({"largest_map_bytes": 40}, {"largest_map_bytes": 41}, r"takes 41 bytes at 3 bits, the fewest its rule allows"),
+        (
+            {"bit_operations": LEAST_OPERATIONS - 1},
+            {"bit_operations": LEAST_OPERATIONS},
+            rf"bit_operations {LEAST_OPERATIONS - 1:,} is out of reach: .* take {LEAST_OPERATIONS:,}; allow more",
+        ),
+    ],
+)
+def test_what_the_narrowest_widths_do_not_hold_is_refused_before_training_and_before_a_cut(limit, reached, words):
+    Budget(quantized(), Target(**reached), steps=1)
+    with pytest.raises(TargetError, match=words):
+        Budget(quantized(), Target(**limit), steps=1)
+    model = quantized()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(TargetError, match=words):
+        one_shot_(
+            model,
+            Target(density=0.5, **limit),
+            batches=[torch.rand(4, 2, 6, 6)],
+            watch=lambda _: pytest.fail("it began"),
+        )
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_bit_operations_beside_a_density_count_the_cheapest_weights_that_it_leaves():
+    """Of the convolution alone, which is all that is cut: half of its weights, each 36 times."""
+    least = LEAST_OPERATIONS + CONV // 2 * 36 * 4 * 3
+    Budget(quantized(), Target(density=0.5, bit_operations=least), steps=1)
+    with pytest.raises(TargetError, match=f"take {least:,}"):
+        Budget(quantized(), Target(density=0.5, bit_operations=least - 1), steps=1)
+
+
+def test_patterns_leave_their_smallest_count_and_float_weights_32_bits():
+    model = net(Prune("balanced", n=(1, 2), m=4))
+    least = (LINEAR // 4 + CONV * 36 // 2) * 32 * 32  # two input channels are half a group, which keeps one
+    Budget(model, Target(bit_operations=least), steps=1)
+    with pytest.raises(TargetError, match=f"take {least:,}"):
+        Budget(net(Prune("balanced", n=(1, 2), m=4)), Target(bit_operations=least - 1), steps=1)

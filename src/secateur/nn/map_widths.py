@@ -29,6 +29,21 @@ def refuse_large_floats(rows: Iterable[MapPlan], limit: int) -> None:
             )
 
 
+def refuse_wide_maps(sites: Iterable[MapSite], limit: int) -> None:
+    """TargetError for a quantized feature map that is larger than a map may be in the narrowest width of its rule."""
+    for site in sites:
+        least = min(site.quantizer.widths)
+        if (size := _bytes(site, least)) > limit:
+            raise TargetError(
+                f"the feature map {site.name} takes {size:,} bytes at {least} bits, the fewest its rule allows; the "
+                f"limit is largest_map_bytes {limit:,}: allow more, or narrower widths"
+            )
+
+
+def _bytes(site: MapSite, bits: int) -> int:
+    return (site.quantizer.elements * bits + 7) // 8
+
+
 @dataclass(frozen=True)
 class NarrowerMap:
     """A step down: the width, and the relative error it adds."""
@@ -58,16 +73,10 @@ class MapWidths:
                 "largest_map_bytes is of quantized feature maps, and this plan quantizes none: plan with maps= "
                 "(--map-bits)"
             )
+        refuse_wide_maps(self.sites.values(), limit)
         for name, site in self.sites.items():
             widths = [bits for bits in site.quantizer.widths if bits <= self.bits[name]]
-            fitting = [bits for bits in widths if self._bytes(name, bits) <= limit]
-            if not fitting:
-                least = min(site.quantizer.widths)
-                raise TargetError(
-                    f"the feature map {name} takes {self._bytes(name, least):,} bytes at {least} bits, the fewest its "
-                    f"rule allows; the limit is largest_map_bytes {limit:,}: allow more, or narrower widths"
-                )
-            self.bits[name] = max(fitting)
+            self.bits[name] = max(bits for bits in widths if _bytes(site, bits) <= limit)
 
     @torch.no_grad()
     def step(self, name: str) -> NarrowerMap | None:
@@ -92,6 +101,3 @@ class MapWidths:
         for site, (log_range, tau) in zip(self.sites.values(), state, strict=True):
             site.quantizer.log_range.data.copy_(log_range)
             site.quantizer.tau = tau
-
-    def _bytes(self, name: str, bits: int) -> int:
-        return (self.sites[name].quantizer.elements * bits + 7) // 8

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from secateur.errors import TargetError
 from secateur.ir.target import Target
 from secateur.nn.exporting import Example
-from secateur.nn.map_sites import float_maps_of, prepared_sites
-from secateur.nn.map_widths import refuse_large_floats
+from secateur.nn.map_sites import prepared_sites
 from secateur.nn.packing import Packing
 from secateur.nn.patterns import refuse_other_density
 from secateur.nn.quantize import WidthQuantize
 from secateur.train.balance import Balance
-from secateur.train.contradictions import refuse_contradiction
+from secateur.train.contradictions import refuse_impossible
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 from secateur.train.ownership import Ownership
 from secateur.train.phases import BEGIN, advance_, learning_from
@@ -80,10 +79,8 @@ class Budget:
             raise TargetError(f"a Budget holds a network to a Target, as in Target(density=0.1), not {target!r}")
         target.refuse_without_size()
         self._refuse_without_effect(target)
-        if target.largest_map_bytes is not None:
-            refuse_large_floats(float_maps_of(model), target.largest_map_bytes)
         refuse_other_density(self._sites, target)
-        refuse_contradiction(self._sites, target)
+        refuse_impossible(model, target)
         self.target, self.steps, self.taken = target, steps, 0
         self._fixed_bytes = fixed_bytes(model, target)
         self._model, self._example, self._sort = model, example, sort

@@ -1,30 +1,64 @@
-"""Wishes beside a density that no choice of so many weights can hold: refused before anything is trained.
+"""Limits that no choice of weights and widths can hold, alone or beside a density: refused before anything is trained.
 
-What is certain is a lower bound: the weights that a density leaves, all of them where they are cheapest. It is ours.
+What is certain is a lower bound: every width the narrowest of its rule, and the weights that a density leaves all where
+they are cheapest. It is ours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from secateur.errors import TargetError
 from secateur.ir.target import Target
+from secateur.nn.bit_operations import bit_operations, read_by
+from secateur.nn.map_sites import MapSite, float_maps_of, prepared_sites
+from secateur.nn.map_widths import refuse_large_floats, refuse_wide_maps
+from secateur.nn.patterns import count_of
 from secateur.nn.transform import Transformed
 
 NOISE_BITS = {"float32": 22, "float16": 9, "int8": 0}
 """Bits of a trained weight's sign and mantissa that no code makes shorter: all but two, as they are close to random."""
 
 
-def refuse_contradiction(sites: Iterable[Transformed], target: Target) -> None:
+def refuse_impossible(model: nn.Module, target: Target) -> None:
+    """TargetError for a limit that a prepared model cannot hold, whatever is learned: beside the density, or because a
+    map stays float32, or because the narrowest widths of the plan's rules are not narrow enough."""
+    sites, maps = prepared_sites(model)
+    if target.largest_map_bytes is not None:
+        refuse_large_floats(float_maps_of(model), target.largest_map_bytes)
+        refuse_wide_maps(maps, target.largest_map_bytes)
+    _refuse_contradiction(sites, target)
+    _refuse_narrower(sites, maps, target)
+
+
+def _refuse_narrower(sites: Sequence[Transformed], maps: Sequence[MapSite], target: Target) -> None:
+    narrowest = [min(stage.widths) for site in sites if (stage := site.transform.quantize) is not None]
+    limit = target.average_bits
+    if limit is not None and narrowest and limit < min(narrowest):
+        raise TargetError(
+            f"average_bits {limit:g} is out of reach: {min(narrowest)} bits are the fewest that this plan's rules "
+            "allow a weight; allow more, or narrower widths (bits=, --bits)"
+        )
+    if target.bit_operations is not None:
+        least = _least_operations(sites, maps, target)
+        if least > target.bit_operations:
+            raise TargetError(
+                f"bit_operations {target.bit_operations:,} is out of reach: with the narrowest widths that this plan's "
+                f"rules allow, the weights that stay in any case take {least:,}; allow more, narrower widths, or fewer "
+                "weights"
+            )
+
+
+def _refuse_contradiction(sites: Sequence[Transformed], target: Target) -> None:
     """TargetError where the weights of a density take more multiply-accumulates or bytes than is allowed, wherever they
     lie. Of tensors with patterns a density is an upper limit, so that nothing is certain."""
     pruned = [site for site in sites if site.transform.prunes]
-    if target.density is None or any(site.transform.prune.patterns for site in pruned):
+    if not (kept := _kept_by_density(pruned, target)):
         return
-    kept = max(1, round(target.density * sum(site.original.numel() for site in pruned)))
     macs = [(float(site.transform.row.reuse), site.original.numel()) for site in pruned]
     sizes = [(_least_bytes(site, target.values), site.original.numel()) for site in pruned]
     for name, prices, what in (("macs", macs, "multiply-accumulates"), ("packed_bytes", sizes, "bytes in the file")):
@@ -35,6 +69,35 @@ def refuse_contradiction(sites: Iterable[Transformed], target: Target) -> None:
                 f"weights, which take {least:,} {what} at least, wherever they lie; ask for a smaller density, allow "
                 "more, or leave the density to the limit"
             )
+
+
+def _kept_by_density(pruned: Sequence[Transformed], target: Target) -> int:
+    """Weights that stay wherever they lie; 0 where that is not certain."""
+    if target.density is None or any(site.transform.prune.patterns for site in pruned):
+        return 0
+    return max(1, round(target.density * sum(site.original.numel() for site in pruned)))
+
+
+def _least_operations(sites: Sequence[Transformed], maps: Sequence[MapSite], target: Target) -> int:
+    rows = {site.name: site.transform.row for site in sites}
+    map_bits, reads = {one.name: min(one.quantizer.widths) for one in maps}, read_by(rows, [one.row for one in maps])
+
+    def price(site: Transformed) -> int:
+        stage = site.transform.quantize
+        bits = {} if stage is None else {site.name: min(stage.widths)}
+        return bit_operations({site.name: rows[site.name].reuse}, bits, map_bits, reads)
+
+    pruned = [site for site in sites if site.transform.prunes]
+    stay = sum(price(site) * _least_count(site) for site in sites)
+    prices = [(float(price(site)), site.original.numel()) for site in pruned]
+    return stay + math.floor(_cheapest(_kept_by_density(pruned, target), prices))
+
+
+def _least_count(site: Transformed) -> int:
+    """Weights of a tensor that stay whatever a target says; of zeros nobody knows whether training leaves them."""
+    if not site.transform.prunes:
+        return int(site.original.count_nonzero())
+    return count_of(site) if site.transform.prune.patterns else 0
 
 
 def _cheapest(count: int, prices: list[tuple[float, int]]) -> float:

@@ -35,6 +35,7 @@ from secateur.nn.strip import bake_
 from secateur.nn.transform import transforms_of
 from secateur.nn.widths import Widths
 from secateur.train.calibration_inputs import input_batches
+from secateur.train.contradictions import refuse_impossible
 from secateur.train.one_shot_result import OneShot, OneShotStep, OneShotTensor, result_of
 from secateur.train.one_shot_weights import as_array, cut_by_weights, set_thresholds
 from secateur.train.one_shot_widths import quantize_cut_, switch_off_
@@ -106,6 +107,7 @@ def _check(model: nn.Module, target: object, allocation: str, change: str, *, da
     target.refuse_without_size()
     if not any(site.transform.prunes for site in sites):
         raise PlanError("this model's plan cuts nothing: calibrate_ and harden_ quantize without cutting")
+    refuse_impossible(model, target)
     unseen = [site.name for site in maps_of(model) if not isinstance(site.quantizer, DynamicMap)]
     if unseen and not data:
         raise PlanError(
