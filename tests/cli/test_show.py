@@ -7,6 +7,7 @@ import numpy as np
 from balanced_matrices import random_balanced
 from secateur.ir.artifact import Artifact
 from secateur.ir.formats import from_dense
+from secateur.ir.graph import Graph, Node, ValueType
 from secateur.ir.map_names import key_of, scale_key
 
 
@@ -113,6 +114,20 @@ def test_maps_and_what_runs_in_integers(secateur, quantized_maps, packed):
     assert plain["arithmetic"] == []
     assert plain["bit_operations"] == 32 * 32 * plain["effective_macs"]
     assert "arithmetic:" not in secateur("show", packed).out
+
+
+def test_products_of_maps_are_told_apart_from_work_on_weights(secateur, tmp_path):
+    path, square = tmp_path / "products.secat", ValueType((-1, 4, 4))
+    nodes = (Node("linear", ("x", "w"), "h"), Node("matmul", ("h", "x"), "y"))
+    types = {"x": square, "w": ValueType((4, 4)), "h": square, "y": square}
+    Artifact(Graph(("x",), ("y",), ("w",), nodes, types), {"w": from_dense(np.eye(4, dtype=np.float32))}).save(path)
+    graph = secateur("show", path, "--json").json["graph"]
+    products, dense, weights = 64, 64, 16
+    assert (graph["macs"], graph["effective_macs"], graph["map_macs"]) == (products + dense, weights, products)
+    assert (graph["bit_operations"], graph["map_bit_operations"]) == (1024 * weights, 1024 * products)
+    shown = secateur("show", path).out
+    assert f"{dense:,} MACs dense, {weights:,} on non-zero weights, and {products:,} of products of maps" in shown
+    assert f"bit operations of products of maps: {1024 * products:,}, not in those on weights" in shown
 
 
 def test_patterns_have_a_column(secateur, packed, tmp_path):

@@ -75,7 +75,8 @@ def test_sums_and_products_of_maps():
     a, b = net.quantize("x", "a", 0.125, 5), net.quantize("x", "b", 0.25, 3)
     net.add("matmul", a, b)
     found = counted(net)
-    assert found.layers == (LayerBits("v2", "matmul", 3, 5, 64 * 15),)
+    assert found.layers == (LayerBits("v2", "matmul", 3, 5, 64 * 15, of_maps=True),)
+    assert (found.bit_operations, found.map_bit_operations) == (0, 64 * 15)
     net.add("add", "v2", a)
     assert [row.name for row in counted(net).maps] == ["v0", "v1", "v2"]
     net = Net(-1, 2, 4, 8)

@@ -108,3 +108,13 @@ def test_attention_is_two_products() -> None:
 def test_taps_on_padding_count() -> None:
     window = {"stride": (1,), "padding": (2,), "dilation": (1,), "groups": 1}
     assert OPS["conv"].macs([ValueType((-1, 1, 3)), ValueType((1, 1, 3))], window) == 5 * 3
+
+
+def test_products_of_maps_have_no_weights() -> None:
+    """What they multiply is told apart, and never as work on weights that are not zero."""
+    square = ValueType((-1, 4, 4))
+    nodes = (Node("linear", ("x", "w"), "h"), Node("matmul", ("h", "x"), "y"))
+    types = {"x": square, "w": ValueType((4, 4)), "h": square, "y": square}
+    result = count(Graph(("x",), ("y",), ("w",), nodes, types), {"w": np.eye(4, dtype=np.float32)})
+    assert result.layers[1] == LayerCount("y", "matmul", 0, 0, 64, 0, map_macs=64)
+    assert (result.macs, result.effective_macs, result.map_macs) == (128, 16, 64)

@@ -84,7 +84,7 @@ def _graph(artifact: Artifact) -> dict[str, Any] | None:
         role: {name: f"{graph.types[name].dtype} {show_shape(graph.types[name].shape)}" for name in names}
         for role, names in (("inputs", graph.inputs), ("outputs", graph.outputs))
     }
-    macs = {"macs": counted.macs, "effective_macs": counted.effective_macs}
+    macs = {"macs": counted.macs, "effective_macs": counted.effective_macs, "map_macs": counted.map_macs}
     return {**ends, "nodes": len(graph.nodes), **macs, **maps_data(artifact, counted)}
 
 
@@ -114,7 +114,9 @@ def _graph_lines(graph: Mapping[str, Any] | None) -> list[str]:
     if graph is None:
         return ["weights only: this artifact cannot run by itself"]
     ends = [f"{role[:-1]} {name}: {graph[role][name]}" for role in ("inputs", "outputs") for name in graph[role]]
-    macs = f"{graph['macs']:,} MACs dense, {graph['effective_macs']:,} on non-zero weights"
+    products = graph["map_macs"]
+    macs = f"{graph['macs'] - products:,} MACs dense, {graph['effective_macs']:,} on non-zero weights"
+    macs += f", and {products:,} of products of maps" if products else ""
     return [f"runs: {graph['nodes']} operations, {macs}", *ends, *maps_lines(graph)]
 
 

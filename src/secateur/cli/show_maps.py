@@ -23,6 +23,7 @@ def maps_data(artifact: Artifact, counted: Count) -> dict[str, Any]:
     largest = bits.largest_map
     return {
         "bit_operations": bits.bit_operations,
+        "map_bit_operations": bits.map_bit_operations,
         "largest_map_bytes": largest.bytes if largest else 0,
         "largest_map": _map(largest, named) if largest else None,
         "layers": [dataclasses.asdict(row) for row in bits.layers],
@@ -41,6 +42,8 @@ def maps_lines(graph: Mapping[str, Any]) -> list[str]:
     lines = [
         f"bit operations: {graph['bit_operations']:,} (MACs on non-zero weights x bits of both; float32 counts 32)"
     ]
+    if products := graph["map_bit_operations"]:
+        lines.append(f"bit operations of products of maps: {products:,}, not in those on weights")
     if largest := graph["largest_map"]:
         what = f"{largest['map'] or largest['name']} {show_shape(largest['shape'])}"
         lines.append(f"largest map: {what}, {largest['bits']} bits, {largest['bytes']:,} bytes")

@@ -31,13 +31,14 @@ READERS = (
 @dataclass(frozen=True)
 class LayerBits:
     """A layer that multiplies: bits of its weight (or of the second map) and of the map it reads, and their cost for
-    one example: multiply-accumulates on weights that are not zero, times both."""
+    one example: multiply-accumulates on weights that are not zero, or of two maps (of_maps), times both."""
 
     name: str
     op: str
     weight_bits: int
     map_bits: int
     bit_operations: int
+    of_maps: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,13 @@ class BitCount:
 
     @property
     def bit_operations(self) -> int:
-        return sum(layer.bit_operations for layer in self.layers)
+        """On weights, as a Target's: products of maps are not in it."""
+        return sum(layer.bit_operations for layer in self.layers if not layer.of_maps)
+
+    @property
+    def map_bit_operations(self) -> int:
+        """Of products of maps, as of queries and keys."""
+        return sum(layer.bit_operations for layer in self.layers if layer.of_maps)
 
     @property
     def largest_map(self) -> MapBytes | None:
@@ -71,7 +78,8 @@ def count_bits(graph: Graph, tensors: Mapping[str, Stored], counted: Count) -> B
     """The figures of a verified graph, for one example; `counted` is its `count`."""
     origins = _origins(graph)
     producers, readers, outputs = graph.producers(), graph.consumers(), frozenset(graph.outputs)
-    macs = {layer.name: layer.effective_macs for layer in counted.layers}
+    macs = {layer.name: layer.effective_macs or layer.map_macs for layer in counted.layers}
+    of_maps = {layer.name for layer in counted.layers if layer.map_macs}
     bits = {name: _bits(producers.get(name), tensors.get(name)) for name in graph.types}
     layers, maps = list[LayerBits](), dict[str, MapBytes]()
     for node in graph.nodes:
@@ -85,7 +93,8 @@ def count_bits(graph: Graph, tensors: Mapping[str, Stored], counted: Count) -> B
             first, second = (bits[origins.get(name, name)] for name in node.inputs[:2])
             if node.op not in ("conv", "conv_transpose", "linear", "matmul"):
                 first = second = FLOAT_BITS  # attention and recurrent layers compute in float32
-            layers.append(LayerBits(node.output, node.op, second, first, macs[node.output] * first * second))
+            cost = macs[node.output] * first * second
+            layers.append(LayerBits(node.output, node.op, second, first, cost, node.output in of_maps))
     return BitCount(tuple(layers), tuple(maps.values()))
 
 

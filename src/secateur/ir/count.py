@@ -22,6 +22,7 @@ class LayerCount:
     nonzeros        how many of them are not zero
     macs            multiply-accumulates of a dense execution, those on padding included
     effective_macs  of these, the ones whose weight is not zero
+    map_macs        of these, products of maps: no weight takes part in them
     """
 
     name: str
@@ -30,6 +31,7 @@ class LayerCount:
     nonzeros: int
     macs: int
     effective_macs: int
+    map_macs: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Count:
     nonzeros: int
     macs: int
     effective_macs: int
+    map_macs: int = 0
 
     @property
     def density(self) -> float:
@@ -65,6 +68,7 @@ def count(graph: Graph, constants: Mapping[str, np.ndarray]) -> Count:
         sum(nonzeros.values()),
         sum(layer.macs for layer in layers),
         sum(layer.effective_macs for layer in layers),
+        sum(layer.map_macs for layer in layers),
     )
 
 
@@ -76,13 +80,14 @@ def _count_node(graph: Graph, node: Node, sizes: Mapping[str, int], nonzeros: Ma
         factors = [[name] for name in node.inputs[:2] if name in sizes]
     else:
         factors = [[node.inputs[place] for place in op.weights(len(node.inputs))]]
-    effective = macs
+    effective = macs if factors else 0
     for names in factors:
         elements = [prod(graph.types[name].bind(1)) for name in names]
         live = [nonzeros.get(name, size) for name, size in zip(names, elements, strict=True)]
         effective = effective * sum(live) // sum(elements)
     read = [name for name in dict.fromkeys(node.inputs) if name in sizes]
-    return LayerCount(node.output, node.op, _total(sizes, read), _total(nonzeros, read), macs, effective)
+    figures = _total(sizes, read), _total(nonzeros, read), macs, effective, 0 if factors else macs
+    return LayerCount(node.output, node.op, *figures)
 
 
 def _total(figures: Mapping[str, int], names: Iterable[str]) -> int:

@@ -163,6 +163,7 @@ def _facts(artifact: Artifact) -> dict[str, str]:
     if artifact.graph:
         bits = count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants))
         facts["bit operations"] = str(bits.bit_operations)
+        facts["bit operations of products of maps"] = str(bits.map_bit_operations)
         facts["largest map"] = f"{bits.largest_map.bytes} bytes" if bits.largest_map else ABSENT
         counts = Counter(node.op for node in artifact.graph.nodes)
         facts |= {f"operations {op}": str(count) for op, count in counts.items()}
