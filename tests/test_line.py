@@ -133,3 +133,38 @@ def test_a_joint_plan_under_a_limit_on_bytes(task, granularity, tmp_path):
     for site in transforms_of(joint.model):
         forward = site.transform(site.original).detach().numpy()
         assert on_grid(forward, site.transform.grid()).to_dense().tobytes() == forward.tobytes()
+
+
+@pytest.mark.parametrize("converted", ["before", "after"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-3), (torch.bfloat16, 5e-2), (torch.float16, 2e-2)], ids=str
+)
+def test_models_of_other_dtypes_are_quantized_too(dtype, tolerance, converted):
+    """Weights and maps, in widths that learn, under a limit on bytes; converted before or after they are prepared."""
+    torch.manual_seed(0)
+    model, labels = Blocks(), torch.arange(24) % 3
+    images = torch.randn(24, 1, 8, 8)
+    if converted == "before":
+        model, images = model.to(dtype), images.to(dtype)
+    plan = sct.plan(model, images, prune=sct.Prune(), quantize=sct.Quantize((2, 8)), maps=sct.Quantize((6, 8)))
+    sct.prepare_(model, plan).to(dtype)
+    images = images.to(dtype)
+    target, steps = sct.Target(packed_bytes=2600, average_bits=6), 30
+    optimizer = torch.optim.SGD(sct.param_groups(model), lr=1e-3)
+    budget = sct.Budget(model, target, steps=steps, example=images)
+    for _ in range(steps):
+        loss = F.cross_entropy(model(images), labels) + budget()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        budget.step()
+    sct.harden_(model, target, example=images)
+    artifact = sct.pack(model.eval(), images)
+    assert len(artifact.to_bytes()) <= 2600
+    with torch.no_grad():
+        wanted = model(images)
+        restored = sct.restore_(Blocks().to(dtype), artifact).eval()(images)
+    assert wanted.dtype == restored.dtype == dtype
+    found = torch.from_numpy(sct.interpret(artifact, images.float().numpy()))
+    for other in (found, restored.float()):
+        assert (other - wanted.float()).abs().max() < tolerance * wanted.abs().max()

@@ -105,3 +105,12 @@ def test_rules_and_examples_that_do_not_fit():
         plan(Vgg(), X, maps=Quantize(granularity="channel"))
     with pytest.raises(DataError):
         plan_maps(Vgg(), [], Quantize())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_models_of_other_dtypes_have_the_same_maps_and_stay_what_they_are(dtype):
+    torch.manual_seed(0)
+    model, example = Vgg(), torch.randn(2, 3, 32, 32)
+    wanted = plan_maps(model, example, Quantize(8))
+    assert plan_maps(model.to(dtype), example.to(dtype), Quantize(8)) == wanted
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from secateur.errors import PlanError
 from secateur.ir.grid import SMALLEST_SCALE
@@ -122,3 +123,16 @@ def test_in_half_precision_the_stage_computes_in_float32():
 def test_a_width_it_does_not_have_is_refused():
     with pytest.raises(PlanError, match="2, 4, 8"):
         WidthQuantize(weight(), RULE).harden(3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_ranges_stay_float32_and_are_not_rounded_where_the_model_is_converted(dtype, request):
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    w = weight()
+    torch.set_default_dtype(torch.float64)
+    stage = WidthQuantize(w, RULE)
+    stage.start(w)
+    before = stage.log_range.detach().clone()
+    nn.ModuleList([stage]).to(dtype)
+    assert {tensor.dtype for tensor in (*stage.parameters(), stage.tau, stage.shares())} == {torch.float32}
+    assert torch.equal(stage.log_range, before)

@@ -150,6 +150,19 @@ def test_budget_adds_it_and_resumes_it():
     assert float(budget().detach()) == pytest.approx(float((constraints + budget.quantization_loss()).detach()))
 
 
+def test_of_a_model_in_float64_resumes(request):
+    model = quantized(TWO).double()
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    torch.set_default_dtype(torch.float64)
+    sites = transforms_of(model)
+    advance_(sites, LEARN)
+    model(EXAMPLE.double()).square().sum().backward()
+    loss, again = QuantizationLoss(sites), QuantizationLoss(sites)
+    loss.look(2)
+    again.load_state_dict(loss.state_dict())
+    assert float(loss().detach()) == float(again().detach()) > 0
+
+
 def watching_maps():
     """A model with quantized maps that learn and watch the next batch; its maps, the looks, a batch."""
     model = watched(mapped(Quantize({2, 4, 8})))

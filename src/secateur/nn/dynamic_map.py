@@ -39,7 +39,7 @@ class DynamicMap(MapQuantize):
 
     def scale(self, bits: int | None = None, log_range: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """The smallest scale, that of a row of zeros."""
-        return torch.full((), SMALLEST_SCALE, device=self.log_range.device)
+        return torch.full((), SMALLEST_SCALE, dtype=torch.float32, device=self.log_range.device)
 
     def frozen(self) -> FrozenMap:
         """What it has become, once hard. PlanError before."""

@@ -15,7 +15,7 @@ from secateur.errors import PlanError
 from secateur.ir.grid import SMALLEST_SCALE
 from secateur.ir.rules import Quantize
 from secateur.maths.grid import largest_code
-from secateur.nn.states import take_states
+from secateur.nn.states import in_float32, take_states
 
 LARGEST_POWER = 2.0**15
 """The largest power of two among float16 numbers."""
@@ -25,7 +25,7 @@ WARMEST = 1.0
 
 class LearnedWidth(nn.Module):
     """Off, on (the average over all widths, weighted by softmax(theta / tau)) or hard (one width, its scale rounded to
-    float16, the range still learned). x_max = exp(log_range).
+    float16, the range still learned). x_max = exp(log_range). Its tensors are float32 whatever the model's dtype.
     """
 
     log_range: nn.Parameter
@@ -46,8 +46,8 @@ class LearnedWidth(nn.Module):
         for name in ("tau", "learning", "bits"):
             self.register_buffer(name, None)
         self.hard_width: int | None = None
-        self.log_range = nn.Parameter(torch.zeros(list(ranges), device=device))
-        theta = torch.zeros(len(self.widths), device=device)
+        self.log_range = nn.Parameter(torch.zeros(list(ranges), dtype=torch.float32, device=device))
+        theta = torch.zeros(len(self.widths), dtype=torch.float32, device=device)
         self.register_parameter("theta", nn.Parameter(theta) if len(theta) > 1 else None)
 
     @property
@@ -92,14 +92,14 @@ class LearnedWidth(nn.Module):
     def shares(self) -> Tensor:
         """p, one number a width, or 1 for the only one; differentiable in theta once the widths learn."""
         if self.theta is None or self.is_hard:
-            return torch.ones(1, device=self.log_range.device)
+            return self.log_range.new_ones(1)
         theta = self.theta if self.learning is not None else self.theta.detach()
         return torch.softmax(theta / (WARMEST if self.tau is None else self.tau), 0)
 
     def expected_bits(self) -> Tensor:
         """Mean width under p, or the hard width: a scalar, differentiable as `shares` is."""
         if self.hard_width is not None:
-            return torch.tensor(float(self.hard_width), device=self.log_range.device)
+            return self.log_range.new_tensor(float(self.hard_width))
         return self.shares() @ torch.tensor(self.widths, dtype=torch.float32, device=self.log_range.device)
 
     def width(self) -> int:
@@ -110,7 +110,7 @@ class LearnedWidth(nn.Module):
 
     def switch_on(self) -> None:
         """Average from now on, at the temperature WARMEST; the widths do not learn yet."""
-        self.tau = torch.tensor(WARMEST, device=self.log_range.device)
+        self.tau = self.log_range.new_tensor(WARMEST)
 
     def switch_off(self) -> None:
         """Change nothing any more."""
@@ -131,6 +131,9 @@ class LearnedWidth(nn.Module):
             raise PlanError(f"{bits} bits are not among the widths of this rule: {', '.join(map(str, self.widths))}")
         self.bits, self.hard_width = torch.tensor(bits, device=self.log_range.device), bits
         self.tau = self.learning = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        return super()._apply(in_float32(fn), recurse)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         take_states(self, ("tau", "learning", "bits"), state_dict, prefix, self.log_range.device)

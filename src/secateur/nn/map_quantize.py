@@ -19,7 +19,7 @@ from secateur.maths.map_grid import codes
 from secateur.nn.dynamic_levels import dynamic_quantize
 from secateur.nn.learned_width import LearnedWidth
 from secateur.nn.map_levels import fake_quantize, weighted_maps
-from secateur.nn.states import take_states
+from secateur.nn.states import in_float32, take_states
 from secateur.nn.unused import with_place_for
 
 COVERED = 0.999
@@ -72,9 +72,9 @@ class MapQuantize(LearnedWidth):
         self.signed, self.elements = signed, elements
         self.row: MapPlan | None = None
         self.watching, self.watched = False, None
-        self.register_buffer("seen", torch.tensor(UNSEEN))
-        self.register_buffer("square", torch.tensor(0.0))
-        self.register_buffer("least", torch.tensor(0.0), persistent=False)
+        self.register_buffer("seen", torch.tensor(UNSEEN, dtype=torch.float32))
+        self.register_buffer("square", torch.tensor(0.0, dtype=torch.float32))
+        self.register_buffer("least", torch.tensor(0.0, dtype=torch.float32), persistent=False)
         for name in CALIBRATED:
             self.register_buffer(name, None)
 
@@ -258,6 +258,9 @@ class FrozenMap(nn.Module):
             axes = scaled_axes(self.per, x.dim())
             return dynamic_quantize(x, self.scale, self.bits, signed=self.signed, axes=axes)
         return torch.ops.secateur.fake_quantize(x, self.scale, self.bits, self.signed)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        return super()._apply(in_float32(fn), recurse)
 
     def extra_repr(self) -> str:
         """Shown by print."""

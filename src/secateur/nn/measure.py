@@ -30,7 +30,7 @@ def packed_bytes(
     size = HEADER_BYTES + untransformed_bytes(model, values)
     for site in transforms_of(model):
         bits = None if widths is None else widths.get(site.name)
-        weight = site.transform.baked(site.original, masks.get(site.name), bits).float().cpu().numpy()
+        weight = site.transform.baked(site.original, masks.get(site.name), bits).cpu().numpy()
         grid = site.transform.grid_of(bits)
         size += encoded_bytes(from_dense(weight, values) if grid is None else on_grid(weight, grid))
     return size

@@ -81,7 +81,7 @@ def pack(
     if soft:
         raise ArtifactError(f"{soft[0]} is still soft: call harden_ before pack, so that the file is what was tested")
     grids = grids_of(model)
-    plain = bake_(copy.deepcopy(model)).cpu().eval()
+    plain = bake_(copy.deepcopy(model).float()).cpu().eval()  # a grid is one of float32 numbers
     freeze_(plain)
     state = plain_state(plain)
     try:

@@ -31,7 +31,7 @@ class Packing:
 
     def __init__(self, model: nn.Module, example: Example, values: str, *, sort: bool = False) -> None:
         self._sites = transforms_of(model)
-        dense = copy.deepcopy(model)
+        dense = copy.deepcopy(model).float()
         for site in transforms_of(dense):
             site.transform.harden_whole()
         for site in maps_of(dense):
@@ -64,7 +64,7 @@ class Packing:
         for name, weight in baked.items():
             key = self._key(name)
             if key in constants:  # else no result depends on it
-                constants[key] = weight.float().cpu().numpy()
+                constants[key] = weight.cpu().numpy()
         traced = replace(self._traced, constants=constants)
         return with_graph(self._state, traced, Rounding(self._values, grids), sort=self._sort)
 

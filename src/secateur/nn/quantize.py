@@ -58,7 +58,7 @@ class WidthQuantize(LearnedWidth):
         """x on the hard grid of this width, with this range (None: its own): what `forward` would give after
         `harden(bits)`."""
         x_max = self.scale(bits, log_range) * largest_code(bits)
-        one = torch.ones(1, device=x.device)
+        one = x_max.new_ones(1)
         return in_rows(
             lambda rows, end: (weighted_levels(rows, end, one, [bits]),), x.float(), x_max, axis=self.channel_axis
         )[0]

@@ -1,9 +1,9 @@
-"""States that are buffers: None or a tensor, so that a checkpoint says whether a stage is soft or hard; and taking over
-the state of a copy."""
+"""States that are buffers: None or a tensor, so that a checkpoint says whether a stage is soft or hard; taking over the
+state of a copy; and tensors that stay float32 in a model of another dtype."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,3 +30,14 @@ def take_over(model: nn.Module, copy: nn.Module) -> None:
     except BaseException:
         model.load_state_dict(state)
         raise
+
+
+def in_float32(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What a module does to its tensors (`Module._apply`), without the dtype: model.half() and .double() leave ranges
+    and scales what they are, so that weights stay on the grid they were trained on."""
+
+    def moved(tensor: Tensor) -> Tensor:
+        found = convert(tensor)
+        return found if found.dtype == tensor.dtype else tensor.to(found.device)
+
+    return moved

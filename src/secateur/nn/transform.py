@@ -129,11 +129,13 @@ class WeightTransform(nn.Module):
     @torch.no_grad()
     def baked(self, w: Tensor, mask: Tensor | None = None, bits: int | None = None) -> Tensor:
         """What the layer would compute with, were this mask (None: everything) and this width (None: as
-        `WidthQuantize.width` says) fixed."""
-        kept = w.detach() if mask is None else torch.where(mask.to(w.device), w.detach(), 0.0)
+        `WidthQuantize.width` says) fixed; in float32, as a file has it."""
+        kept = w.detach().float()
+        if mask is not None:
+            kept = torch.where(mask.to(w.device), kept, 0.0)
         if self.quantize is None:
             return kept
-        return self.quantize.nearest(kept, self.quantize.width() if bits is None else bits).to(w.dtype)
+        return self.quantize.nearest(kept, self.quantize.width() if bits is None else bits)
 
     def grid_of(self, bits: int | None = None) -> Grid | None:
         """The grid that `baked` weights lie on; None where they are not quantized."""

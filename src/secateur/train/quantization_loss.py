@@ -86,7 +86,7 @@ class QuantizationLoss:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken; the model's state is loaded first."""
         self._looks = state["looks"]
-        self._errors = {name: torch.tensor(errors) for name, errors in state["errors"].items()}
+        self._errors = {name: torch.tensor(errors, dtype=torch.float32) for name, errors in state["errors"].items()}
         self._watch(self._values())
 
     def _weights(self) -> dict[str, WidthQuantize]:
@@ -129,7 +129,7 @@ def _lost_by_weights(site: Transformed, stage: WidthQuantize) -> Tensor | None:
     """E_n / B of every width, by the gradient of this step; None where there is none."""
     if site.original.grad is None:
         return None
-    left = site.transform.survivors(site.original)
+    left = site.transform.survivors(site.original).float()
     squared = site.original.grad.float().square()
     return torch.stack([(squared * (stage.nearest(left, bits) - left).square()).sum() / 2 for bits in stage.widths])
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import fx, nn
@@ -24,13 +26,14 @@ from secateur.nn.mode_kept import mode_kept
 def plan_maps(model: nn.Module, example: Example, rule: Quantize) -> tuple[MapPlan, ...]:
     """A row for every feature map that integer arithmetic reads, under this rule, and for every one that stays float.
 
-    example  what the model is called with; it runs a few times without gradients. What it holds is no proof of a sign:
-             inputs are signed
+    example  what the model is called with; it runs a few times without gradients, in float32. What it holds is no proof
+             of a sign: inputs are signed
 
     PlanError for a model that torch.fx cannot trace, or one of whose maps is not there in training. What training alone
     computes (statistics, further outputs) is quantized where it reads such a map.
     """
     check_map_rule(rule)
+    model = _in_float32(model)
     inputs = tuple(part.to(_device(model)) for part in as_inputs(example))
     # One example is no batch: norms refuse it in training, and its shapes do not tell which axis is the batch.
     several = inputs if len(inputs[0]) > 1 else tuple(part.repeat(2, *(1,) * (part.dim() - 1)) for part in inputs)
@@ -56,6 +59,14 @@ def plan_maps(model: nn.Module, example: Example, rule: Quantize) -> tuple[MapPl
     if rule.is_dynamic:
         rows = tuple(row if row.shape or row.reason else replace(row, reason=NO_ROW) for row in rows)
     return tuple(row if row.reason else with_map_rule(row, rule) for row in rows)
+
+
+def _in_float32(model: nn.Module) -> nn.Module:
+    """The model, or a copy where its numbers are of another dtype: in half precision what tracing changes in the order
+    of sums would count as a difference, and the example is float32."""
+    tensors = chain(model.parameters(), model.buffers())
+    other = any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in tensors)
+    return copy.deepcopy(model).float() if other else model
 
 
 def _refuse_other(row: MapPlan, training: Flow, node: fx.Node | None) -> None:
