@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from secateur.ir.formats import from_dense
+from secateur.nn import check
 from secateur.nn.pack import pack
 from secateur.train.loading import load_task
 
@@ -55,8 +56,30 @@ def test_infinite_outputs_fail(secateur, artifact, tmp_path):
     assert "FAILED  run" in ran.out
 
 
-def test_a_tolerance_below_rounding_fails(secateur, packed, task_name):
-    assert secateur("check", packed, "--task", task_name, "--tolerance", "-1").status == 1
+@pytest.mark.parametrize(("tolerance", "status"), [("0.4", 1), ("0.6", 0)])
+def test_a_difference_is_held_against_the_tolerance(secateur, packed, task_name, monkeypatch, tolerance, status):
+    honest = check.check_file
+    monkeypatch.setattr(
+        check,
+        "check_file",
+        lambda *given, **limits: dataclasses.replace(honest(*given, **limits), relative_difference=0.5),
+    )
+    ran = secateur("check", packed, "--task", task_name, "--tolerance", tolerance)
+    assert ran.status == status
+    assert f"{'FAILED' if status else 'ok    '}  equals torch: 5.0e-01 of the largest output" in ran.out
+
+
+@pytest.mark.parametrize("tolerance", ["-1", "nan", "inf"])
+def test_a_tolerance_that_is_none_is_refused(secateur, packed, task_name, tolerance):
+    ran = secateur("check", packed, "--task", task_name, "--tolerance", tolerance)
+    assert ran.status == 2
+    assert "--tolerance is a share of the largest output, 0 or more" in ran.err
+
+
+def test_a_tolerance_without_a_task_is_refused(secateur, packed):
+    ran = secateur("check", packed, "--tolerance", "0.1")
+    assert ran.status == 2
+    assert "name the task too" in ran.err
 
 
 def test_the_dense_model_comes_from_a_checkpoint(secateur, packed, task_name, tmp_path):

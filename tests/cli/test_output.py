@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,15 @@ from secateur.ir.storage import output_folder
 def test_json_holds_what_json_can_hold(capsys):
     show_result("text", {"a": math.nan, "b": [Path("x") / "y", (1, 2.5)], 3: {"c": math.inf}}, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": ["x/y", [1, 2.5]], "3": {"c": None}}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_standard_output_is_one_line():
+    code = "from secateur.cli.output import show_result\nshow_result('text', {}, as_json=False)"
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].endswith("cannot write the result to standard output: No space left on device")
 
 
 def test_text_and_notes_go_apart(capsys):

@@ -36,6 +36,12 @@ def test_one_run_becomes_its_page_again(secateur, runs):
     assert f"wrote {runs / 'again.html'}" in ran.err
 
 
+def test_a_title_of_one_run_is_refused(secateur, runs):
+    ran = secateur("report", runs / "good", "--title", "Mine")
+    assert ran.status == 2
+    assert "--title is of a page that compares runs" in ran.err
+
+
 def test_several_runs_are_compared(secateur, runs):
     ran = secateur("report", runs / "small", runs / "good" / "report.json", "-o", runs / "c.html", "--title", "Both")
     assert ran.status == 0

@@ -45,6 +45,13 @@ def test_a_loss_that_rises_is_too_few_weights():
     assert "too few for this network and data" in told[1]
 
 
+def test_a_cut_without_learned_thresholds_is_told_as_one():
+    told = why(line(), passed(("finetune", 0.8, 0.76), ("finetune", 0.7, 0.76), hard=0.7), DENSE - 0.76)
+    assert told[0].endswith("more than one point: 0.2 right after the cut, 0.14 after fine-tuning")
+    assert "no thresholds were learned" in told[1]
+    assert "self-pruning" not in told[0]
+
+
 def test_a_score_whose_smaller_value_is_better_keeps_its_direction():
     worse = passed(("prune", 0.4, 0.91), ("finetune", 0.02, 1.5))
     assert "by heart" in why(line(-1), worse, 0.6)[1]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from prepared import EXAMPLE, Tied, small_net
+from secateur.errors import DataError
 from secateur.ir.rules import Prune
 from secateur.nn.sites import find_sites, measure_reuse
 
@@ -58,7 +59,7 @@ def test_a_tie_of_different_channel_axes_has_none():
 
 def test_a_failing_model_leaves_no_hooks_and_its_mode():
     model = small_net().train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(DataError, match=r"cannot take the example, \(1, 2\) of torch.float32: RuntimeError: "):
         measure_reuse(model, torch.randn(1, 2))
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())

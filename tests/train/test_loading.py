@@ -63,6 +63,8 @@ def test_siblings_of_the_file_can_be_imported(tmp_path, monkeypatch):
         ("a.py:not a name", "file.py:function or module:function"),
         ("missing.py:build", "there is no file missing.py"),
         ("no_such_module_anywhere:build", "there is no module 'no_such_module_anywhere'"),
+        (".:ok", "'.' is no module's name"),
+        ("..task:build", "'..task' is no module's name"),
         ("os.nothing:build", "there is no module 'os.nothing'"),
         (f"{FILE}:biuld", "did you mean 'build'"),
         (f"{FILE}:no_function", "has no function 'no_function'"),

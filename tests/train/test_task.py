@@ -125,6 +125,11 @@ class Uncounted:
         yield torch.zeros(1, 2), torch.zeros(1)
 
 
+def test_a_model_that_is_none_is_refused():
+    with pytest.raises(DataError, match=r"model is a torch\.nn\.Module, not a int"):
+        Task(3, torch.zeros(1, 2), [], [], nn.functional.mse_loss, accuracy)
+
+
 def test_batches_that_come_once_or_cannot_be_counted_are_refused():
     with pytest.raises(DataError, match="val is an iterator"):
         task(iter([]))

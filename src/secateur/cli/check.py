@@ -51,8 +51,12 @@ class Asked:
 
 def run_check(asked: Asked) -> None:
     """See Asked."""
-    if asked.task is None and (asked.checkpoint, asked.max_drop) != (None, None):
-        raise DataError("--checkpoint and --max-drop compare with a model: name the task too, --task file.py:function")
+    if asked.task is None and (asked.checkpoint, asked.max_drop, asked.tolerance) != (None, None, None):
+        raise DataError(
+            "--checkpoint, --max-drop and --tolerance compare with a model: name the task too, --task file.py:function"
+        )
+    if asked.tolerance is not None and not 0 <= asked.tolerance < math.inf:
+        raise DataError(f"--tolerance is a share of the largest output, 0 or more, not {asked.tolerance:g}")
     artifact = Artifact.load(asked.file, max_bytes=asked.max_bytes)
     findings = [Finding("file", True, "whole: every checksum fits and the graph is valid"), *_runs(artifact, asked)]
     if asked.task is not None:

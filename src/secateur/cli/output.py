@@ -3,8 +3,10 @@ error."""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +22,14 @@ AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, 
 
 
 def show_result(text: str, data: Mapping[str, Any], *, as_json: bool) -> None:
-    """The result in the form that was asked for."""
-    typer.echo(json.dumps(_plain(data), indent=1, allow_nan=False) if as_json else printable(text))
+    """The result in the form that was asked for. DataError where standard output takes nothing more."""
+    try:
+        typer.echo(json.dumps(_plain(data), indent=1, allow_nan=False) if as_json else printable(text))
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # nobody reads on, as behind `| head`: no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail once more at the end
+        raise DataError(f"cannot write the result to standard output: {error.strerror}") from None
 
 
 def note(line: str) -> None:

@@ -40,6 +40,8 @@ def report(
             raise DataError(f"-o {path}: a report is {' or '.join(ENDINGS)}")
         check_writable(path)
     loaded = {label: Report.load(_twin(path)) for label, path in _labels(runs).items()}
+    if title and len(loaded) == 1:
+        raise DataError("--title is of a page that compares runs, and this is one: name more, or leave the title out")
     if kernels is not None:
         loaded = _with_speed(loaded, kernels)
     compared = compare(loaded, title=title) if len(loaded) > 1 else None

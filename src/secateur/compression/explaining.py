@@ -22,14 +22,21 @@ def why(line: Line, passed: Passed, drop: float) -> list[str]:
         return [f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one "
                 "point: nothing was trained; training keeps more, and so does a looser target"]  # fmt: skip
     soft, hard = line.drop(passed.fitted.score_soft), line.drop(passed.fitted.score_hard)
+    learned = any(record.phase == "prune" for record in passed.fitted.history)
+    when = f"{soft:.4g} before hardening, {hard:.4g} right after it" if learned else f"{hard:.4g} right after the cut"
     told = [
         f"lost {drop:.4g} on validation (dense {line.score_dense:.6g}, file {passed.score:.6g}), more than one point: "
-        f"{soft:.4g} before hardening, {hard:.4g} right after it, {drop:.4g} after fine-tuning"
+        f"{when}, {drop:.4g} after fine-tuning"
     ]
     if heart := _by_heart(line, passed.fitted.history, drop):
         told.append(heart)
     elif _gaining(line, passed.fitted.history, drop):
         told.append("fine-tuning was still gaining when it ended: more of its epochs may help")
+    elif not learned:
+        told.append(
+            "no thresholds were learned, and fine-tuning gained no more: ask for less, or let self-pruning learn what "
+            "goes"
+        )
     elif soft > drop / 2:
         told.append(
             "the loss was there before hardening: this many weights may be too few for this network and data, or the "

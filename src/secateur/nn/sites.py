@@ -181,6 +181,9 @@ def measure_reuse(model: nn.Module, example: Any) -> dict[int, int]:
     try:
         with mode_kept(model), torch.no_grad():
             model.eval()(*inputs)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        shapes = ", ".join(f"{tuple(part.shape)} of {part.dtype}" for part in inputs)
+        raise DataError(f"the model cannot take the example, {shapes}: {type(error).__name__}: {error}") from error
     finally:
         for handle in hooks:
             handle.remove()

@@ -51,6 +51,8 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _from_name(name: str, source: str) -> ModuleType:
+    if source.startswith("."):  # relative to what?
+        raise DataError(f"{name!r}: {source!r} is no module's name; {FORM}")
     try:
         return importlib.import_module(source)
     except ModuleNotFoundError as error:

@@ -42,6 +42,8 @@ class Task:
     higher_is_better: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise DataError(f"model is a torch.nn.Module, not a {type(self.model).__name__}")
         for part in ("train", "val"):
             batches = getattr(self, part)
             if hasattr(batches, "__next__"):
