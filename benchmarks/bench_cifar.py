@@ -22,7 +22,7 @@ from torch import nn
 
 from cifar_data import load_cifar
 from cifar_networks import CIFAR_NETWORKS
-from float_training import float_network
+from float_training import FloatCourse, float_network
 from image_data import Images, error
 from methods import METHODS
 from pruning_result import finished, measure
@@ -84,7 +84,7 @@ def _float_model(run: Run, data: Images, epochs: int) -> nn.Module:
     model = build()
     RUNS.mkdir(parents=True, exist_ok=True)
     kept = RUNS / f"{run.network}-float-{epochs}-{run.seed}.pt"
-    float_network(model, data, kept, epochs=epochs, lr=lr, seed=run.seed, precision=run.precision)
+    float_network(model, data, kept, FloatCourse(epochs, lr, run.seed, run.precision))
     return model
 
 

@@ -31,7 +31,7 @@ from bench_cifar import RUNS
 from cifar_data import load_cifar
 from cifar_networks import CIFAR_NETWORKS
 from default_tasks import TRIALS
-from float_training import float_network
+from float_training import FloatCourse, float_network
 from image_data import Batches
 from mac_table import table
 from pruning_result import finished
@@ -67,7 +67,7 @@ def task_of(name: str, data: Path, seed: int) -> sct.Task:
     model = build()
     RUNS.mkdir(parents=True, exist_ok=True)
     kept = RUNS / f"{name}-float-{FLOAT_EPOCHS}-{seed}.pt"
-    float_network(model, images, kept, epochs=FLOAT_EPOCHS, lr=lr, seed=seed)
+    float_network(model, images, kept, FloatCourse(FLOAT_EPOCHS, lr, seed))
     train = Augmented(Batches(images, BATCH, torch.Generator().manual_seed(seed), augmented=True))
     judged = list(zip(*(part.split(500) for part in (images.validation.images, images.validation.labels)), strict=True))
     return sct.Task(model.eval(), images.train.images[:2], train, judged, F.cross_entropy, sct.accuracy)

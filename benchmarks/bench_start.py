@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import secateur as sct
-from float_training import float_network
+from float_training import FloatCourse, float_network
 from image_data import Images, error
 from image_task import image_task
 from mnist_data import load_mnist
@@ -41,7 +41,7 @@ def float_model(data: Images, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     model = lenet5_relu()
     RUNS.mkdir(parents=True, exist_ok=True)
-    float_network(model, data, RUNS / f"lenet5_relu-{seed}.pt", epochs=FLOAT_EPOCHS, lr=0.05, seed=seed)
+    float_network(model, data, RUNS / f"lenet5_relu-{seed}.pt", FloatCourse(FLOAT_EPOCHS, 0.05, seed))
     return model
 
 

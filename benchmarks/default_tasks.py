@@ -21,7 +21,7 @@ import mails
 import minilm
 import secateur as sct
 from cifar_data import MEAN, STD, load_cifar
-from float_training import float_network
+from float_training import FloatCourse, float_network
 from image_data import Images, Split
 from image_task import image_task, loader
 from mnist_data import load_mnist
@@ -145,7 +145,7 @@ def _as_it_is(images: Tensor, _: torch.Generator) -> Tensor:
 
 def _trained(model: nn.Module, data: Images, name: str, *, epochs: int, lr: float) -> nn.Module:
     RUNS.mkdir(parents=True, exist_ok=True)
-    float_network(model, data, RUNS / f"{name}-{epochs}.pt", epochs=epochs, lr=lr, seed=0)
+    float_network(model, data, RUNS / f"{name}-{epochs}.pt", FloatCourse(epochs, lr, 0))
     return model
 
 
