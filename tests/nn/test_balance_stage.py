@@ -111,7 +111,9 @@ def test_what_is_masked_goes_on_learning_by_default():
 @pytest.mark.parametrize(("done", "kept"), [(0.0, 4), (0.3, 3), (1.0, 2)])
 def test_on_the_way_it_computes_with_the_largest_of_what_is_in_use(done, kept):
     stage, w = stage_and_weight(shape=(4, 10))
+    before = stage.versions()
     stage.narrow_(done)
+    assert stage.versions() != before
     assert int(stage.in_use) == kept
     counts = stage.grouping.counts((stage.soft(w)[0] != 0).float())
     expected = torch.tensor([kept, kept, -(-kept * 2 // 4)]).expand(4, 3).clone()

@@ -130,6 +130,19 @@ def test_what_is_in_use_narrows_from_all_to_n_in_half_of_the_steps():
     assert numbers[3] > 2
 
 
+def test_what_is_in_use_is_that_of_the_budget_whichever_is_loaded_first():
+    model = prepared()
+    budget = Budget(model, Target(density=0.25), steps=20)
+    train(model, budget, adam(model), 4)
+    wanted = [int(site.transform.prune.in_use) for site in transforms_of(model)]
+    resumed = prepared()
+    resumed.load_state_dict(model.state_dict())
+    again = Budget(resumed, Target(density=0.25), steps=20)
+    again.load_state_dict(budget.state_dict())
+    assert [int(site.transform.prune.in_use) for site in transforms_of(resumed)] == wanted
+    assert 2 < wanted[0] < 8
+
+
 @pytest.mark.parametrize("method", ["sr_ste", "top_n"])
 def test_rivals_train_under_the_same_budget(method):
     model = prepared(method=method)
