@@ -76,12 +76,6 @@ def test_a_tolerance_that_is_none_is_refused(secateur, packed, task_name, tolera
     assert "--tolerance is a share of the largest output, 0 or more" in ran.err
 
 
-def test_a_tolerance_without_a_task_is_refused(secateur, packed):
-    ran = secateur("check", packed, "--tolerance", "0.1")
-    assert ran.status == 2
-    assert "name the task too" in ran.err
-
-
 def test_the_dense_model_comes_from_a_checkpoint(secateur, packed, task_name, tmp_path):
     model = load_task(task_name).model
     with torch.no_grad():
@@ -100,10 +94,11 @@ def test_weights_alone_are_restored_and_judged(secateur, artifact, task_name, tm
     assert "weights only" in ran.out
 
 
-def test_limits_need_a_task(secateur, packed):
-    ran = secateur("check", packed, "--max-drop", "0.1")
+@pytest.mark.parametrize("limit", ["--max-drop", "--tolerance"])
+def test_limits_need_a_task(secateur, packed, limit):
+    ran = secateur("check", packed, limit, "0.1")
     assert ran.status == 2
-    assert "--task" in ran.err
+    assert "name the task too, --task" in ran.err
 
 
 def test_a_damaged_file_is_bad_input(secateur, packed):

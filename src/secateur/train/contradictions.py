@@ -88,9 +88,10 @@ def _least_operations(sites: Sequence[Transformed], maps: Sequence[MapSite], tar
         return bit_operations({site.name: rows[site.name].reuse}, bits, map_bits, reads)
 
     pruned = [site for site in sites if site.transform.prunes]
-    stay = sum(price(site) * _least_count(site) for site in sites)
-    prices = [(float(price(site)), site.original.numel()) for site in pruned]
-    return stay + math.floor(_cheapest(_kept_by_density(pruned, target), prices))
+    prices = {site.name: price(site) for site in sites}
+    stay = sum(prices[site.name] * _least_count(site) for site in sites)
+    free = [(float(prices[site.name]), site.original.numel()) for site in pruned]
+    return stay + math.floor(_cheapest(_kept_by_density(pruned, target), free))
 
 
 def _least_count(site: Transformed) -> int:
