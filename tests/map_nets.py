@@ -321,18 +321,22 @@ NETS = {
     "transformer": Net(
         Transformer, _vectors(3, 6, 5), transformer_by_hand, {"attention.inside": INSIDE, "head": OUTPUT}
     ),
-    "attention": Net(Attention, _vectors(3, 4, 6), attention_by_hand, {"out": OUTPUT}),
+    "attention": Net(
+        Attention, _vectors(3, 4, 6), attention_by_hand, {"mul": "softmax reads it in floating point", "out": OUTPUT}
+    ),
     "reader": Net(
         Reader,
         lambda: torch.randint(9, (3, 7), generator=torch.Generator().manual_seed(1)),
         reader_by_hand,
-        {"ids": "whole numbers", "lstm.inside": INSIDE, "head": OUTPUT},
+        {"ids": "whole numbers", "words": "LSTM reads it", "lstm.inside": INSIDE, "head": OUTPUT},
     ),
     "unet": Net(UNet, _images, unet_by_hand, {"out": OUTPUT}),
     "vision": Net(
         VisionTransformer, _images, vision_by_hand, {"scaled_dot_product_attention.inside": INSIDE, "head": OUTPUT}
     ),
-    "twice": Net(Twice, _vectors(3, 6), twice_by_hand, {"add_2": OUTPUT}),
+    "twice": Net(
+        Twice, _vectors(3, 6), twice_by_hand, {**dict.fromkeys(("a", "b", "c", "c_1"), "mul reads it"), "add_2": OUTPUT}
+    ),
 }
 
 

@@ -5,9 +5,17 @@ import torch
 from torch import nn
 
 from map_nets import NETS, settled
+from secateur.ir.bit_count import count_bits
+from secateur.ir.count import count
 from secateur.ir.plan import Plan
 from secateur.ir.rules import Prune, Quantize
+from secateur.ir.target import Target
+from secateur.nn.harden import harden_
+from secateur.nn.map_sites import maps_of
+from secateur.nn.pack import pack
 from secateur.nn.planning import plan
+from secateur.nn.prepare import prepare_
+from secateur.reporting.maps import largest_map_bytes, map_rows
 
 
 def planned(name: str) -> Plan:
@@ -60,6 +68,60 @@ def test_every_weight_that_multiplies_is_read_from_some_map(name):
     assert {key for row in rows.maps for key in row.reads} == multiplying
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_no_map_of_the_packed_graph_is_larger_than_the_largest_of_the_plan(name):
+    """So a limit that the plan's maps hold is held by the file."""
+    net, rule = NETS[name], Quantize(4)
+    model, example = settled(net), net.example()
+    table = plan(model, example, quantize=rule, maps=rule)
+    prepare_(model, table)
+    model.train()(example)
+    for site in maps_of(model):
+        site.quantizer.start()
+    hardened = harden_(model.eval(), Target(bit_operations=10**12))
+    artifact = pack(model, example)
+    assert artifact.graph is not None
+    largest = count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants)).largest_map
+    planned = largest_map_bytes(map_rows(table, hardened.maps))
+    assert largest is not None
+    assert largest.bytes <= planned
+    if not any(row.name.endswith(".inside") for row in table.maps):
+        assert largest.bytes == planned
+
+
+class Written(nn.Module):
+    """Operations written out, of two maps and of one."""
+
+    def __init__(self, last):
+        super().__init__()
+        self.a, self.b, self.out, self.last = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 2), last
+
+    def forward(self, x):
+        return self.out(self.last(self.a(x), self.b(x)))
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (lambda a, b: a / b.exp(), {"a": "truediv reads it", "exp": "truediv reads it"}),
+        (lambda a, b: (a / 3).softmax(-1) + b, {"truediv": "softmax reads it"}),
+        (
+            lambda a, b: nn.functional.layer_norm(a, (8,)) - b,
+            {"a": "layer_norm reads", "layer_norm": "sub", "b": "sub"},
+        ),
+        (lambda a, b: (a * 2 - 1).sigmoid() * b, {"sigmoid": "mul reads it", "b": "mul reads it"}),
+        (lambda a, b: (a * 2 - 1).tanh() + b, {}),
+        (lambda a, b: a * a + b, {}),
+    ],
+)
+def test_what_floating_point_reads_from_memory_is_listed(last, words):
+    model = Written(last).eval()
+    floats = {row.name: row.reason for row in plan(model, torch.rand(3, 6), maps=Quantize()).maps if not row.quantize}
+    assert floats.pop("out") == "an output of the model stays float"
+    assert floats.keys() == words.keys()
+    assert all(said in floats[name] for name, said in words.items())
+
+
 def test_signs_of_maps_by_what_makes_them():
     assert not planned("resnet").map("layer1.0.relu_1").signed
     assert planned("resnet").map("layer1.0.bn2").signed
@@ -108,10 +170,13 @@ def test_weights_used_in_functions_and_what_has_no_code():
     assert rows.map("x").reads == rows.map("linear").reads == ("weight",)
     assert rows.map("matmul").quantize == Quantize()
     reasons = {row.name: row.reason for row in rows.maps if row.reason}
-    assert reasons.keys() == {"mask", "truediv", "y", "sub"}
+    assert reasons.keys() == {"mask", "truediv", "y", "linear_1", "add", "add_1", "sub"}
     assert "infinities" in reasons["mask"]
     assert "weight" in reasons["truediv"]
-    assert "reads it" in reasons["y"]
+    assert reasons["y"] == "sum reads it in floating point"
+    assert reasons["linear_1"] == "LayerNorm reads it in floating point"
+    assert reasons["add"] == "softmax reads it in floating point"
+    assert reasons["add_1"] == "sub reads it in floating point"
     assert "an output" in reasons["sub"]
 
 

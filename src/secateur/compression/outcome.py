@@ -16,6 +16,9 @@ from secateur.compression.explaining import went_back, why
 from secateur.compression.line import Line, Passed
 from secateur.compression.result import Compression
 from secateur.compression.within_drop import Within
+from secateur.ir.artifact import Artifact
+from secateur.ir.bit_count import count_bits
+from secateur.ir.count import count
 from secateur.ir.effort import fixed_batch, runnable_batch
 from secateur.ir.target import Target
 from secateur.nn.bit_operations import FLOAT_BITS, bit_operations, read_by
@@ -50,7 +53,8 @@ def outcome(
     told = within or Within(passed, (), ())
     maps = map_rows(line.plan, hardened.maps)
     operations = _operations(line, rows, hardened)
-    found = {"packed_bytes": len(data), "bit_operations": operations, "largest_map_bytes": largest_map_bytes(maps)}
+    largest = max(largest_map_bytes(maps), _largest_map_of(passed.artifact))
+    found = {"packed_bytes": len(data), "bit_operations": operations, "largest_map_bytes": largest}
     missed = told.missed or (*_missed(target, rows, found, hardened), *_beyond(line, target, drop))
     return Compression(
         target=target,
@@ -202,6 +206,14 @@ def _missed(target: Target, rows: tuple[LayerRow, ...], whole: Mapping[str, int]
         if any(row.groups is not None for row in hardened.tensors):
             limits["density"] = max(limits["density"], hardened.density)  # as shorter last groups round up
     return [f"{name} {limit:g}: got {found[name]:g}" for name, limit in limits.items() if found[name] > limit]
+
+
+def _largest_map_of(artifact: Artifact) -> int:
+    """Bytes of the largest map that the graph of the file reads: one that the plan could not see counts too."""
+    if artifact.graph is None:
+        return 0
+    largest = count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants)).largest_map
+    return largest.bytes if largest else 0
 
 
 def _beyond(line: Line, target: Target, drop: float) -> list[str]:

@@ -23,9 +23,12 @@ KEEPERS = (
 """Their result lies where their input did, or is computed while that is read."""
 READERS = (
     *("conv", "conv_transpose", "linear", "matmul", "attention", "lstm", "gru", "rnn"),
-    *("add", "sub", "mul", "concat", "average_pool", "adaptive_average_pool", "mean", "sum"),
+    *("concat", "average_pool", "adaptive_average_pool", "mean", "sum"),
+    *("softmax", "log_softmax", "layer_norm", "group_norm"),
 )
 """What reads its inputs from memory: they are maps. All else is applied to a value while that is made."""
+COMBINERS = ("add", "sub", "mul", "div")
+"""They read two maps from memory; what they read one of, and a constant, is combined while it is made."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,12 @@ def count_bits(graph: Graph, tensors: Mapping[str, Stored], counted: Count) -> B
     bits = {name: _bits(producers.get(name), tensors.get(name)) for name in graph.types}
     layers, maps = list[LayerBits](), dict[str, MapBytes]()
     for node in graph.nodes:
-        if node.op not in READERS or (node.op == "concat" and _is_quantized_behind(readers, outputs, node)):
+        if node.op == "concat" and _is_quantized_behind(readers, outputs, node):
             continue
-        for name in (origins[name] for name in node.inputs if name in origins):
+        read = dict.fromkeys(origins[name] for name in node.inputs if name in origins)
+        if node.op not in READERS and (node.op not in COMBINERS or len(read) < 2):
+            continue
+        for name in read:
             shape = graph.types[name].bind(1)
             if graph.types[name].dtype == "float32":
                 maps.setdefault(name, MapBytes(name, shape, bits[name], -(-prod(shape) * bits[name] // 8)))

@@ -15,7 +15,7 @@ from torch import fx
 
 from secateur.ir.plan_rows import EXAMPLE, OUTPUT, ROW, WHOLE, MapPlan
 from secateur.nn.maps.flow import Flow
-from secateur.nn.maps.operations import READS_CODES, READS_WHOLE, WEIGHED, argument, operands, source_of
+from secateur.nn.maps.operations import READS_CODES, READS_WHOLE, WEIGHED, argument, operands, read_as_floats, source_of
 from secateur.nn.maps.weights import is_opaque, projections, weights_inside, weights_on
 
 UNREAD = "nothing that integers compute reads it"
@@ -64,6 +64,8 @@ class _Placement:
                 self.inside.append(node)
         self._let_relus_ride()
         for node in flow.nodes:
+            self._read_as_floats(node)
+        for node in flow.nodes:
             if node.op == "output":
                 for maker in map(flow.maker, node.all_input_nodes):
                     if flow.is_real(maker):
@@ -81,9 +83,15 @@ class _Placement:
                 per, reads = EXAMPLE if node in self.whole else ROW, tuple(self.reads[node])
                 found.append(MapPlan(names[node], kind, shape, signed, reason=reason, reads=reads, per=per))
             if node in self.inside:
-                weights = tuple(weights_inside(flow, node))
-                found.append(MapPlan(f"{names[node]}.inside", kind, shape, reason=INSIDE, reads=weights))
+                weights, largest = tuple(weights_inside(flow, node)), self._largest_inside(node)
+                found.append(MapPlan(f"{names[node]}.inside", kind, largest, reason=INSIDE, reads=weights))
         return tuple(found)
+
+    def _largest_inside(self, node: fx.Node) -> tuple[int, ...]:
+        """The shape of what a call makes; of self-attention that of its one projection, query, key and value in one."""
+        shape = self.flow.shape(node)
+        joined = self.flow.words[node] == "multihead" and len(set(operands(node, "multihead"))) == 1
+        return (*shape[:-1], 3 * shape[-1]) if joined else shape
 
     def _consume(self, node: fx.Node, word: str) -> None:
         flow = self.flow
@@ -135,6 +143,15 @@ class _Placement:
         self.reads.setdefault(maker, {}).update(dict.fromkeys(weights))
         if not value.is_real or not value.is_finite:
             self.reasons[maker] = INFINITE if value.is_real else WHOLE
+
+    def _read_as_floats(self, node: fx.Node) -> None:
+        """What reads maps in floating point finds them in memory, where nothing quantized them."""
+        flow = self.flow
+        found, least = (node.all_input_nodes, 1) if is_opaque(flow, node) else read_as_floats(node, flow.module)
+        maps = dict.fromkeys(flow.maker(part) for part in found if flow.is_real(part) and part not in flow.fixed)
+        for maker in maps if len(maps) >= least else ():
+            if flow.is_real(maker) and not flow.is_number(maker):
+                self._stays_float(maker, f"{flow.kind(node)} reads it in floating point")
 
     def _stays_float(self, node: fx.Node, reason: str) -> None:
         if node not in self.reads:
