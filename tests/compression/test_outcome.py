@@ -12,7 +12,7 @@ from secateur.compression.compress import compress
 from secateur.compression.outcome import checked_in_words
 from secateur.errors import DataError, TargetError
 from secateur.ir.artifact import Artifact
-from secateur.ir.rules import Prune
+from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.check import Check
 from secateur.nn.planning import plan
@@ -134,6 +134,36 @@ def test_what_packing_notes_is_in_the_result_and_on_the_page(tmp_path):
         assert len(set(result.notes)) == len(result.notes)
         assert set(Artifact.load(tmp_path / name / "model.secat").meta["notes"]) <= set(result.notes)
         assert told in (tmp_path / name / "report.html").read_text()
+
+
+class Scores(nn.Module):
+    """Eight numbers as four pairs; scores of every pair with every other, 4 x 4 products of 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(2, 2), nn.Linear(8, 3)
+
+    def forward(self, x):
+        pairs = self.first(x.reshape(-1, 4, 2))
+        return self.last(((pairs @ pairs.transpose(1, 2)).softmax(-1) @ pairs).flatten(1))
+
+
+def test_products_of_maps_are_told_and_a_map_that_the_plan_does_not_see_counts(tmp_path, monkeypatch):
+    task = dataclasses.replace(tiny_task(), model=Scores())
+    told = compress(task, Target(density=0.5), out=tmp_path / "run", options=SHORT).notes
+    products = 2 * 4 * 4 * 2
+    assert any(note.startswith(f"Products of maps, as of queries and keys, take {products} more") for note in told)
+    assert not any(
+        "Products" in note
+        for note in compress(tiny_task(), Target(density=0.5), out=tmp_path / "o", options=SHORT).notes
+    )
+    table = plan(task.model, task.example, quantize=Quantize(8), maps=Quantize(8))
+    assert table.map("matmul").float_bytes == 64
+    monkeypatch.setattr("secateur.nn.maps.placement.read_as_floats", lambda node, model: ([], 1))
+    blind = plan(task.model, task.example, quantize=Quantize(8), maps=Quantize(8))
+    assert "matmul" not in {row.name for row in blind.maps}
+    with pytest.raises(TargetError, match="largest_map_bytes 48: got 64"):
+        compress(task, Target(largest_map_bytes=48), out=tmp_path / "blind", plan=blind, options=SHORT)
 
 
 def test_multiplications_of_kept_tensors_are_part_of_the_limit(tmp_path):

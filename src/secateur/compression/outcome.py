@@ -20,6 +20,7 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.bit_count import count_bits
 from secateur.ir.count import count
 from secateur.ir.effort import fixed_batch, runnable_batch
+from secateur.ir.plan_rows import float_map_bytes
 from secateur.ir.target import Target
 from secateur.nn.bit_operations import FLOAT_BITS, bit_operations, read_by
 from secateur.nn.check import Check, check_file
@@ -76,6 +77,7 @@ def outcome(
             *went_back(passed),
             *_refitted(passed),
             *_packing(passed),
+            *_products_of_maps(passed.artifact),
             *_not_seen(passed),
             *_frozen(line, passed),
         ),
@@ -99,9 +101,9 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         dense = FLOAT_BITS**2 * before
         summary.append(_change("bit operations", "macs", dense, result.bit_operations, "one example, 32 x 32 bits",
                                "one example, on non-zero weights, at the widths of weights and maps"))  # fmt: skip
-        floats = max(FLOAT_BITS * row.values // 8 for row in result.maps)
+        floats = max(map(float_map_bytes, result.maps))
         summary.append(_change("largest feature map", "bytes", floats, largest_map_bytes(result.maps),
-                               "one example, as float32", "one example, the largest that is quantized"))  # fmt: skip
+                               "one example, as float32", "one example, float32 where not quantized"))  # fmt: skip
     sizes = {row.name: row.size for row in line.plan}
     judged = summary[0].after
     training = Training.of(passed.fitted.history, sizes, f"{judged.name}: {batches}", judged.unit)
@@ -214,6 +216,17 @@ def _largest_map_of(artifact: Artifact) -> int:
         return 0
     largest = count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants)).largest_map
     return largest.bytes if largest else 0
+
+
+def _products_of_maps(artifact: Artifact) -> list[str]:
+    """What the layers' multiply-accumulates do not hold."""
+    found = count(artifact.graph, artifact.constants).map_macs if artifact.graph is not None else 0
+    if not found:
+        return []
+    return [
+        f"Products of maps, as of queries and keys, take {found:,} more multiply-accumulates for one example; no "
+        "weight takes part in them, so no cut makes them fewer."
+    ]
 
 
 def _beyond(line: Line, target: Target, drop: float) -> list[str]:
