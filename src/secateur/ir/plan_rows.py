@@ -22,6 +22,8 @@ INPUT = "input"
 """Kind of the maps that are inputs of the model: only those who bring the data know their signs."""
 OWN = ("Parameter", "Buffer")
 """Kinds of maps that are tensors of the model itself, and so in its file, and no memory an example takes."""
+READS_AS_FLOAT = " reads it in floating point"
+"""How a reason ends why a map has no rule though one can be given: no integers are computed from it."""
 FLOAT_BYTES = 4
 ROW, EXAMPLE = "row", "example"
 NO_ROW = "one number an example, which has no scale to find"
@@ -105,6 +107,11 @@ class MapPlan:
         return prod(self.shape)
 
     @property
+    def is_free(self) -> bool:
+        """Whether it can be given a rule."""
+        return self.reason in ("", NOT_CHOSEN, NO_ROW) or self.reason.endswith(READS_AS_FLOAT)
+
+    @property
     def float_bytes(self) -> int:
         """Bytes for one example where it stays float32, as `float_map_bytes` counts them; 0 where it is quantized."""
         return 0 if self.quantize is not None else float_map_bytes(self)
@@ -146,7 +153,7 @@ def with_map_rule(row: MapPlan, quantize: Quantize | None) -> MapPlan:
     if quantize is None:
         return dataclasses.replace(row, quantize=None, reason=row.reason or NOT_CHOSEN)
     check_map_rule(quantize)
-    if row.reason not in ("", NOT_CHOSEN, NO_ROW):
+    if not row.is_free:
         raise PlanError(f"the map {row.name} cannot be quantized: {row.reason}")
     if quantize.is_dynamic and not row.shape:
         raise PlanError(f"the map {row.name} cannot be quantized: {NO_ROW}")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from secateur.errors import TargetError
-from secateur.ir.plan_rows import NOT_CHOSEN, MapPlan
+from secateur.ir.plan_rows import MapPlan
 from secateur.nn.map_sites import MapSite
 
 
@@ -22,7 +22,7 @@ def refuse_large_floats(rows: Iterable[MapPlan], limit: int) -> None:
     """TargetError for a feature map that stays float32 and is larger than a map may be."""
     for row in rows:
         if row.float_bytes > limit:
-            give = ", or give it a rule" if row.reason in ("", NOT_CHOSEN) else f", for it stays so: {row.reason}"
+            give = ", or give it a rule" if row.is_free else f", for it stays so: {row.reason}"
             raise TargetError(
                 f"largest_map_bytes {limit:,} is out of reach: the map {row.name} is kept in float32 and takes "
                 f"{row.float_bytes:,} bytes; allow more{give}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from torch import fx
 
-from secateur.ir.plan_rows import EXAMPLE, OUTPUT, ROW, WHOLE, MapPlan
+from secateur.ir.plan_rows import EXAMPLE, OUTPUT, READS_AS_FLOAT, ROW, WHOLE, MapPlan
 from secateur.nn.maps.flow import Flow
 from secateur.nn.maps.operations import READS_CODES, READS_WHOLE, WEIGHED, argument, operands, read_as_floats, source_of
 from secateur.nn.maps.weights import is_opaque, projections, weights_inside, weights_on
@@ -151,7 +151,8 @@ class _Placement:
         maps = dict.fromkeys(flow.maker(part) for part in found if flow.is_real(part) and part not in flow.fixed)
         for maker in maps if len(maps) >= least else ():
             if flow.is_real(maker) and not flow.is_number(maker):
-                self._stays_float(maker, f"{flow.kind(node)} reads it in floating point")
+                finite = flow.seen[maker].is_finite
+                self._stays_float(maker, f"{flow.kind(node)}{READS_AS_FLOAT}" if finite else INFINITE)
 
     def _stays_float(self, node: fx.Node, reason: str) -> None:
         if node not in self.reads:
