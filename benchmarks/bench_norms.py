@@ -2,6 +2,7 @@
 
     python benchmarks/bench_norms.py --data DIR --network plain12_narrow --batches 1 2 4 8
     python benchmarks/bench_norms.py --data DIR --network plain12_narrow --batches 128 --methods batch --images 550000
+    python benchmarks/bench_norms.py --data DIR --network plain12_narrow --batches 1 2 --methods lagrange --every 4
     python benchmarks/bench_norms.py --summary
     python benchmarks/bench_norms.py --step --network plain12 --batches 1 8
 
@@ -71,6 +72,8 @@ class Run:
     images: int
     rho: float
     """Of LagrangeNorm; 0 for all others."""
+    every: int = 1
+    """In every so many steps LagrangeNorm's penalty is in the loss."""
 
 
 def main() -> None:
@@ -99,7 +102,7 @@ def measured(runs: Sequence[Run], data: Images) -> list[dict[str, float]]:
     train_(model, first.method)
     course = Course(train, torch.stack([_order(run, len(train.images)) for run in runs]), first.batch)
     start = time.process_time()
-    finite = train_replicas(model, [run.rate for run in runs], course).tolist()
+    finite = train_replicas(model, [run.rate for run in runs], course, first.every).tolist()
     found: list[dict[str, float]] = [{"replicas": len(runs), "finite": one} for one in finite]
     took = time.process_time() - start
 
@@ -199,8 +202,8 @@ def made(network: str, method: str, rho: float = RHO) -> nn.Module:
     return NORM_NETWORKS[network](norms[method])
 
 
-Kind = tuple[str, int, str, float, int]
-"""Network, images, method, rho, batch: what a rate is searched for."""
+Kind = tuple[str, int, str, float, int, int]
+"""Network, images, method, rho, every, batch: what a rate is searched for."""
 
 
 def summary() -> str:
@@ -208,9 +211,21 @@ def summary() -> str:
     its deviation over seeds, and that rate."""
     found: dict[Kind, dict[float, list[dict[str, float]]]] = {}
     for run, line in _lines():
-        kind = run.network, run.images, run.method, run.rho, run.batch
+        kind = run.network, run.images, run.method, run.rho, run.every, run.batch
         found.setdefault(kind, {}).setdefault(run.rate, []).append(line)
-    columns = "network", "images", "method", "rho", "batch", "runs", "test error, %", "deviation", "again, %", "rate"
+    columns = (
+        "network",
+        "images",
+        "method",
+        "rho",
+        "every",
+        "batch",
+        "runs",
+        "test error, %",
+        "deviation",
+        "again, %",
+        "rate",
+    )
     rows = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for kind, rates in sorted(found.items()):
         rate, lines = min(rates.items(), key=lambda one: _mean(one[1], "validation_error"))
@@ -241,6 +256,7 @@ def _wanted(options: argparse.Namespace) -> Iterator[list[Run]]:
                     seed,
                     options.images,
                     options.rho if method == "lagrange" else 0.0,
+                    options.every if method == "lagrange" else 1,
                 )
                 for rate in options.rates
                 for seed in seeds
@@ -250,7 +266,7 @@ def _wanted(options: argparse.Namespace) -> Iterator[list[Run]]:
 def _lines() -> list[tuple[Run, dict[str, float]]]:
     path = HERE / "results" / "norms.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [(Run(**{key: line[key] for key in Run.__dataclass_fields__}), line) for line in lines]
+    return [(Run(**{key: line[key] for key in Run.__dataclass_fields__ if key in line}), line) for line in lines]
 
 
 def _arguments() -> argparse.Namespace:
@@ -262,6 +278,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=55_000, help="that a run trains on, whatever its batch size")
     parser.add_argument("--rates", nargs="+", type=float, default=list(RATES), help="that are tried")
     parser.add_argument("--rho", type=float, default=RHO, help="weight of LagrangeNorm's penalty")
+    parser.add_argument("--every", type=int, default=1, help="the penalty in every so many steps, so many times")
     parser.add_argument("--seeds", default="0-2", help="first-last")
     parser.add_argument("--summary", action="store_true", help="print the table of all results")
     parser.add_argument("--step", action="store_true", help="time and memory of training steps")

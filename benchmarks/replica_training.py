@@ -69,9 +69,9 @@ class Course:
             yield self.data.images[chosen].squeeze(2), self.data.labels[chosen]
 
 
-def train_replicas(model: nn.Module, rates: Sequence[float], course: Course) -> Tensor:
+def train_replicas(model: nn.Module, rates: Sequence[float], course: Course, every: int = 1) -> Tensor:
     """Train by a cosine from each rate to 0; which replicas, a mask, stayed numbers. The penalty of LagrangeNorm layers
-    in training is in the loss."""
+    in training is in the loss, in every so many steps."""
     optimizer = ReplicaSGD(model, rates)
     constrained = [m for m in model.modules() if isinstance(m, sct.LagrangeNorm2d) and m.training]
     finite = torch.ones(len(rates), dtype=torch.bool)
@@ -81,7 +81,8 @@ def train_replicas(model: nn.Module, rates: Sequence[float], course: Course) -> 
             gone = ~torch.isfinite(losses.detach())
             if not gone.any():
                 try:
-                    total = losses.sum() + sct.norm_penalty(model) if constrained else losses.sum()
+                    penalty = sct.norm_penalty(model, step=step, every=every) if constrained else 0.0
+                    total = losses.sum() + penalty
                     break
                 except sct.TrainingError:
                     gone = _lost(model, images)

@@ -44,7 +44,7 @@ def orders():
     return torch.stack([torch.randperm(IMAGES, generator=torch.Generator().manual_seed(one)) for one in range(3)])
 
 
-def alone(model, rate, order, data, *, constrained):
+def alone(model, rate, order, data, *, constrained, every=1):
     """What one run is, written out with torch's optimizer."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=rate, momentum=0.9)
     for step in range(STEPS):
@@ -52,22 +52,22 @@ def alone(model, rate, order, data, *, constrained):
         chosen = order[step * BATCH : (step + 1) * BATCH]
         loss = F.cross_entropy(model(data.images[chosen]), data.labels[chosen])
         if constrained:
-            loss = loss + sct.norm_penalty(model)
+            loss = loss + sct.norm_penalty(model, step=step, every=every)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
 @pytest.mark.parametrize("network", ["plain12_narrow", "small_resnet_narrow"])
-@pytest.mark.parametrize("method", METHODS)
-def test_replicas_learn_what_separate_runs_learn(network, method, data):
+@pytest.mark.parametrize(("method", "every"), [*((method, 1) for method in METHODS), ("lagrange", 2)])
+def test_replicas_learn_what_separate_runs_learn(network, method, every, data):
     models = begun(network, method, data)
     joined = side_by_side(models)
     first = {name: p.detach().clone() for name, p in joined.named_parameters()}
-    finite = train_replicas(joined, RATES, Course(data, orders()[:, : STEPS * BATCH], BATCH))
+    finite = train_replicas(joined, RATES, Course(data, orders()[:, : STEPS * BATCH], BATCH), every)
     assert finite.all()
     for model, rate, order in zip(models, RATES, orders(), strict=True):
-        alone(model, rate, order, data, constrained=method == "lagrange")
+        alone(model, rate, order, data, constrained=method == "lagrange", every=every)
     wanted = dict(side_by_side(models).named_parameters())
     for name, p in joined.named_parameters():
         torch.testing.assert_close(p, wanted[name], rtol=1e-9, atol=1e-11, msg=name)
