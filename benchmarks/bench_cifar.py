@@ -5,8 +5,8 @@
         --set "bits=[2,3,4,6,8]" "maps=[3,4,6,8]" packed_bytes=70000 largest_map_bytes=8192
     python benchmarks/bench_cifar.py --summary
 
-DIR holds cifar10_train_jpeg.npz and cifar10_test_jpeg.npz. One float network a seed is trained first and kept in
-.runs/cifar; every method starts from it with the same batches, optimizer and epochs. Runs that are in
+DIR holds cifar10_train_jpeg.npz and cifar10_test_jpeg.npz. One float network a seed is trained first, where it is not
+in floats/, and kept there; every method starts from it with the same batches, optimizer and epochs. Runs that are in
 results/cifar.jsonl are skipped; an interrupted one goes on after its last epoch. Nothing is chosen by the test images:
 they are read when a run is over. With bits, what stays is quantized, and the file is what is judged; with maps feature
 maps are too, and the file is also run in integers.
@@ -18,19 +18,16 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from cifar_data import load_cifar
+from cifar_floats import RUNS, cifar_float
 from cifar_networks import CIFAR_NETWORKS
-from float_training import FloatCourse, float_network
-from image_data import Images, error
+from image_data import error
 from methods import METHODS
 from pruning_result import finished, measure
 from pruning_run import Run, add_method_options, method_options
 from pruning_table import markdown
-from record import HERE, record
-
-RUNS = HERE.parent / ".runs" / "cifar"
+from record import record
 
 
 def main() -> None:
@@ -45,7 +42,7 @@ def main() -> None:
     data = load_cifar(options.data)
     for run in wanted(options):
         if run not in done:
-            model = _float_model(run, data, options.float_epochs)
+            model = cifar_float(run.network, run.seed, data, epochs=options.float_epochs, precision=run.precision)
             dense = {"float_epochs": options.float_epochs, "float_validation_error": error(model, data.validation)}
             if not options.search:
                 dense["float_test_error"] = error(model, data.test)
@@ -76,16 +73,6 @@ def wanted(options: argparse.Namespace) -> list[Run]:
         for density in options.densities
         for method in options.methods
     ]
-
-
-def _float_model(run: Run, data: Images, epochs: int) -> nn.Module:
-    build, lr = CIFAR_NETWORKS[run.network]
-    torch.manual_seed(run.seed)
-    model = build()
-    RUNS.mkdir(parents=True, exist_ok=True)
-    kept = RUNS / f"{run.network}-float-{epochs}-{run.seed}.pt"
-    float_network(model, data, kept, FloatCourse(epochs, lr, run.seed, run.precision))
-    return model
 
 
 def _arguments() -> argparse.Namespace:

@@ -7,7 +7,7 @@
 
 DIR is that of bench_defaults.py and bench_cifar.py, which say what it holds. Every way cuts the same trained network to
 the same limit on MACs and is retrained with fixed masks on the same batches (Adam, cosine); accuracy is that on
-validation data. The networks of bench_cifar.py start from its float checkpoint, one a seed, trained where it is
+validation data. The networks of bench_cifar.py start from the float networks in floats/, one a seed, trained where it is
 missing; 10,530 steps are 30 epochs. A result that is there is skipped. The summary says how many times fewer MACs
 mac_aware needs at equal accuracy.
 """
@@ -27,11 +27,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import secateur as sct
-from bench_cifar import RUNS
 from cifar_data import load_cifar
+from cifar_floats import cifar_float
 from cifar_networks import CIFAR_NETWORKS
 from default_tasks import TRIALS
-from float_training import FloatCourse, float_network
 from image_data import Batches
 from mac_table import table
 from pruning_result import finished
@@ -41,7 +40,6 @@ RIVALS = {"uniform threshold": "standardized", "global magnitude": "magnitude"}
 OURS = {"relative": 0, "sensitivity": 4, "sqrt": 0}
 """Allowance -> batches that it looks at."""
 BATCH = 128
-FLOAT_EPOCHS = 30
 
 
 class Augmented:
@@ -62,12 +60,7 @@ def task_of(name: str, data: Path, seed: int) -> sct.Task:
     if name in TRIALS:
         return TRIALS[name](data).task
     images = load_cifar(data)
-    build, lr = CIFAR_NETWORKS[name]
-    torch.manual_seed(seed)
-    model = build()
-    RUNS.mkdir(parents=True, exist_ok=True)
-    kept = RUNS / f"{name}-float-{FLOAT_EPOCHS}-{seed}.pt"
-    float_network(model, images, kept, FloatCourse(FLOAT_EPOCHS, lr, seed))
+    model = cifar_float(name, seed, images)
     train = Augmented(Batches(images, BATCH, torch.Generator().manual_seed(seed), augmented=True))
     judged = list(zip(*(part.split(500) for part in (images.validation.images, images.validation.labels)), strict=True))
     return sct.Task(model.eval(), images.train.images[:2], train, judged, F.cross_entropy, sct.accuracy)
