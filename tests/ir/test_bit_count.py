@@ -90,3 +90,16 @@ def test_a_graph_that_reads_no_map_has_no_largest():
     net = Net(-1, 4)
     net.add("sigmoid", "x")
     assert counted(net).largest_map is None
+
+
+def test_what_normalizes_or_combines_two_maps_reads_them_and_a_constant_makes_none():
+    net = Net(-1, 4, 4)
+    net.constant("scale", np.ones(4))
+    scaled = net.add("mul", "x", "scale")
+    assert counted(net).maps == ()
+    net.add("softmax", scaled, axis=2)
+    assert counted(net).maps == (MapBytes(scaled, (1, 4, 4), 32, 64),)
+    net.add("div", "x", net.nodes[-1].output)
+    assert [row.name for row in counted(net).maps] == [scaled, "x", "v1"]
+    net.add("mul", "v2", "v2")
+    assert len(counted(net).maps) == 3
