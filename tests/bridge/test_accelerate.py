@@ -7,14 +7,17 @@ import shutil
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 
 import secateur as sct
 from bridge_cases import CLOSE, Branching, Residual, SmallNet, apart, exact, settled
+from recomputed_nets import BOTH, IGNORED, INPUTS, UTILITIES, layers_of, plain_net, trained
 from secateur.bridge import accelerate as verb
 from secateur.bridge import deciding
 from secateur.bridge.accelerated_conv import AcceleratedConv
 from secateur.bridge.timing import Comparison
 from secateur.errors import KernelError
+from secateur.nn.copying import copied
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 X = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -200,3 +203,39 @@ def test_misuse(net, options, message):
     given = {"example": X} | options
     with pytest.raises(KernelError, match=message):
         sct.accelerate(net, **given)
+
+
+@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize("utility", UTILITIES)
+def test_weights_computed_before_every_pass_are_computed_once(kind, utility):
+    model = trained(kind, utility)
+    hooks = [dict(layer._forward_pre_hooks) for layer in layers_of(model)]
+    held = [layer.weight for layer in layers_of(model)]
+    fast = sct.accelerate(model, INPUTS[kind], measure=False)
+    assert [dict(layer._forward_pre_hooks) for layer in layers_of(model)] == hooks
+    assert all(layer.weight is weight for layer, weight in zip(layers_of(model), held, strict=True))
+    assert all(weight.grad_fn is not None for weight in held)
+    assert fast.report.notes == ()
+    assert not any("hooks" in row.reason for row in fast.report.layers)
+    assert [row.name for row in fast.report.layers if row.algorithm] == ["0", "3"] * (kind == "convolutional")
+    assert apart(fast(INPUTS[kind]), exact(copied(model).eval(), INPUTS[kind])) < CLOSE
+
+
+def test_what_torch_has_pruned_runs_on_sparse_kernels():
+    model = nn.Sequential(prune.l1_unstructured(nn.Linear(64, 64), "weight", amount=0.9))
+    x = torch.randn(4, 64)
+    fast = sct.accelerate(model, x, measure=False)
+    assert fast.report.replaced == 1
+    assert apart(fast(x), exact(copied(model), x)) < CLOSE
+
+
+@pytest.mark.parametrize("parametrized", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_weights_under_parametrizations(parametrized):
+    model = plain_net("convolutional")
+    for layer in layers_of(model):
+        parametrized(layer)
+    model(INPUTS["convolutional"]).sum().backward()
+    fast = sct.accelerate(model, INPUTS["convolutional"], measure=False)
+    assert fast.report.replaced == 2
+    assert apart(fast(INPUTS["convolutional"]), exact(model.eval(), INPUTS["convolutional"])) < CLOSE

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from recomputed_nets import IGNORED, UTILITIES
 from secateur.compression.compress import compress
 from secateur.compression.options import Options
 from secateur.compression.result import Compression
@@ -21,9 +23,11 @@ from secateur.compression.suiting import RATES
 from secateur.errors import ArtifactError, DataError, SecateurWarning, TargetError, TrainingError
 from secateur.ir import storage
 from secateur.ir.artifact import Artifact
+from secateur.ir.execute import interpret
 from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
+from secateur.nn.restore import restore_
 from secateur.train.distillation import Distillation
 from secateur.train.task import Task, accuracy
 
@@ -356,3 +360,24 @@ def test_a_name_that_no_file_can_hold_is_told_before_anything_is_done(tmp_path):
     with pytest.raises(ArtifactError, match=r"'constant:more\.weight' begins like"):
         run(tmp_path / "run", task)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.parametrize("utility", UTILITIES)
+def test_a_model_with_weights_that_torch_computes_before_every_pass(utility, tmp_path):
+    task = tiny_task()
+    UTILITIES[utility](task.model[4])
+    task.model(task.example).sum().backward()
+    before, x = {key: value.clone() for key, value in task.model.state_dict().items()}, torch.randn(5, 8)
+    told = pytest.warns(SecateurWarning, match="remove_weight_norm") if utility == "weight_norm" else nullcontext()
+    with told:
+        result = run(tmp_path / "run", task, target=Target(density=0.5))
+    assert all(torch.equal(before[key], value) for key, value in task.model.state_dict().items())
+    reasons = {row.name: row.reason for row in result.layers if row.name.startswith("4.weight_")}
+    assert all(f"torch.nn.utils.{utility} computes weight from it" in reason for reason in reasons.values())
+    assert reasons
+    artifact, other = Artifact.load(tmp_path / "run" / "model.secat"), Net()
+    UTILITIES[utility](other[4])
+    restored = restore_(other, artifact).eval()(x).detach().numpy()
+    assert artifact.graph is None or np.allclose(interpret(artifact, x.numpy()), restored, rtol=1e-4, atol=1e-5)
+    assert result.score_packed > 0.9

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from map_nets import Branching, Vgg
+from recomputed_nets import IGNORED, Block, trained
 from secateur.errors import PlanError
 from secateur.ir.map_names import MAPS
 from secateur.nn.maps.modes import both_modes
@@ -52,3 +53,25 @@ def test_layers_of_a_users_own_stay_modules():
     calls = both_modes(nn.Sequential(Scaled(1, 1, 1)), 1).evaluation
     assert [node.target for node in calls.module.graph.nodes if node.op == "call_module"] == ["0"]
     assert torch.equal(calls.module(torch.ones(1, 1, 1, 1)).abs().round(), torch.ones(1, 1, 1, 1))
+
+
+def test_power_iterations_of_a_block_that_is_looked_into_are_refused():
+    with pytest.raises(PlanError, match=r"spectral_norm computes 0\.weight .*remove_spectral_norm\(layer, 'weight'\)"):
+        both_modes(nn.Sequential(Block("spectral_norm")), 1)
+
+
+@pytest.mark.filterwarnings(IGNORED)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Block("spectral_norm"),  # its own hooks go on being called
+        lambda: trained("linear", "spectral_norm"),  # and those of layers
+        lambda: nn.Sequential(Block("prune")),
+        lambda: nn.Sequential(Block("weight_norm")),
+    ],
+)
+def test_other_weights_that_are_computed_are_traced(make):
+    model, x = make(), torch.randn(2, 12)
+    model.eval()(x)
+    modes = both_modes(model, 1)
+    assert torch.equal(modes.evaluation.module.eval()(x), model.eval()(x))

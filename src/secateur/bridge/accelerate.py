@@ -22,6 +22,7 @@ from secateur.kernels.acceleration import Acceleration, LayerReport
 from secateur.kernels.accuracy import accuracy_limit
 from secateur.kernels.balanced_choice import BYTE_ERROR, BYTES, FLOAT
 from secateur.nn.fx_graph import SAME, difference, fresh
+from secateur.nn.recomputed import for_good_
 from secateur.nn.strip import bake_
 from secateur.nn.traced_arguments import Arguments
 
@@ -88,8 +89,9 @@ def accelerate(
     and a ReLU, ReLU6 or LeakyReLU become part of the convolution; else single convolutions are replaced, and the report
     says why. A layer is replaced only where it was measured, in turns with torch's own (channels_last), to be faster by
     more than noise, and the whole only where it is faster than the model as it was. print(fast.report) shows it all.
-    A model with hooks on itself or on a block is not traced, so that they go on being called. KernelError for an
-    accuracy, threads or example that do not fit.
+    A model with hooks on itself or on a block is not traced, so that they go on being called; those by which
+    torch.nn.utils.prune, spectral_norm and weight_norm compute weights are none: the copy has the weights. KernelError
+    for an accuracy, threads or example that do not fit.
     """
     asked, limit = _asked(accuracy, _count(threads))
     if not isinstance(example, Tensor | tuple | list):
@@ -102,7 +104,7 @@ def accelerate(
         lone = isinstance(model, nn.Conv1d | nn.Conv2d | nn.Linear)  # tracing looks into the outermost module
         plain = bake_(without_training(nn.Sequential(model) if lone else model))
         try:
-            expected = plain(*fresh(inputs))
+            expected = for_good_(plain, lambda: plain(*fresh(inputs)))
         except (TypeError, RuntimeError, ValueError) as error:
             raise KernelError(f"the model cannot be called with the example: {error}") from error
         body, arguments, layers, notes = _replaced(plain, inputs, expected, trial)

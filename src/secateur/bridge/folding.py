@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
+from secateur.nn.copying import copied
 from secateur.nn.norms.lagrange_norm import LagrangeNorm1d, LagrangeNorm2d
 
 Foldable = nn.BatchNorm1d | nn.BatchNorm2d | LagrangeNorm1d | LagrangeNorm2d
@@ -64,4 +63,4 @@ def folded(conv: nn.Conv1d | nn.Conv2d, norm: Foldable) -> nn.Conv1d | nn.Conv2d
 
 def without_training(model: nn.Module) -> nn.Module:
     """A copy of a model for inference."""
-    return copy.deepcopy(model).eval()
+    return copied(model).eval()

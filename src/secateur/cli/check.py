@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -84,14 +83,15 @@ def _runs(artifact: Artifact, asked: Asked) -> list[Finding]:
 def _against_task(artifact: Artifact, name: str, asked: Asked) -> list[Finding]:
     from secateur.cli.oracle import Oracle
     from secateur.nn.check import check_file
+    from secateur.nn.copying import copied
     from secateur.nn.restore import restore_
     from secateur.train.loading import load_task
     from secateur.train.replay import replayed
     from secateur.train.task import holds, inputs_of, score, unscored
 
     task = load_task(name)
-    plain = copy.deepcopy(task.model)
-    restored = restore_(copy.deepcopy(plain), artifact)
+    plain = copied(task.model)
+    restored = restore_(copied(plain), artifact)
     if asked.checkpoint is not None:
         from secateur.cli.checkpoint import load_into, state_of
 

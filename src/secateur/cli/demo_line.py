@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from secateur.ir.plan import Plan
 from secateur.ir.rules import Prune
 from secateur.ir.target import Target
 from secateur.nn.check import Check, check_file
+from secateur.nn.copying import copied
 from secateur.nn.harden import Hardening
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
@@ -72,7 +72,7 @@ Watch = Callable[[Event], None]
 def run_line(task: Task, test: Images, recipe: Recipe, watch: Watch) -> DemoResult:
     """Train `task.model` from scratch, compress it in place, and verify the artifact on the test images."""
     epochs = train_dense(task, recipe, watch)
-    dense = copy.deepcopy(task.model)
+    dense = copied(task.model)
     rows = plan(task.model, task.example, prune=Prune())
     prepare_(task.model, rows)
     histograms: list[WeightHistogram] = []

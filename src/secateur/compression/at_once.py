@@ -3,7 +3,6 @@ training inputs."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from itertools import islice
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 from secateur.compression.line import Line, Passed
 from secateur.errors import TargetError
 from secateur.ir.target import Target
+from secateur.nn.copying import copied
 from secateur.nn.harden import harden_
 from secateur.nn.prepare import prepare_
 from secateur.train.calibrate import calibrate_
@@ -33,7 +33,7 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
     """
     if not target.wishes():
         raise TargetError("cutting at once does not search for a max_drop: name a density, macs or packed_bytes too")
-    model = prepare_(copy.deepcopy(line.task.model), line.plan)
+    model = prepare_(copied(line.task.model), line.plan)
     start_epoch(line.task.train, seed, 0)
     seen = list(islice(line.task.train, batches)) if batches else None
 

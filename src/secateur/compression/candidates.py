@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import nn
 from secateur.compression.checkpoint import Checkpoints, from_bytes, to_bytes
 from secateur.compression.line import Line
 from secateur.ir.target import Target
+from secateur.nn.copying import copied
 from secateur.nn.harden import harden_
 from secateur.train.record import Record, record_from
 
@@ -52,7 +52,7 @@ class Candidates:
         self._line.folder.write_json(EPOCHS, {"epochs": [*before, row]})
 
     def _drop(self, model: nn.Module, density: float) -> float | None:
-        hard = copy.deepcopy(model)
+        hard = copied(model)
         harden_(hard, self.cut_to(density))
         drop = self._line.drop(self._line.score(hard))
         return drop if math.isfinite(drop) else None

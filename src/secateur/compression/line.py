@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.plan import Plan
 from secateur.ir.target import Target
 from secateur.nn.bit_operations import bit_operations, read_by
+from secateur.nn.copying import copied
 from secateur.nn.harden import Hardening
 from secateur.nn.map_widths import refuse_large_floats
 from secateur.nn.pack import pack
@@ -142,7 +142,7 @@ class Line:
         start  state dict of a prepared model, where the pass does not start with the dense one
         seen   is shown the model after every epoch, before its state is kept
         """
-        model = prepare_(copy.deepcopy(self.task.model), self.plan)
+        model = prepare_(copied(self.task.model), self.plan)
         if start is not None:
             model.load_state_dict(start)
 
@@ -166,7 +166,7 @@ class Line:
         """Pack a hardened model so that the file holds the target's limits, restore the file and judge it."""
         refit = refit_(model, self.aim(target), self.task.example)
         artifact = pack(model, self.task.example, values=self.values)
-        restored = restore_(copy.deepcopy(self.task.model), artifact)
+        restored = restore_(copied(self.task.model), artifact)
         return Passed(fitted, artifact, restored, self.score(restored), self._histograms(name), refit)
 
     def keep_histograms(self, name: str, model: nn.Module, hardening: Hardening, label: str) -> None:

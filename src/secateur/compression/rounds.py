@@ -6,7 +6,6 @@ Source: US20190050735A1 publishes pruning by layer, retraining and doing so agai
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from secateur.compression.options import MacAwareOptions
 from secateur.compression.within_drop import Within
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
+from secateur.nn.copying import copied
 from secateur.nn.prepare import prepare_
 from secateur.nn.strip import strip_
 from secateur.nn.transform import transforms_of
@@ -134,7 +134,7 @@ class Search:
         So the error of a cut is that of everything that is gone by then, and thresholds of all rounds are in the same
         unit. Of the survivors alone, among which none is small, the error per weight would fall as more goes.
         """
-        model = copy.deepcopy(self.line.task.model)
+        model = copied(self.line.task.model)
         if number:
             state = Checkpoints(self.line.folder.path, f"round-{number}").load()
             assert state is not None

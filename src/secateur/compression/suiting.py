@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from secateur.compression.guessing import losses
 from secateur.compression.options import Options
 from secateur.errors import DataError, TrainingError
 from secateur.ir.target import Target
+from secateur.nn.copying import copied
 from secateur.train.fit import train_step
 from secateur.train.modes import refuse_frozen, train_
 from secateur.train.precision import FULL
@@ -112,7 +112,7 @@ def _later(of_steps: Sequence[float]) -> float:
 
 
 def _training_copy(task: Task) -> nn.Module:
-    model = copy.deepcopy(task.model)
+    model = copied(task.model)
     train_(model)
     return model
 

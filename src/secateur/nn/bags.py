@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import TypeGuard
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.errors import GraphError
+from secateur.nn.copying import copied
 
 
 def as_rows_(model: nn.Module) -> nn.Module:
@@ -33,8 +33,8 @@ def refuse_offsets(model: nn.Module, example: object) -> None:
     if not any(map(_is_bag, model.modules())) or not all(isinstance(part, Tensor) for part in inputs):
         return
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        copied = as_rows_(copy.deepcopy(model).cpu().eval())
-        copied(*(part.cpu().clone() for part in inputs if isinstance(part, Tensor)))
+        twin = as_rows_(copied(model).cpu().eval())
+        twin(*(part.cpu().clone() for part in inputs if isinstance(part, Tensor)))
 
 
 def _is_bag(module: nn.Module) -> TypeGuard[nn.EmbeddingBag]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from secateur.ir.artifact import Artifact
 from secateur.ir.effort import MAX_RUN_BYTES, MAX_RUN_SECONDS
 from secateur.ir.execute import interpret
 from secateur.maths.map_grid import codes
+from secateur.nn.copying import copied
 from secateur.nn.exporting import Example, as_inputs
 from secateur.nn.maps.stored import stored_maps
 from secateur.nn.restore import restore_
@@ -67,7 +67,7 @@ def check(
     inputs = as_inputs(example)
     arrays = (tensor.numpy() for tensor in inputs)
     found = interpret(artifact, *arrays, arithmetic="float", max_bytes=max_bytes, max_seconds=max_seconds)
-    outputs = copy.deepcopy(model).cpu().float().eval()(*inputs)
+    outputs = copied(model).cpu().float().eval()(*inputs)
     ours = found if isinstance(found, tuple) else (found,)
     theirs = [leaf.numpy() for leaf in _pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
     if [array.shape for array in ours] != [array.shape for array in theirs]:
@@ -96,7 +96,7 @@ def check_file(
            what packing has computed (folded norms, pushed biases) need not fit into a narrower one, and that rounding
            would be the model's own, not a difference of the file
     """
-    restored = restore_(copy.deepcopy(plain).float(), artifact)
+    restored = restore_(copied(plain).float(), artifact)
     return check(artifact, restored, example, max_bytes=max_bytes, max_seconds=max_seconds)
 
 

@@ -7,7 +7,6 @@ the model allows it.
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -22,6 +21,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from secateur.errors import DataError, GraphError
 from secateur.nn.bags import as_rows_
+from secateur.nn.copying import copied
 from secateur.nn.fx_graph import place_of
 
 Example = Tensor | tuple[Tensor, ...] | list[Tensor]
@@ -82,7 +82,7 @@ def exported(model: nn.Module, inputs: tuple[Tensor, ...], known: frozenset[str]
     with torch's reason in one line, where the export fails with a free and with a fixed batch, and with our own for
     packed sequences and bags given by offsets.
     """
-    model = as_rows_(copy.deepcopy(model).eval().cpu().float().requires_grad_(False))
+    model = as_rows_(copied(model).eval().cpu().float().requires_grad_(False))
     with torch.no_grad(), torch.random.fork_rng(devices=[]), _padded_sequences_only(model):
         model(*(tensor.clone() for tensor in inputs))
     with _quiet(), torch.no_grad(), torch.random.fork_rng(devices=[]):

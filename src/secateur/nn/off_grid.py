@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-
 from torch import nn
 
+from secateur.nn.copying import copied
 from secateur.nn.learned_width import LearnedWidth
 from secateur.nn.transform import transforms_of
 
 
 def off_grid(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose weights and feature maps are not quantized; pruned as the model is."""
-    twin = copy.deepcopy(model).eval()
+    twin = copied(model).eval()
     for quantizer in (module for module in twin.modules() if isinstance(module, LearnedWidth)):
         quantizer.switch_off()
     return twin
@@ -20,7 +19,7 @@ def off_grid(model: nn.Module) -> nn.Module:
 
 def on_grid(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose weights and feature maps have the widths and scales they would be hardened to."""
-    twin = copy.deepcopy(model).eval()
+    twin = copied(model).eval()
     for site in transforms_of(twin):
         stage = site.transform.quantize
         if stage is not None and not stage.is_hard:

@@ -3,7 +3,6 @@ values rounded once."""
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -31,6 +30,7 @@ from secateur.ir.sort_units import Sorted, sort_units
 from secateur.ir.strict_json import JSON
 from secateur.ir.target import VALUE_BITS
 from secateur.ir.verify import verify
+from secateur.nn.copying import copied
 from secateur.nn.exporting import INSTEAD, Example, inputs_in
 from secateur.nn.lowering.builder import as_array
 from secateur.nn.map_sites import maps_of
@@ -81,7 +81,7 @@ def pack(
     if soft:
         raise ArtifactError(f"{soft[0]} is still soft: call harden_ before pack, so that the file is what was tested")
     grids = grids_of(model)
-    plain = bake_(copy.deepcopy(model).float()).cpu().eval()  # a grid is one of float32 numbers
+    plain = bake_(copied(model).float()).cpu().eval()  # a grid is one of float32 numbers
     freeze_(plain)
     state = plain_state(plain)
     try:

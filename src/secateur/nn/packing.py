@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -13,6 +12,7 @@ from secateur.errors import GraphError
 from secateur.ir.artifact import Artifact, encoded_bytes
 from secateur.ir.rounding import Rounding
 from secateur.ir.target import Target
+from secateur.nn.copying import copied
 from secateur.nn.exporting import INSTEAD, Example, inputs_in
 from secateur.nn.map_sites import maps_of
 from secateur.nn.maps.insertion import freeze_, frozen_maps
@@ -31,7 +31,7 @@ class Packing:
 
     def __init__(self, model: nn.Module, example: Example, values: str, *, sort: bool = False) -> None:
         self._sites = transforms_of(model)
-        dense = copy.deepcopy(model).float()
+        dense = copied(model).float()
         for site in transforms_of(dense):
             site.transform.harden_whole()
         for site in maps_of(dense):

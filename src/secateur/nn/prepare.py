@@ -15,6 +15,7 @@ from secateur.nn.dynamic_map import DynamicMap
 from secateur.nn.map_quantize import MapQuantize
 from secateur.nn.maps.flow import BUFFER, PARAMETER
 from secateur.nn.maps.insertion import Insertion, quantizers_of
+from secateur.nn.recomputed import all_recomputed
 from secateur.nn.recurrent import read_afresh
 from secateur.nn.sites import Site, find_sites
 from secateur.nn.transform import WeightTransform, transforms_of
@@ -35,6 +36,7 @@ def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
     if not plan.changed and not plan.quantized_maps:
         raise PlanError(
             "this plan changes nothing, so preparing would be a silent no-op: plan(model, example, prune=Prune())"
+            + _first_recomputed(model)
         )
     chosen = _match(find_sites(model), plan)
     for row, site in chosen:
@@ -50,6 +52,13 @@ def prepare_(model: nn.Module, plan: Plan) -> nn.Module:
     if insertion is not None:
         insertion.install()
     return model
+
+
+def _first_recomputed(model: nn.Module) -> str:
+    """Why no rule may have helped: weights that are no parameters, and how to make them some."""
+    for maker, names in all_recomputed(model).items():
+        return f"; {maker.told(names)}, so that it is no parameter: {maker.undone(names[0].rpartition('.')[2])}"
+    return ""
 
 
 def _insertion(model: nn.Module, plan: Plan) -> Insertion | None:

@@ -21,6 +21,7 @@ from secateur.nn.maps.insertion import Insertion, quantizers_of
 from secateur.nn.maps.stored import stored_maps
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
 from secateur.nn.pack import COUNTER, checksum
+from secateur.nn.recomputed import refresh_
 from secateur.nn.transform import transforms_of
 
 
@@ -69,6 +70,7 @@ def restore_(model: nn.Module, artifact: Artifact) -> nn.Module:
         module.bias = nn.Parameter(torch.from_numpy(np.array(array)).to(module.get_parameter("weight")))
     if insertion is not None:
         insertion.install()
+    refresh_(model)
     return model
 
 

@@ -18,6 +18,7 @@ from secateur.errors import DataError
 from secateur.ir.rules import Prune, Quantize
 from secateur.nn.grouping import Grouping
 from secateur.nn.mode_kept import mode_kept
+from secateur.nn.recomputed import recomputed
 
 RECURRENT = ("weight_ih_l*", "weight_hh_l*", "weight_hr_l*")
 CELL = ("weight_ih", "weight_hh")
@@ -71,6 +72,8 @@ class Site:
     def refusal(self, rule: Prune | Quantize | None = None) -> str:
         """Why this tensor can have no rule (or not this one), or the empty string."""
         path, module, name = self.ends[0]
+        if computed := self._computed():
+            return computed
         if not any(_is_prunable(m, n) for _, m, n in self.ends):
             return f"{type(module).__name__}.{name} has no pruning rule"
         if not self.tensor.numel():
@@ -89,6 +92,15 @@ class Site:
             return "frozen, while other parameters of the model train: requires_grad_() to prune or quantize it"
         if rule is not None and rule.granularity == "channel" and self.channel_axis() is None:
             return 'its output channels lie on no single axis: only granularity "tensor" fits'
+        return ""
+
+    def _computed(self) -> str:
+        """What computes a weight from this tensor before every forward pass, and how to undo it, or the empty string:
+        the weight could be pruned, and this is not what multiplies."""
+        for _, module, name in self.ends:
+            for made, maker in recomputed(module).items():
+                if name in (made + source for source in maker.sources) and _is_prunable(module, made):
+                    return f"{maker.by} computes {made} from it before every forward pass: {maker.undone(made)}"
         return ""
 
     def unfit(self, rule: Prune) -> str:

@@ -35,6 +35,7 @@ from secateur.nn.lowering.nodes import (
     read_of,
     type_of,
 )
+from secateur.nn.recomputed import WEIGHT_NORM, all_recomputed, recomputed
 
 OUTSIDE = "is outside the closed list of graph operations"
 
@@ -79,6 +80,8 @@ class _Tracing:
         self.folded: dict[str, None] = {}
         if done.note:
             self.build.note(done.note)
+        self.modules = dict(done.model.named_modules(remove_duplicate=False))
+        self.recomputed = all_recomputed(done.model)
         stored = done.model.state_dict(keep_vars=True)
         tensors = dict(done.model.named_parameters(remove_duplicate=False))
         tensors |= dict(done.model.named_buffers(remove_duplicate=False))
@@ -100,8 +103,10 @@ class _Tracing:
                 elif node.users:
                     raise GraphError(f"a {node.op} {OUTSIDE}")
             except GraphError as error:
-                call = "" if node.op == "output" else f"{node.target} {place_of(node)}: "
-                raise GraphError(f"{call}{error}. {INSTEAD}") from None
+                call = "" if node.op in ("output", "placeholder") else f"{node.target} {place_of(node)}: "
+                raise GraphError(f"{call}{error}{self._way_out()}. {INSTEAD}") from None
+        for maker, names in self.recomputed.items():
+            self.build.note(f"{maker.told(names)}, and so does the file; it is smaller after {maker.undo}(layer, name)")
         graph = self.build.graph(outputs)
         verify(graph)
         return Traced(
@@ -112,11 +117,18 @@ class _Tracing:
             tuple(self.folded),
         )
 
+    def _way_out(self) -> str:
+        """What makes a graph of a model with weights whose computation no graph holds."""
+        if (names := self.recomputed.get(WEIGHT_NORM)) is None:
+            return ""
+        return f"; {WEIGHT_NORM.told(names)}, which no graph does: {WEIGHT_NORM.undo}(layer, name) first"
+
     def _source(self, node: TorchNode, spec: Any) -> None:
         build = self.build
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and spec.target in self.names:
             build.stored[node] = (self.names[spec.target], self.program.state_dict[spec.target])
         elif spec.kind in (InputKind.BUFFER, InputKind.CONSTANT_TENSOR):  # a buffer outside the state dict, a literal
+            self._refuse_left_behind(node, spec.target)
             build.known[node] = self.program.constants[spec.target]
         elif spec.kind is InputKind.USER_INPUT:
             name = build.fresh(node.name)
@@ -125,6 +137,17 @@ class _Tracing:
             build.inputs.append(name)
         else:
             raise GraphError(f"an input of kind {spec.kind} {OUTSIDE}")
+
+    def _refuse_left_behind(self, node: TorchNode, target: str) -> None:
+        """GraphError for numbers that were computed from parameters some time ago and are read as they are: the file
+        would not hold these parameters, and no model could be restored from it."""
+        owner, _, name = target.rpartition(".")
+        maker = recomputed(self.modules[owner]).get(name) if owner in self.modules else None
+        if maker is not None and node.users:
+            raise GraphError(
+                f"{target} is read without the forward pass of its layer, in which {maker.by} computes it: "
+                f"{maker.undone(name)}"
+            )
 
     def _call(self, node: TorchNode) -> None:
         target = str(node.target)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from secateur.errors import DataError, PlanError
 from secateur.ir.rules import near
 from secateur.maths.map_range import BINS, Range, least_error, percentile_end, range_at
 from secateur.nn.bias_correction import Told, correct_biases_
+from secateur.nn.copying import copied
 from secateur.nn.dynamic_map import DynamicMap
 from secateur.nn.layer_inputs import Inputs, call
 from secateur.nn.map_sites import MapSite, maps_of, prepared_sites
@@ -85,7 +85,7 @@ def calibrate_(
     if not maps and not any(site.transform.quantize for site in sites):
         raise PlanError("this model's plan quantizes nothing: plan(model, example, quantize=..., maps=...)")
     inputs = input_batches(batches)
-    work, fine = copy.deepcopy(model), off_grid(model)
+    work, fine = copied(model), off_grid(model)
     soft = [site for site in maps_of(work) if not site.quantizer.is_hard]
     for quantizer in (site.quantizer for site in soft if isinstance(site.quantizer, DynamicMap)):
         quantizer.start()  # it has no range to set

@@ -5,7 +5,6 @@ Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur.errors import DataError, TargetError, TrainingError
+from secateur.nn.copying import copied
 from secateur.train.precision import FULL, forward
 
 
@@ -74,7 +74,7 @@ class Lesson:
 
     def __init__(self, teacher: nn.Module, distill: Distillation, precision: str = FULL) -> None:
         self.weight, self._precision = distill.weight, precision
-        self._teacher, self._distill = copy.deepcopy(teacher).eval(), distill
+        self._teacher, self._distill = copied(teacher).eval(), distill
 
     def loss(self, inputs: Any, outputs: Tensor) -> Tensor:
         """The teacher's term for the student's outputs, a scalar, before its weight."""

@@ -5,7 +5,6 @@ Source: US20190050735A1; formulas and what of them is our reading: `maths.prunin
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from secateur.ir.target import Target
 from secateur.ir.text_table import text_table
 from secateur.maths.allocation import ranks
 from secateur.maths.pruning_error import ALLOWANCES, Removals, allowances
+from secateur.nn.copying import copied
 from secateur.nn.prepare import prepare_
 from secateur.nn.transform import transforms_of
 from secateur.train.calibration_inputs import input_batches
@@ -251,7 +251,7 @@ def _started(row: TensorPlan, starts: dict[str, float]) -> TensorPlan:
 def _sensitivities(model: nn.Module, plan: Plan, batches: Iterable[Any]) -> np.ndarray:
     """By pruned tensor the relative squared change of the output a unit of removed energy (in squared standard
     deviations), at the least cut that `curves` measures."""
-    cut = prepare_(copy.deepcopy(model), Plan(tuple(replace(row, quantize=None) for row in plan))).eval()
+    cut = prepare_(copied(model), Plan(tuple(replace(row, quantize=None) for row in plan))).eval()
     sites = transforms_of(cut)
     for site in sites:
         site.transform.prune.harden(torch.ones_like(site.original, dtype=torch.bool))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from secateur.errors import PlanError, TargetError
 from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES, marginal_costs, ranks
+from secateur.nn.copying import copied
 from secateur.nn.dynamic_map import DynamicMap
 from secateur.nn.harden import Hardening, harden_under, soft_sites
 from secateur.nn.layer_inputs import Inputs
@@ -132,14 +133,14 @@ class _Work:
         self, model: nn.Module, target: Target, batches: list[Inputs], watch: Callable[[OneShotStep], None]
     ) -> None:
         self.target, self.batches, self.watch = target, batches, watch
-        self.cut = copy.deepcopy(model).eval()
+        self.cut = copied(model).eval()
         switch_off_(self.cut)
         sites = transforms_of(self.cut)
         self.sites = tuple(site for site in sites if site.transform.prunes)
         self.quantizes = bool(maps_of(model)) or any(site.transform.quantize is not None for site in sites)
         for site in self.sites:
             site.transform.prune.harden(torch.ones_like(site.original, dtype=torch.bool))
-        self.dense = bake_(copy.deepcopy(self.cut))
+        self.dense = bake_(copied(self.cut))
         remove_(self.dense)
         self.start = copy.deepcopy(self.cut.state_dict())
         self.calls, self.reasons = viewed(self.sites, self.dense, (0, batches[0]))
@@ -157,7 +158,7 @@ class _Work:
             self._begin_anew()
             found = self._under(aim, scores)
             lost = output_change(self.cut, self.dense, self.batches, change)
-            return lost, (found, copy.deepcopy(self.cut))
+            return lost, (found, copied(self.cut))
 
         (result, hardened), tried = best_width(widths, self.target, attempt)
         return replace(result, tried=tried), hardened

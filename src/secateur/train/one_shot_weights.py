@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES
+from secateur.nn.copying import copied
 from secateur.nn.harden import harden_under
 from secateur.nn.map_sites import maps_of
 from secateur.nn.masks import MaskOptions, masks_by_score
@@ -27,7 +27,7 @@ def cut_by_weights(
     """The result and a hardened copy. widths: mean ones to choose from, none for those of the target."""
 
     def attempt(aim: Target) -> tuple[float, tuple[OneShot, nn.Module]]:
-        cut = copy.deepcopy(model)
+        cut = copied(model)
         result = _cut(cut, aim, allocation)
         return _lost(cut), (result, cut)
 

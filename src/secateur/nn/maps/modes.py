@@ -8,9 +8,10 @@ from torch import nn
 
 from secateur.errors import PlanError
 from secateur.ir.map_names import MAPS
-from secateur.nn.fx_graph import TRACING_ERRORS, Calls, calls_of, place_of
+from secateur.nn.fx_graph import TRACING_ERRORS, Calls, calls_of, is_looked_into, place_of
 from secateur.nn.mode_kept import mode_kept
 from secateur.nn.norms.lagrange_norm import LagrangeNorm
+from secateur.nn.recomputed import SPECTRAL_NORM, recomputed
 from secateur.nn.sites import PRUNABLE
 
 LEAVES = (*PRUNABLE, nn.Bilinear, LagrangeNorm)
@@ -35,6 +36,7 @@ def both_modes(model: nn.Module, given: int) -> Modes:
             f"the forward of this {type(model).__name__} was replaced on the object itself, which tracing does not "
             "see: put it into the class, or leave out maps="
         )
+    _refuse_power_iterations(model)
     found: dict[bool, Calls] = {}
     for training in (True, False):
         with mode_kept(model):
@@ -44,6 +46,19 @@ def both_modes(model: nn.Module, given: int) -> Modes:
             except TRACING_ERRORS as error:
                 raise PlanError(cannot_trace(model, error)) from error
     return Modes(found[True], found[False])
+
+
+def _refuse_power_iterations(model: nn.Module) -> None:
+    """PlanError for a block that torch.nn.utils.spectral_norm watches: it works on buffers in place and without
+    gradients, of which the calls that are traced know nothing, and would fail in training."""
+    for path, module in model.named_modules():
+        for name, maker in recomputed(module).items():
+            # The hooks of the model itself go on being called, and so do those of what stays the call of a module.
+            if maker is SPECTRAL_NORM and module is not model and is_looked_into(module, LEAVES):
+                raise PlanError(
+                    f"feature maps of {type(model).__name__} cannot be quantized: {maker.told([f'{path}.{name}'])} of "
+                    f"a block whose code is traced: {maker.undone(name)}, or leave out maps="
+                )
 
 
 def cannot_trace(model: nn.Module, error: BaseException) -> str:

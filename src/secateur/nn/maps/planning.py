@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
@@ -14,6 +13,7 @@ from torch import fx, nn
 from secateur.errors import PlanError
 from secateur.ir.plan_rows import NO_ROW, MapPlan, check_map_rule, with_map_rule
 from secateur.ir.rules import Quantize
+from secateur.nn.copying import copied
 from secateur.nn.exporting import Example, as_inputs
 from secateur.nn.fx_graph import SAME, TRACING_ERRORS, difference
 from secateur.nn.maps.flow import Flow
@@ -66,7 +66,7 @@ def _in_float32(model: nn.Module) -> nn.Module:
     of sums would count as a difference, and the example is float32."""
     tensors = chain(model.parameters(), model.buffers())
     other = any(tensor.is_floating_point() and tensor.dtype != torch.float32 for tensor in tensors)
-    return copy.deepcopy(model).float() if other else model
+    return copied(model).float() if other else model
 
 
 def _refuse_other(row: MapPlan, training: Flow, node: fx.Node | None) -> None:

@@ -1,0 +1,57 @@
+"""copied(): a deep copy of a model, also of one whose modules hold results of autograd.
+
+torch.nn.utils.prune, spectral_norm and weight_norm (the old one) set a weight that they have computed as an attribute
+before every forward pass, and parametrized recurrent layers keep a list of theirs. Such a tensor is no leaf of
+autograd, and torch refuses to copy it. Whoever has set it sets it anew in the next pass, of the copy too, so its
+numbers are all that a copy needs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import TypeVar
+
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from secateur.errors import PlanError
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def copied(model: Model) -> Model:
+    """A deep copy, in which results of autograd are tensors of their own with the same numbers and no history; the
+    model and what it holds stay as they are.
+
+    PlanError for a model that holds a view of a parameter, which would not follow the parameter of the copy, and for
+    results of autograd inside objects that are no modules, lists, tuples or dictionaries.
+    """
+    parameters = {id(parameter) for parameter in model.parameters()}
+    memo: dict[int, Tensor] = {}
+    for place, tensor in _results(model):
+        if id(tensor._base) in parameters:
+            raise PlanError(
+                f"{place} is a view of a parameter, kept between forward passes, which a copy of the model cannot "
+                "follow: compute it in forward instead"
+            )
+        memo[id(tensor)] = tensor.detach().clone()
+    try:
+        return copy.deepcopy(model, memo)
+    except RuntimeError as error:
+        if "deepcopy protocol" not in str(error):
+            raise
+        raise PlanError(
+            f"this {type(model).__name__} cannot be copied: an object in it, no module, holds a tensor that autograd "
+            "has computed: detach() that tensor, or compute it in forward without keeping it"
+        ) from error
+
+
+def _results(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What autograd has computed among the attributes of modules and in their lists, tuples and dictionaries, with the
+    name of the attribute."""
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            for leaf in _pytree.tree_leaves(value):
+                if isinstance(leaf, Tensor) and not leaf.is_leaf:
+                    yield f"{path}.{name}" if path else name, leaf

@@ -1,0 +1,113 @@
+"""nn.copying: models whose modules hold results of autograd are copied, and stay what they are."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+
+from secateur.errors import PlanError
+from secateur.nn.copying import copied
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+X = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
+
+
+def recurrent():
+    return parametrizations.weight_norm(nn.GRU(6, 4, batch_first=True), "weight_hh_l0")
+
+
+HOLDERS = {
+    "prune": lambda: prune.l1_unstructured(nn.Linear(6, 4), "weight", amount=0.5),
+    "weight_norm": lambda: weight_norm(nn.Linear(6, 4)),
+    "spectral_norm": lambda: spectral_norm(nn.Linear(6, 4)),
+    "old weight_norm of a recurrent layer": lambda: weight_norm(nn.GRU(6, 4, batch_first=True), "weight_hh_l0"),
+    "parametrized recurrent layer": recurrent,
+}
+
+
+def first(outputs):
+    return outputs[0] if isinstance(outputs, tuple) else outputs
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_copy_computes_the_same_and_the_model_keeps_what_it_holds(name):
+    torch.manual_seed(0)
+    model = nn.Sequential(HOLDERS[name]())
+    loss = first(model(X)).square().sum()
+    with pytest.raises(RuntimeError, match="deepcopy protocol"):
+        copy.deepcopy(model)
+    held = {key: value for key, value in vars(model[0]).items() if isinstance(value, torch.Tensor)}
+    twin = copied(model)
+    assert all(vars(model[0])[key] is value and value.grad_fn is not None for key, value in held.items())
+    assert all(vars(twin[0])[key].grad_fn is None for key in held)
+    assert torch.equal(first(twin.eval()(X)), first(model.eval()(X)))
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert all(parameter.grad is None for parameter in twin.parameters())
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_copy_trains_on_its_own(name):
+    model = HOLDERS[name]()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    first(model(X)).sum().backward()
+    twin = copied(model)
+    first(twin(X)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in twin.parameters())
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(1)
+    known = [key for key, _ in model.named_parameters()]
+    assert all(torch.equal(model.state_dict()[key], before[key]) for key in known)
+    assert not torch.equal(first(twin.eval()(X)), first(model.eval()(X)))
+
+
+def test_results_in_containers_are_found_and_one_tensor_stays_one():
+    model = nn.Linear(2, 2)
+    result = model.weight * 2
+    model.kept, model.again = {"one": [result], "two": (result, 3)}, result
+    model.register_buffer("buffer", model.weight.sum())
+    twin = copied(model)
+    assert torch.equal(twin.again, result)
+    assert twin.kept["one"][0] is twin.kept["two"][0] is twin.again is not result
+    assert torch.equal(twin.buffer, model.buffer)
+    assert twin.buffer is not model.buffer
+
+
+def test_numbers_of_a_copy_are_its_own():
+    model = prune.l1_unstructured(nn.Linear(6, 4), "weight", amount=0.5)
+    twin = copied(model)
+    with torch.no_grad():
+        model.weight.zero_()
+    assert twin.weight.any()
+
+
+def test_a_view_of_a_parameter_would_not_follow_and_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].turned = model[0].weight.t()
+    with pytest.raises(PlanError, match=r"0\.turned is a view of a parameter.*in forward"):
+        copied(model)
+
+
+def test_results_inside_other_objects_are_refused_with_a_way_out():
+    class Holder:
+        def __init__(self, held):
+            self.held = held
+
+    model = nn.Linear(2, 2)
+    model.holder = Holder(model.weight * 2)
+    with pytest.raises(PlanError, match=r"Linear cannot be copied.*detach\(\)"):
+        copied(model)
+
+
+def test_other_errors_of_copying_stay_what_they_are():
+    class Refusing:
+        def __deepcopy__(self, memo):
+            raise RuntimeError("not this one")
+
+    model = nn.Linear(2, 2)
+    model.other = Refusing()
+    with pytest.raises(RuntimeError, match="not this one"):
+        copied(model)
