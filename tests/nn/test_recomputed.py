@@ -204,3 +204,14 @@ def test_one_utility_on_what_another_computes_from_is_packed_alone_and_restored(
     with pytest.warns(SecateurWarning, match=r"0\.weight_v is read without"):
         artifact = pack(model, x)
     assert torch.equal(restore_(chain(1), artifact)(x), model(x))
+
+
+def test_what_is_computed_from_another_is_refreshed_after_it():
+    layer = weight_norm(nn.Linear(6, 4))
+    prune.l1_unstructured(layer, "weight_v", amount=0.5)
+    with torch.no_grad():
+        layer.weight_v_orig.add_(1)
+    refresh_(layer)
+    found = layer.weight
+    layer(torch.randn(2, 6))
+    assert torch.equal(layer.weight, found)
