@@ -15,9 +15,11 @@ from secateur.compression.compress import compress
 from secateur.compression.options import Options
 from secateur.compression.result import Compression
 from secateur.errors import DataError, TargetError
+from secateur.ir.artifact import Artifact
 from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.planning import plan
+from secateur.nn.refit import NONE
 from secateur.train.task import Task
 
 
@@ -185,6 +187,14 @@ def test_weights_alone_need_no_data_but_maps_do(tmp_path):
     maps = quantizing(maps=Quantize(8))
     with pytest.raises(TargetError, match="ranges of feature maps come from data"):
         compress(tiny_task(), Target(largest_map_bytes=99), out=tmp_path / "b", plan=maps, options=Options(one_shot=0))
+
+
+def test_without_batches_the_file_is_measured_too(tmp_path, monkeypatch):
+    """Not filled afterwards: it holds the limit when it is cut, which an estimate has no room for."""
+    monkeypatch.setattr("secateur.compression.line.refit_", lambda *_, **__: NONE)
+    result = compress(tiny_task(), Target(packed_bytes=400), out=tmp_path, options=Options(one_shot=0))
+    assert result.met
+    assert 390 <= len(Artifact.load(tmp_path / "model.secat").to_bytes()) <= 400
 
 
 def test_cutting_and_quantizing_at_once(tmp_path):

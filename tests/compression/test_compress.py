@@ -312,10 +312,15 @@ def test_data_that_does_not_replay_is_told_at_the_start(tmp_path):
 
 
 def test_limits_that_contradict_each_other_are_refused_before_training(tmp_path):
-    for name, target in (("bytes", Target(density=0.9, packed_bytes=1000)), ("macs", Target(density=0.9, macs=50))):
-        with pytest.raises(TargetError, match=r"density 0\.9 and .* contradict each other"):
-            run(tmp_path / name, target=target)
+    for name, limit in (("bytes", {"packed_bytes": 1000}), ("macs", {"macs": 50})):
+        with pytest.raises(TargetError, match=r"density 1 and .* contradict each other"):
+            run(tmp_path / name, target=Target(density=1.0, **limit))
         assert not list((tmp_path / name).glob("*.state"))  # another target can have the folder
+        with (
+            pytest.warns(SecateurWarning, match=r"density 0\.9 and .* contradict each other: .* unless units die"),
+            pytest.raises(TargetError, match=r"density 0\.9 leaves .*, the limit is"),
+        ):
+            run(tmp_path / f"uncertain {name}", target=Target(density=0.9, **limit))
 
 
 def test_what_was_chosen_is_kept_for_the_rest_of_the_run(tmp_path):

@@ -11,7 +11,7 @@ from secateur.errors import ArtifactError
 from secateur.ir import container
 from secateur.ir.coding.squeeze import squeeze
 from secateur.ir.coding.varint import varint
-from secateur.ir.container import HEADER_LIMIT, MAGIC, VERSION, build, framing_bytes, open_container
+from secateur.ir.container import HEADER_LIMIT, MAGIC, VERSION, build, framing_bytes, least_bytes, open_container
 
 HEADER, SECTIONS = b'{"tensors":[["conv1.weight",[20,1,5,5]]]}', [b"first", b"", b"x" * 300]
 FILE = build(HEADER, SECTIONS)
@@ -24,6 +24,12 @@ def opened(data: bytes) -> tuple[bytes, list[bytes]]:
 
 def prefixed(*lengths: int, rest: bytes = b"") -> bytes:
     return MAGIC + bytes([VERSION]) + b"".join(map(varint, lengths)) + rest
+
+
+@pytest.mark.parametrize("header", [b"{}", b'{"tensors":[]}', HEADER, 500 * HEADER])
+@pytest.mark.parametrize("sections", [[], [b""], SECTIONS])
+def test_no_file_is_smaller_than_the_least(header, sections):
+    assert least_bytes() < len(build(header, sections))
 
 
 def test_header_and_sections_come_back():

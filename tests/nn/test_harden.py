@@ -11,7 +11,7 @@ from secateur.ir.rules import Prune, Quantize
 from secateur.ir.target import Target
 from secateur.nn.harden import harden_
 from secateur.nn.masks import _around
-from secateur.nn.measure import packed_bytes
+from secateur.nn.measure import ESTIMATED, packed_bytes
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
@@ -115,16 +115,22 @@ def _hard(model):
 
 
 def test_with_an_example_a_limit_counts_what_is_really_packed():
-    """The bound allows 256 bytes for a header that takes less."""
+    """The estimate allows 256 bytes for a header that takes less, and its result says that it decided."""
     whole = pack(_hard(dying_net()), torch.zeros(2, 40)).to_bytes()
     target = Target(packed_bytes=len(whole))
-    with_all, bounded = dying_net(), dying_net()
-    assert harden_(with_all, target, example=torch.zeros(2, 40)).density == 1
-    assert harden_(bounded, target).density < 1
+    measured, estimated = harden_(dying_net(), target, example=torch.zeros(2, 40)), harden_(dying_net(), target)
+    assert (measured.density, measured.notes) == (1, ())
+    assert estimated.density < 1
+    assert estimated.notes == (ESTIMATED,)
+    assert harden_(dying_net(), Target(density=0.5)).notes == ()
     exact = Target(density=1.0, packed_bytes=len(whole))
     assert harden_(dying_net(), exact, example=torch.zeros(2, 40)).density == 1
     with pytest.raises(TargetError, match="packed bytes, the limit is"):
         harden_(dying_net(), Target(density=1.0, packed_bytes=len(whole) - 1), example=torch.zeros(2, 40))
+    with pytest.raises(
+        TargetError, match=r"bytes by an estimate \(with an example or batches the file is measured\), the limit"
+    ):
+        harden_(dying_net(), Target(density=1.0, packed_bytes=len(whole)))
     with pytest.raises(TargetError, match="even with every pruned weight gone"):
         harden_(dying_net(), Target(packed_bytes=20), example=torch.zeros(2, 40))
 
@@ -148,7 +154,7 @@ def test_the_search_around_a_guess_finds_the_largest_that_holds(most, guess):
     ("target", "message"),
     [
         (Target(density=0.5, macs=10), "macs, the limit is 10"),
-        (Target(packed_bytes=20), "packed bytes, the limit is 20"),
+        (Target(packed_bytes=20), r"packed bytes by an estimate .*, the limit is 20"),
     ],
 )
 def test_impossible_targets_are_refused_and_leave_the_model_soft(target, message):

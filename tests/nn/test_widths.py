@@ -141,7 +141,7 @@ def test_a_range_that_learned_nothing_is_fitted_and_one_that_did_stays():
 
 
 @pytest.mark.parametrize(
-    ("example", "limits"), [(None, (420, 560)), (EXAMPLE, (400, 500))], ids=["bounded", "measured"]
+    ("example", "limits"), [(None, (480, 620)), (EXAMPLE, (400, 500))], ids=["estimated", "measured"]
 )
 def test_narrower_weights_leave_room_for_more_of_them(example, limits):
     """With thresholds that keep nothing of themselves, so that neither widths nor ranges suit what stays before weights

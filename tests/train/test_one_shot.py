@@ -15,12 +15,13 @@ from secateur.ir.target import Target
 from secateur.nn.check import check
 from secateur.nn.harden import Hardening, harden_
 from secateur.nn.map_sites import maps_of
+from secateur.nn.measure import ESTIMATED
 from secateur.nn.pack import pack
 from secateur.nn.planning import plan
 from secateur.nn.prepare import prepare_
 from secateur.nn.strip import strip_
 from secateur.nn.transform import transforms_of
-from secateur.train.one_shot import ALLOCATIONS, one_shot_
+from secateur.train.one_shot import ALLOCATIONS, one_shot_, one_shot_by_file_
 from secateur.train.one_shot_result import OneShotStep
 
 TOTAL = 36 + 576 + 48
@@ -269,8 +270,8 @@ def test_wrong_wishes():
         one_shot_(prepared(), 0.3)
     with pytest.raises(TargetError, match="max_drop"):
         one_shot_(prepared(), Target(max_drop=0.1))
-    with pytest.raises(TargetError, match="limit is 20"):
-        one_shot_(prepared(), Target(packed_bytes=20), batches=BATCHES)
+    with pytest.raises(TargetError, match="limit is 30"):
+        one_shot_(prepared(), Target(packed_bytes=30), batches=BATCHES)
     model = prepared()
     transforms_of(model)[0].original.data[0] = float("inf")
     with pytest.raises(TargetError, match=r"0\.weight holds NaN"):
@@ -325,6 +326,17 @@ def test_limits_hold_with_both():
     assert limit - 100 < len(pack(model.eval(), EXAMPLE).to_bytes()) <= limit
     with pytest.raises(TargetError, match="packed bytes"):
         one_shot_(prepared(quantize=Quantize(8)), Target(density=0.5, packed_bytes=limit), batches=BATCHES)
+
+
+def test_without_batches_an_example_measures_the_file_and_else_a_note_says_that_an_estimate_decided():
+    measured, estimated = prepared(), prepared()
+    target = Target(packed_bytes=700)
+    found = one_shot_by_file_(measured, target, EXAMPLE)
+    assert found.notes == ()
+    assert one_shot_(estimated, target).notes == (ESTIMATED,)
+    assert 690 <= len(pack(measured, EXAMPLE).to_bytes()) <= 700
+    assert len(pack(estimated, EXAMPLE).to_bytes()) < 690
+    assert one_shot_(prepared(), target, batches=BATCHES).notes == ()
 
 
 def test_feature_maps_are_calibrated_after_the_cut_and_correction_helps():

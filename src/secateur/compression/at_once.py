@@ -16,7 +16,7 @@ from secateur.nn.copying import copied
 from secateur.nn.harden import harden_
 from secateur.nn.prepare import prepare_
 from secateur.train.calibrate import calibrate_
-from secateur.train.one_shot import one_shot_
+from secateur.train.one_shot import one_shot_, one_shot_by_file_
 from secateur.train.one_shot_result import OneShot, OneShotStep
 from secateur.train.record import Fitted
 from secateur.train.replay import start_epoch
@@ -43,8 +43,10 @@ def cut_at_once(line: Line, target: Target, batches: int, seed: int) -> Passed:
         line.watch(step)
 
     aim = line.aim(target)
-    if line.plan.pruned:
+    if line.plan.pruned and seen is not None:
         result = one_shot_(model, aim, batches=seen, watch=watch)
+    elif line.plan.pruned:
+        result = one_shot_by_file_(model, aim, line.task.example)
     else:
         result = _quantized(line, model, aim, seen, watch)
     line.keep_histograms("state", model, result, AT_ONCE if line.plan.pruned else QUANTIZED)

@@ -64,6 +64,11 @@ def framing_bytes(header: bytes, sections: Sequence[bytes]) -> tuple[int, int]:
     return len(frame), len(_prefix(header, frame, sections)) + CHECKSUM_BYTES * (len(sections) + 2)
 
 
+def least_bytes() -> int:
+    """No file has fewer: magic, version, three lengths, two checksums, and the frame of a header without text."""
+    return sum(framing_bytes(b"", []))
+
+
 def _prefix(header: bytes, frame: bytes, sections: Sequence[bytes]) -> bytes:
     lengths = [len(header), len(frame), len(sections), *map(len, sections)]
     return MAGIC + bytes([VERSION]) + b"".join(map(varint, lengths))

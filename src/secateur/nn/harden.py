@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from secateur.ir.target import Target
 from secateur.nn.exporting import Example
 from secateur.nn.map_sites import maps_of, prepared_sites
 from secateur.nn.masks import MaskOptions, by_name, masks_by_score
+from secateur.nn.measure import ESTIMATED
 from secateur.nn.patterns import group_counts
 from secateur.nn.transform import Transformed
 from secateur.nn.widths import Widths
@@ -63,12 +64,14 @@ class HardenedMap:
 @dataclass(frozen=True)
 class Hardening:
     """The result of `harden_`: the common factor on all learned thresholds (1 where nothing is pruned), one row a
-    tensor, one a quantized feature map, and the bit operations of all of these tensors for one example."""
+    tensor, one a quantized feature map, the bit operations of all of these tensors for one example, and what else a
+    user should know, in words."""
 
     factor: float
     tensors: tuple[HardenedTensor, ...]
     maps: tuple[HardenedMap, ...] = field(default=(), kw_only=True)
     bit_operations: int = field(default=0, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def largest_map_bytes(self) -> int:
@@ -119,8 +122,9 @@ def harden_(
     structure  exponent of the company that a weight has in its row and column (`nn.structure`): above 0, each tensor
                keeps as many weights as without, but they lie in fewer rows and columns, which take fewer bytes
     example    what the model is called with. With it, limits on macs and packed_bytes are measured on the file that
-               `pack` would write, after units that died are gone; without, sizes are upper bounds that know of no dead
-               units, and the file can end far below the limit
+               `pack` would write, after units that died are gone; without, packed_bytes are an estimate, which `notes`
+               then says: it knows of no dead units, so that the file can end far below the limit, and above it where
+               the forward holds tables of numbers or many operations of its own, or norms that fold into no layer
     sort       with an example: the file is the one that `pack` writes with sort=True, which is smaller, so that more
                weights stay
     """
@@ -137,7 +141,13 @@ def harden_(
         options = MaskOptions(structure, example, widths, energies, sort)
         masks, factor = masks_by_score(model, pruned, scores, target, options)
         widths.begin(by_name(pruned, masks))
-    return harden_under(sites, masks, factor, widths)
+    return noted(harden_under(sites, masks, factor, widths), target, example)
+
+
+def noted(hardening: Hardening, target: Target | None, example: Example | None) -> Hardening:
+    """With a note where a limit on bytes was judged without the file."""
+    guessed = example is None and target is not None and target.packed_bytes is not None
+    return replace(hardening, notes=(*hardening.notes, ESTIMATED)) if guessed else hardening
 
 
 def soft_sites(model: nn.Module) -> tuple[Transformed, ...]:

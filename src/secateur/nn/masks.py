@@ -107,7 +107,7 @@ def _split(mask: Tensor, sites: tuple[Transformed, ...]) -> list[Tensor]:
 
 class _Wish:
     """How many weights may stay under a target; widths become narrower where nothing else helps. Sizes are measured
-    where there is an example, else bounded from above."""
+    where there is an example, else estimated."""
 
     def __init__(self, model: nn.Module, choice: _Choice, target: Target, options: MaskOptions) -> None:
         self._model, self._choice, self._target, self._widths = model, choice, target, options.widths
@@ -165,7 +165,7 @@ class _Wish:
         """The largest number of weights that holds, in widths and ranges that suit those."""
         most = total
         while True:
-            keep = 0 if self._bounded(0) else _between(self._bounded, 0, most + 1)
+            keep = 0 if self._estimated(0) else _between(self._estimated, 0, most + 1)
             keep = _around(self._excess, keep, most) if self._packing else keep
             masks = self._choice.named(keep)
             self._widths.begin(masks)
@@ -240,11 +240,11 @@ class _Wish:
 
     def _excess(self, keep: int) -> str:
         if self._packing is None:
-            return self._bounded(keep)
+            return self._estimated(keep)
         masks = self._choice.named(keep)
         return self._operations(masks) or self._packing.excess(masks, self._target, self._widths.bits)
 
-    def _bounded(self, keep: int) -> str:
+    def _estimated(self, keep: int) -> str:
         masks, target = self._choice.named(keep), self._target
         if problem := self._operations(masks):
             return problem
@@ -255,7 +255,10 @@ class _Wish:
         if target.packed_bytes is not None:
             size = packed_bytes(self._model, masks, target.values, self._widths.bits)
             if size > target.packed_bytes:
-                return f"{size:,} packed bytes, the limit is {target.packed_bytes:,}"
+                return (
+                    f"{size:,} packed bytes by an estimate (with an example or batches the file is measured), the "
+                    f"limit is {target.packed_bytes:,}"
+                )
         return ""
 
 

@@ -21,7 +21,7 @@ from secateur.nn.packing import Packing
 from secateur.nn.patterns import refuse_other_density
 from secateur.nn.quantize import WidthQuantize
 from secateur.train.balance import Balance
-from secateur.train.contradictions import refuse_impossible
+from secateur.train.contradictions import refuse_impossible, tell_of_room
 from secateur.train.costs import COSTS, Layers, coded, fixed_bytes
 from secateur.train.ownership import Ownership
 from secateur.train.phases import BEGIN, advance_, learning_from
@@ -35,8 +35,8 @@ WIDTHS_ARRIVE = 0.9
 """Fraction after which the references of these have reached the target; half of what is left where widths begin to
 learn late."""
 MEASURED = tuple(part / 20 for part in range(6, 20))
-"""Fractions at which the bound on bytes is set right by what a file would really take. Otherwise hardening has room for
-weights that training did without: on LeNet-5 for half as many again, and the error went from 1.7 to 45 %."""
+"""Fractions at which the estimate of bytes is set right by what a file would really take. Otherwise hardening has room
+for weights that training did without: on LeNet-5 for half as many again, and the error went from 1.7 to 45 %."""
 BATCH = 128
 """Examples a step where nobody says how many."""
 ASCENT = 16.0
@@ -56,7 +56,7 @@ class Budget:
     quantize_at    fraction of the steps after which what is pruned is quantized as well, and feature maps are. 1: only
                    pruned, `harden_` quantizes; 0: quantized from the first step
     example, sort  as for `harden_`: with an example, packed_bytes are those of the file that `pack` would write,
-                   without, an upper bound that knows of no dead units
+                   without, an estimate that knows of no dead units (`nn.measure` says how near)
     """
 
     def __init__(
@@ -87,12 +87,10 @@ class Budget:
         self._coded, self._quantization = 1.0, QuantizationLoss(self._sites, self._maps)
         self.balance = Balance(self._sites, steps)
         """Of tensors in a balanced pattern: what makes the counts of their groups equal."""
+        if target.packed_bytes is not None and target.packed_bytes <= self._fixed_bytes:
+            self._look_for_room(target.packed_bytes)
         with torch.no_grad():
             self._start = {name: float(cost) for name, cost in self.costs().items()}
-        if (limit := target.packed_bytes) is not None and limit <= self._fixed_bytes:
-            raise TargetError(
-                f"packed_bytes is out of reach: {self._fixed_bytes:,} bytes (biases, kept tensors) stay whatever is cut"
-            )
         self.multipliers = dict.fromkeys(self._start, 0.0)
         self._ownership = Ownership(self._thresholds())
 
@@ -190,6 +188,13 @@ class Budget:
         advance_(self._sites, self.fraction, self._maps, quantize_at=self._quantize_at)
         if self._measures and any(before < point <= self.fraction for point in MEASURED):
             self._measure()
+
+    def _look_for_room(self, limit: int) -> None:
+        """Where an estimate finds none for weights, a file decides, if there can be one; nothing is refused for it."""
+        measured = self._example is not None and self._measures
+        if measured:
+            self._measure()
+        tell_of_room(limit, self._fixed_bytes, measured=measured)
 
     def _stages(self) -> list[WidthQuantize | None]:
         return [site.transform.quantize for site in self._sites]

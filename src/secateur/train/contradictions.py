@@ -1,18 +1,22 @@
 """Limits that no choice of weights and widths can hold, alone or beside a density: refused before anything is trained.
 
 What is certain is a lower bound: every width the narrowest of its rule, and the weights that a density leaves all where
-they are cheapest. It is ours.
+they are cheapest. A file leaves out units that die, with every weight they kept, biases and whole layers: a cut of a
+few weights can empty it. So of a file only its frame is certain wherever a weight may be cut; what is not is a warning.
+It is ours.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from secateur.errors import TargetError
+from secateur.errors import SecateurWarning, TargetError
+from secateur.ir.container import least_bytes
 from secateur.ir.target import Target
 from secateur.nn.bit_operations import bit_operations, read_by
 from secateur.nn.map_sites import MapSite, float_maps_of, prepared_sites
@@ -26,12 +30,15 @@ NOISE_BITS = {"float32": 22, "float16": 9, "int8": 0}
 
 def refuse_impossible(model: nn.Module, target: Target) -> None:
     """TargetError for a limit that a prepared model cannot hold, whatever is learned: beside the density, or because a
-    map stays float32, or because the narrowest widths of the plan's rules are not narrow enough."""
+    map stays float32, or because the narrowest widths of the plan's rules are not narrow enough, or because no file is
+    so small. SecateurWarning for one beside a density that only units which die can hold."""
     sites, maps = prepared_sites(model)
+    if target.packed_bytes is not None and target.packed_bytes < least_bytes():
+        raise TargetError(f"packed_bytes {target.packed_bytes} is out of reach: no file has less than {least_bytes()}")
     if target.largest_map_bytes is not None:
         refuse_large_floats(float_maps_of(model), target.largest_map_bytes)
         refuse_wide_maps(maps, target.largest_map_bytes)
-    _refuse_contradiction(sites, target)
+    _tell_contradiction(model, sites, target)
     _refuse_narrower(sites, maps, target)
 
 
@@ -53,9 +60,28 @@ def _refuse_narrower(sites: Sequence[Transformed], maps: Sequence[MapSite], targ
             )
 
 
-def _refuse_contradiction(sites: Sequence[Transformed], target: Target) -> None:
+def tell_of_room(limit: int, beside: int, *, measured: bool) -> None:
+    """SecateurWarning where what a file holds beside the weights that are cut or quantized, biases, kept tensors and
+    header, leaves these no room within a limit on its bytes. measured: on a file; else `beside` is an estimate."""
+    if beside < limit:
+        return
+    how = (
+        "as the model is now, its file takes" if measured else "by an estimate, as no example was given, the file takes"
+    )
+    then = "" if measured else ", and Budget(..., example=) and harden_(..., example=) measure it"
+    warnings.warn(
+        f"{how} {beside:,} bytes beside the weights that can be cut (biases, kept tensors, header), and packed_bytes "
+        f"{limit:,} leaves none for these: training will cut nearly all of them, and only units that die, whose biases "
+        f"go as well, make the rest smaller. Allow more{then}",
+        SecateurWarning,
+        stacklevel=3,
+    )
+
+
+def _tell_contradiction(model: nn.Module, sites: Sequence[Transformed], target: Target) -> None:
     """TargetError where the weights of a density take more multiply-accumulates or bytes than is allowed, wherever they
-    lie. Of tensors with patterns a density is an upper limit, so that nothing is certain."""
+    lie; SecateurWarning where units may die and take some of them along. Of tensors with patterns a density is an upper
+    limit, so that nothing is certain."""
     pruned = [site for site in sites if site.transform.prunes]
     if not (kept := _kept_by_density(pruned, target)):
         return
@@ -64,11 +90,26 @@ def _refuse_contradiction(sites: Sequence[Transformed], target: Target) -> None:
     for name, prices, what in (("macs", macs, "multiply-accumulates"), ("packed_bytes", sizes, "bytes in the file")):
         limit, least = target.wishes().get(name), math.floor(_cheapest(kept, prices))
         if limit is not None and least > limit:
-            raise TargetError(
+            told = (
                 f"density {target.density:g} and {name} {limit:,} contradict each other: density leaves {kept:,} "
-                f"weights, which take {least:,} {what} at least, wherever they lie; ask for a smaller density, allow "
-                "more, or leave the density to the limit"
+                f"weights, which take {least:,} {what} at least, wherever they lie"
             )
+            advice = "ask for a smaller density, allow more, or leave the density to the limit"
+            if _all_stay(model, pruned, kept):
+                raise TargetError(f"{told}; {advice}")
+            warnings.warn(
+                f"{told}, unless units die and take some of them along, which only a file shows: else hardening will "
+                f"refuse this after training; {advice}",
+                SecateurWarning,
+                stacklevel=4,
+            )
+
+
+def _all_stay(model: nn.Module, pruned: Sequence[Transformed], kept: int) -> bool:
+    """Whether no unit can die of a cut, as nothing is cut, nor of zeros that the model has already."""
+    uncut = kept == sum(site.original.numel() for site in pruned)
+    read = (p for name, p in model.named_parameters() if not name.rpartition(".")[2].startswith("bias"))
+    return uncut and all(p.count_nonzero() == p.numel() for p in read)
 
 
 def _kept_by_density(pruned: Sequence[Transformed], target: Target) -> int:

@@ -13,13 +13,10 @@ from secateur.ir.target import Target
 from secateur.nn.bit_operations import bit_operations as total_of
 from secateur.nn.bit_operations import read_by
 from secateur.nn.map_sites import MapSite
-from secateur.nn.measure import HEADER_BYTES, untransformed_bytes
+from secateur.nn.measure import SCALE_BYTES, frame_bytes, untransformed_bytes
 from secateur.nn.measure import packed_bytes as measured_bytes
 from secateur.nn.packing import Packing
 from secateur.nn.transform import Transformed, transforms_of
-
-SCALE_BYTES = 2
-"""Of a float16 scale."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def macs(layers: Layers) -> Tensor:
 
 
 def packed_bytes(layers: Layers) -> Tensor:
-    """Upper bound on the file's bytes: fixed part + sum N d (log2(e/d) + bits of a value) / 8, monotone in every
+    """Estimate of the file's bytes: fixed part + sum N d (log2(e/d) + bits of a value) / 8, monotone in every
     density d (`maths.threshold.packed_bits_bound`) and width; of a tensor that is not pruned sum N bits / 8."""
     total = torch.zeros(())
     for site, count, bits in zip(layers.sites, layers.counts, layers.bits, strict=True):
@@ -157,4 +154,4 @@ def fixed_bytes(model: nn.Module, target: Target) -> int:
         return 0
     stages = (site.transform.quantize for site in transforms_of(model))
     scales = sum(SCALE_BYTES * stage.log_range.numel() for stage in stages if stage is not None)
-    return HEADER_BYTES + untransformed_bytes(model, target.values) + scales
+    return frame_bytes(model) + untransformed_bytes(model, target.values) + scales

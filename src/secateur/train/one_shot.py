@@ -24,6 +24,7 @@ from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES, marginal_costs, ranks
 from secateur.nn.copying import copied
 from secateur.nn.dynamic_map import DynamicMap
+from secateur.nn.exporting import Example
 from secateur.nn.harden import Hardening, harden_under, soft_sites
 from secateur.nn.layer_inputs import Inputs
 from secateur.nn.map_sites import maps_of
@@ -66,7 +67,8 @@ def one_shot_(
     quantize the weights and feature maps that its plan quantizes.
 
     target      as for `harden_`: density exact to the weight, macs and packed_bytes upper limits, measured on the
-                file without dead units where there are batches to trace the model with; nothing looks at a max_drop
+                file without dead units where there are batches to trace the model with, else packed_bytes are an
+                estimate, and `notes` of the result say so; nothing looks at a max_drop
     batches     a few batches, as a loop draws them: inputs, or (inputs, labels) whose labels are ignored. inputs is a
                 tensor, or a tuple of tensors for a model of several inputs. None: the weights alone decide
     allocation  how many weights each layer keeps: "magnitude", "standardized", "lamp" or "erk" from the weights alone,
@@ -87,19 +89,31 @@ def one_shot_(
     raised, Ctrl-C included: copies of it are worked on. DataError for batches the model cannot take, that are empty
     or lead to NaN; PlanError and TargetError as in `harden_`.
     """
-    soft_sites(model)  # refuses what is hard already
-    allocation = allocation or (DEFAULT_SCORE if batches is None else MEASURED)
-    _check(model, target, allocation, change, data=batches is not None)
+    if batches is None:
+        return _by_weights(model, target, allocation or DEFAULT_SCORE, change, None)
+    allocation = allocation or MEASURED
+    _check(model, target, allocation, change, data=True)
     widths = widths_to_try(model, target)
-    if batches is not None:
-        result, hardened = _Work(model, target, input_batches(batches), watch).run(allocation, change, widths)
-    else:
-        result, hardened = cut_by_weights(model, target, allocation, widths)
+    result, hardened = _Work(model, target, input_batches(batches), watch).run(allocation, change, widths)
+    take_over(model, hardened)
+    return result
+
+
+def one_shot_by_file_(model: nn.Module, target: Target, example: Example) -> OneShot:
+    """`one_shot_` without batches, its limits measured on the file that `pack` would write with this example."""
+    return _by_weights(model, target, DEFAULT_SCORE, "error", example)
+
+
+@torch.no_grad()
+def _by_weights(model: nn.Module, target: Target, allocation: str, change: str, example: Example | None) -> OneShot:
+    _check(model, target, allocation, change, data=False)
+    result, hardened = cut_by_weights(model, target, allocation, widths_to_try(model, target), example)
     take_over(model, hardened)
     return result
 
 
 def _check(model: nn.Module, target: object, allocation: str, change: str, *, data: bool) -> None:
+    soft_sites(model)  # refuses what is hard already
     sites = transforms_of(model)
     if not isinstance(target, Target):
         raise TargetError(

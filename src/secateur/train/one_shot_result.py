@@ -61,5 +61,5 @@ class OneShot(Hardening):
 
 def result_of(hardening: Hardening, allocation: str, layers: tuple[OneShotTensor, ...], samples: int) -> OneShot:
     """A Hardening, and how it came about."""
-    shape = {"maps": hardening.maps, "bit_operations": hardening.bit_operations}
-    return OneShot(hardening.factor, hardening.tensors, allocation, layers, samples, **shape)
+    rest = {"maps": hardening.maps, "bit_operations": hardening.bit_operations, "notes": hardening.notes}
+    return OneShot(hardening.factor, hardening.tensors, allocation, layers, samples, **rest)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from secateur.ir.target import Target
 from secateur.maths.allocation import SCORES
 from secateur.nn.copying import copied
-from secateur.nn.harden import harden_under
+from secateur.nn.exporting import Example
+from secateur.nn.harden import harden_under, noted
 from secateur.nn.map_sites import maps_of
 from secateur.nn.masks import MaskOptions, masks_by_score
 from secateur.nn.transform import Transformed, transforms_of
@@ -22,13 +23,14 @@ from secateur.train.width_search import best_width
 
 
 def cut_by_weights(
-    model: nn.Module, target: Target, allocation: str, widths: Sequence[int]
+    model: nn.Module, target: Target, allocation: str, widths: Sequence[int], example: Example | None
 ) -> tuple[OneShot, nn.Module]:
-    """The result and a hardened copy. widths: mean ones to choose from, none for those of the target."""
+    """The result and a hardened copy. widths: mean ones to choose from, none for those of the target; example: as in
+    `harden_`."""
 
     def attempt(aim: Target) -> tuple[float, tuple[OneShot, nn.Module]]:
         cut = copied(model)
-        result = _cut(cut, aim, allocation)
+        result = _cut(cut, aim, allocation, example)
         return _lost(cut), (result, cut)
 
     if not widths:
@@ -51,16 +53,17 @@ def as_array(w: Tensor) -> np.ndarray:
     return w.detach().double().cpu().numpy()
 
 
-def _cut(model: nn.Module, target: Target, allocation: str) -> OneShot:
+def _cut(model: nn.Module, target: Target, allocation: str, example: Example | None) -> OneShot:
     sites = transforms_of(model)
     pruned = tuple(site for site in sites if site.transform.prunes)
     scores = [torch.from_numpy(SCORES[allocation](as_array(site.original))) for site in pruned]
     energies = [site.original.double().square() for site in pruned]
     widths = Widths(sites, maps_of(model))
-    masks, _ = masks_by_score(model, pruned, scores, target, MaskOptions(energies=energies, widths=widths))
+    options = MaskOptions(example=example, energies=energies, widths=widths)
+    masks, _ = masks_by_score(model, pruned, scores, target, options)
     set_thresholds(pruned, masks)
     layers = tuple(OneShotTensor(site.name, "|w|") for site in pruned)
-    return result_of(harden_under(sites, masks, 1.0, widths), allocation, layers, 0)
+    return result_of(noted(harden_under(sites, masks, 1.0, widths), target, example), allocation, layers, 0)
 
 
 def _lost(model: nn.Module) -> float:

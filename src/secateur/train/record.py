@@ -85,7 +85,8 @@ def record_from(data: Mapping[str, Any]) -> Record:
 def hardening_from(data: Mapping[str, Any]) -> Hardening:
     """The Hardening whose `dataclasses.asdict` this is."""
     tensors, maps = map(_tensor_from, data["tensors"]), (HardenedMap(**row) for row in data["maps"])
-    return Hardening(data["factor"], tuple(tensors), maps=tuple(maps), bit_operations=data["bit_operations"])
+    rest = {"bit_operations": data["bit_operations"], "notes": tuple(data.get("notes", ()))}
+    return Hardening(data["factor"], tuple(tensors), maps=tuple(maps), **rest)
 
 
 def _tensor_from(row: Mapping[str, Any]) -> HardenedTensor:
