@@ -5,7 +5,8 @@ Source: US20200097830A1; V and its gradient (our reading): `maths.balance`. Minu
 loss, and the multiplier ascends: from 0 it only falls, so what is added is a penalty on unequal counts that grows until
 they are equal. V is taken in units of what chance would give (`maths.balance.chance`): one rate serves every pattern.
 A second multiplier ties the mean count to n (ours): of the constraint t = log(mean count / reference) = 0, an augmented
-Lagrangian as those of `train.budget`, the reference moving from the count at the start to n. Where there are several n
+Lagrangian as those of `train.budget`, the reference moving from the count at the start to n; the width alone feels it.
+Where there are several n
 to choose from, the mean count is free between the smallest and the largest, and t is 0 there.
 """
 
@@ -47,7 +48,7 @@ class Balance:
                 self._stages[site.name] = (site, stage)
         self._steps = steps
         with torch.no_grad():
-            self._start = {name: float(self._counts(name).sum()) for name in self._stages}
+            self._start = {name: float(self._whole(name)) for name in self._stages}
         self.multipliers = dict.fromkeys(self._stages, 0.0)
         """By tensor, of the variance: 0 to -LARGEST."""
         self.count_multipliers = dict.fromkeys(self._stages, 0.0)
@@ -64,8 +65,7 @@ class Balance:
         """What is added to the loss at this fraction of the run, 0 to 1; differentiable."""
         total: Tensor | float = 0.0
         for name in self._stages:
-            counts = self._counts(name)
-            unequal, whole = self._variance(name, counts), counts.sum()
+            unequal, whole = self._variance(name), self._whole(name)
             tied = (whole / self._reference(name, fraction, float(whole.detach()))).log()
             total = total - self.multipliers[name] * unequal
             total = total + self.count_multipliers[name] * tied + PENALTY * tied.square()
@@ -95,13 +95,16 @@ class Balance:
         self.multipliers, self.count_multipliers = dict(state["multipliers"]), dict(state["counts"])
         self._start = dict(state["start"])
 
-    def _counts(self, name: str) -> Tensor:
+    def _whole(self, name: str) -> Tensor:
+        """Of all groups, a scalar, differentiable in the width alone: weights that feel it all shrink or grow, whichever
+        they are, and the network is worse for it (measured: docs/balanced.md)."""
         site, stage = self._stages[name]
-        return stage.group_counts(site.original)
+        return stage.group_counts(site.original.detach()).sum()
 
-    def _variance(self, name: str, counts: Tensor) -> Tensor:
+    def _variance(self, name: str) -> Tensor:
         """V, in units of the variance that a mask at random of the same mean would have; that unit is a number."""
-        _, stage = self._stages[name]
+        site, stage = self._stages[name]
+        counts = stage.group_counts(site.original)
         sizes = counts.new_tensor(stage.patterns[0].sizes(stage.grouping.length))
         shares = sizes * (counts.sum() / (sizes.sum() * len(counts)))
         m, possible = stage.grouping.m, [pattern.n for pattern in stage.patterns]
