@@ -5,9 +5,9 @@ Source: US20200097830A1; V and its gradient (our reading): `maths.balance`. Minu
 loss, and the multiplier ascends: from 0 it only falls, so what is added is a penalty on unequal counts that grows until
 they are equal. V is taken in units of what chance would give (`maths.balance.chance`): one rate serves every pattern.
 A second multiplier ties the mean count to n (ours): of the constraint t = log(mean count / reference) = 0, an augmented
-Lagrangian as those of `train.budget`, the reference moving from the count at the start to n; the width alone feels it.
-Where there are several n
-to choose from, the mean count is free between the smallest and the largest, and t is 0 there.
+Lagrangian as those of `train.budget`, the reference moving from the count at the start to n. The width alone feels it.
+Where there are several n to choose from, the mean count is free between the smallest and the largest, t is 0 there, and
+weights feel it too.
 """
 
 from __future__ import annotations
@@ -96,10 +96,11 @@ class Balance:
         self._start = dict(state["start"])
 
     def _whole(self, name: str) -> Tensor:
-        """Of all groups, a scalar, differentiable in the width alone: weights that feel it all shrink or grow, whichever
-        they are, and the network is worse for it (measured: docs/balanced.md)."""
+        """The sum of all counts. Where n is given, differentiable in the width alone: the network computes with n of
+        every m anyway, and weights that feel the tie all shrink or grow, whichever they are, and are the worse for it
+        (measured: docs/balanced.md)."""
         site, stage = self._stages[name]
-        return stage.group_counts(site.original.detach()).sum()
+        return stage.group_counts(site.original.detach() if stage.is_fixed else site.original).sum()
 
     def _variance(self, name: str) -> Tensor:
         """V, in units of the variance that a mask at random of the same mean would have; that unit is a number."""
