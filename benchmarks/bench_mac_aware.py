@@ -7,7 +7,7 @@
 
 DIR is that of bench_defaults.py and bench_cifar.py, which say what it holds. Every way cuts the same trained network to
 the same limit on MACs and is retrained with fixed masks on the same batches (Adam, cosine); accuracy is that on
-validation data. The networks of bench_cifar.py start from the float networks in floats/, one a seed, trained where it is
+validation data. The networks of bench_cifar.py start from those in floats/, one a seed, trained where one is
 missing; 10,530 steps are 30 epochs. A result that is there is skipped. The summary says how many times fewer MACs
 mac_aware needs at equal accuracy.
 """

@@ -101,5 +101,15 @@ def test_what_normalizes_or_combines_two_maps_reads_them_and_a_constant_makes_no
     assert counted(net).maps == (MapBytes(scaled, (1, 4, 4), 32, 64),)
     net.add("div", "x", net.nodes[-1].output)
     assert [row.name for row in counted(net).maps] == [scaled, "x", "v1"]
-    net.add("mul", "v2", "v2")
-    assert len(counted(net).maps) == 3
+    net.add("mul", "v2", net.add("sigmoid", "v2"))
+    assert len(counted(net).maps) == 3, "one map alone decides both"
+
+
+def test_what_constants_alone_decide_is_no_map_and_a_product_with_it_no_product_of_maps():
+    net = Net(-1, 4)
+    net.constant("weight", [[1, 2, 3, 4], [5, 6, 7, 8]])
+    net.constant("mask", [[1, 0, 1, 0], [0, 1, 0, 1]])
+    net.add("linear", "x", net.add("mul", "weight", "mask"))
+    found = counted(net)
+    assert found.maps == (MapBytes("x", (1, 4), 32, 16),)
+    assert (found.bit_operations, found.map_bit_operations) == (8 * 1024, 0)

@@ -31,6 +31,19 @@ def test_json_goes_both_ways():
     assert Plan.from_json(PLAN.to_json()) == PLAN
 
 
+def test_one_number_an_example_has_a_shape_of_its_own():
+    table = Plan((), (MapPlan("sum", "sum", (), reason="mul reads it in floating point"),))
+    assert Plan.from_json(table.to_json()) == table
+
+
+def test_an_exact_name_is_that_map_and_not_what_lies_under_it():
+    inside = MapPlan("cell.inside", "GRUCell", (4,), reason="computed in one call")
+    table = Plan((), (MapPlan("cell", "GRUCell", (4,)), inside))
+    assert table.matching_maps("cell") == ("cell",)
+    assert table.replace("cell", maps=Quantize(8)).map("cell").quantize == Quantize(8)
+    assert table.matching_maps("cell*") == ("cell", "cell.inside")
+
+
 def test_json_of_maps_goes_both_ways_and_old_plans_have_none():
     assert Plan.from_json(WITH_MAPS.to_json()) == WITH_MAPS
     assert sum('"name"' in line for line in WITH_MAPS.to_json().splitlines()) == len(ROWS) + len(MAPS)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from map_nets import NETS, ResNet, Vgg, settled
 from secateur.errors import ArtifactError, DataError, PlanError, SecateurWarning
+from secateur.ir.map_names import key_of
 from secateur.ir.rules import Prune, Quantize
 from secateur.maths.map_grid import codes
 from secateur.nn.map_quantize import FrozenMap
@@ -316,3 +317,22 @@ def test_soft_maps_are_not_packed():
     model, x = prepared("vgg")
     with pytest.raises(ArtifactError, match="the feature map x is still soft"):
         pack(model, x)
+
+
+def test_maps_may_be_called_what_containers_of_modules_have_taken():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.keys, self.values = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x):
+            return self.values(torch.relu(self.keys(x))) @ self.keys(x).transpose(0, 1)
+
+    x = torch.rand(3, 4)
+    table = plan(Named(), x, maps=Quantize(8))
+    model = prepare_(Named(), table)
+    assert {"keys_1", "values"} <= {site.name for site in maps_of(model)}
+    for site in maps_of(model):
+        assert site.quantizer is model.secateur_maps[key_of(site.name)]
+    model.train()(x).sum().backward()
+    assert model.secateur_maps["values:"].row.name == "values"

@@ -116,6 +116,13 @@ class Written(nn.Module):
         (lambda a, b: (a * 2 - 1).sigmoid() * b, {"sigmoid": "mul reads it", "b": "mul reads it"}),
         (lambda a, b: (a * 2 - 1).tanh() + b, {}),
         (lambda a, b: a * a + b, {}),
+        (lambda a, b: a * a.sigmoid() + b / (b.abs() + 1), {}),
+        (lambda a, b: a * (a > 0).float() + b, {}),
+        (
+            lambda a, b: torch.cat([nn.functional.glu(a * 2), nn.functional.glu(b)], -1),
+            {"mul": "glu reads it", "b": "glu reads it"},
+        ),
+        (lambda a, b: nn.functional.relu(a + b).softmax(-1) + (a + b), {"relu": "softmax reads it"}),
     ],
 )
 def test_what_floating_point_reads_from_memory_is_listed(last, words):

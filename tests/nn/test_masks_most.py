@@ -20,17 +20,17 @@ class Wish(_Wish):
     def begin(self, _):
         self.fitted = min(self.fitted + 1, len(self.costs) - 1)
 
-    def _bounded(self, keep):
+    def _estimated(self, keep):
         return "too much" if keep * self.costs[self.fitted] > 100 else ""
 
-    _excess = _bounded
+    _excess = _estimated
 
     def _average(self, _):
         self.narrower -= 1
         return self.narrower >= 0
 
 
-@pytest.mark.parametrize("packing", [None, object()], ids=["bounded", "measured"])
+@pytest.mark.parametrize("packing", [None, object()], ids=["estimated", "measured"])
 @pytest.mark.parametrize(
     ("costs", "narrower", "expected"),
     [

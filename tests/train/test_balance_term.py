@@ -169,14 +169,3 @@ def test_it_goes_on_exactly(at):
     for one, two in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(one, two)
     assert other.state_dict() == budget.state_dict()
-
-
-@pytest.mark.parametrize(("n", "feel"), [(2, False), ((1, 2, 4), True)])
-def test_where_n_is_given_the_tie_moves_widths_alone(n, feel):
-    """With the multipliers of the variance still at 0, what is left of the term is the tie."""
-    model = prepared(n=n)
-    term = Balance(transforms_of(model), steps=10)
-    term(1.0).backward()
-    for site in transforms_of(model):
-        assert site.transform.prune.alpha_raw.grad.abs().max() > 0
-        assert bool(site.original.grad is not None and site.original.grad.any()) == feel

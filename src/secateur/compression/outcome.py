@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -27,7 +27,7 @@ from secateur.nn.check import Check, check_file
 from secateur.nn.harden import Hardening
 from secateur.reporting.facts import Training
 from secateur.reporting.layers import PRUNED, LayerRow, layer_rows
-from secateur.reporting.maps import largest_map_bytes, map_rows
+from secateur.reporting.maps import MapRow, largest_map_bytes, map_rows
 from secateur.reporting.measurement import Change, Measurement
 from secateur.reporting.report import Report, report
 from secateur.train.modes import frozen
@@ -54,7 +54,7 @@ def outcome(
     told = within or Within(passed, (), ())
     maps = map_rows(line.plan, hardened.maps)
     operations = _operations(line, rows, hardened)
-    largest = max(largest_map_bytes(maps), _largest_map_of(passed.artifact))
+    largest = _largest_map(maps, passed.artifact)
     found = {"packed_bytes": len(data), "bit_operations": operations, "largest_map_bytes": largest}
     missed = told.missed or (*_missed(target, rows, found, hardened), *_beyond(line, target, drop))
     return Compression(
@@ -102,7 +102,7 @@ def report_on(line: Line, passed: Passed, result: Compression) -> Report:
         summary.append(_change("bit operations", "macs", dense, result.bit_operations, "one example, 32 x 32 bits",
                                "one example, on non-zero weights, at the widths of weights and maps"))  # fmt: skip
         floats = max(map(float_map_bytes, result.maps))
-        summary.append(_change("largest feature map", "bytes", floats, largest_map_bytes(result.maps),
+        summary.append(_change("largest feature map", "bytes", floats, _largest_map(result.maps, passed.artifact),
                                "one example, as float32", "one example, float32 where not quantized"))  # fmt: skip
     sizes = {row.name: row.size for row in line.plan}
     judged = summary[0].after
@@ -210,12 +210,14 @@ def _missed(target: Target, rows: tuple[LayerRow, ...], whole: Mapping[str, int]
     return [f"{name} {limit:g}: got {found[name]:g}" for name, limit in limits.items() if found[name] > limit]
 
 
-def _largest_map_of(artifact: Artifact) -> int:
-    """Bytes of the largest map that the graph of the file reads: one that the plan could not see counts too."""
+def _largest_map(maps: Sequence[MapRow], artifact: Artifact) -> int:
+    """Bytes of the largest feature map, of the plan's and of those that the graph of the file reads: one that the plan
+    could not see counts too."""
+    planned = largest_map_bytes(maps)
     if artifact.graph is None:
-        return 0
+        return planned
     largest = count_bits(artifact.graph, artifact.tensors, count(artifact.graph, artifact.constants)).largest_map
-    return largest.bytes if largest else 0
+    return max(planned, largest.bytes) if largest else planned
 
 
 def _products_of_maps(artifact: Artifact) -> list[str]:

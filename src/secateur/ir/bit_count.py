@@ -28,7 +28,12 @@ READERS = (
 )
 """What reads its inputs from memory: they are maps. All else is applied to a value while that is made."""
 COMBINERS = ("add", "sub", "mul", "div")
-"""They read two maps from memory; what they read one of, and a constant, is combined while it is made."""
+"""They read their inputs from memory where several maps decide these; what one alone decides is computed on the way."""
+VALUE_BY_VALUE = (
+    *("relu", "relu6", "clip", "sigmoid", "tanh", "silu", "gelu", "hardswish", "hardsigmoid", "leaky_relu", "elu"),
+    *("prelu", "batch_norm", "cast", *COMBINERS),
+)
+"""Every value of their result is made of the values at its place."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class BitCount:
 
 def count_bits(graph: Graph, tensors: Mapping[str, Stored], counted: Count) -> BitCount:
     """The figures of a verified graph, for one example; `counted` is its `count`."""
-    origins = _origins(graph)
+    origins, sources = _origins(graph), _sources(graph)
     producers, readers, outputs = graph.producers(), graph.consumers(), frozenset(graph.outputs)
     macs = {layer.name: layer.effective_macs or layer.map_macs for layer in counted.layers}
     of_maps = {layer.name for layer in counted.layers if layer.map_macs}
@@ -88,13 +93,13 @@ def count_bits(graph: Graph, tensors: Mapping[str, Stored], counted: Count) -> B
     for node in graph.nodes:
         if node.op == "concat" and _is_quantized_behind(readers, outputs, node):
             continue
-        read = dict.fromkeys(origins[name] for name in node.inputs if name in origins)
-        if node.op not in READERS and (node.op not in COMBINERS or len(read) < 2):
+        read = [name for name in node.inputs if name in origins and graph.types[origins[name]].dtype == "float32"]
+        combined = node.op in COMBINERS and len({sources[name] for name in read}) > 1
+        if node.op not in READERS and not combined:
             continue
-        for name in read:
+        for name in (origins[name] for name in read):
             shape = graph.types[name].bind(1)
-            if graph.types[name].dtype == "float32":
-                maps.setdefault(name, MapBytes(name, shape, bits[name], -(-prod(shape) * bits[name] // 8)))
+            maps.setdefault(name, MapBytes(name, shape, bits[name], -(-prod(shape) * bits[name] // 8)))
         if macs.get(node.output):
             first, second = (bits[origins.get(name, name)] for name in node.inputs[:2])
             if node.op not in ("conv", "conv_transpose", "linear", "matmul"):
@@ -105,12 +110,24 @@ def count_bits(graph: Graph, tensors: Mapping[str, Stored], counted: Count) -> B
 
 
 def _origins(graph: Graph) -> dict[str, str]:
-    """For every value but constants the one that it was before anything kept it."""
+    """For every value but what constants alone decide the one that it was before anything kept it."""
     origins = {name: name for name in graph.inputs}
     for node in graph.nodes:
-        kept = node.op in KEEPERS and node.inputs[0] in origins
-        origins[node.output] = origins[node.inputs[0]] if kept else node.output
+        if any(name in origins for name in node.inputs):
+            kept = node.op in KEEPERS and node.inputs[0] in origins
+            origins[node.output] = origins[node.inputs[0]] if kept else node.output
     return origins
+
+
+def _sources(graph: Graph) -> dict[str, str]:
+    """For every value but constants the one that alone decides it, value by value; else itself."""
+    sources = {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        read = {sources[name] for name in node.inputs if name in sources}
+        if read:
+            one = len(read) == 1 and node.op in VALUE_BY_VALUE
+            sources[node.output] = read.pop() if one else node.output
+    return sources
 
 
 def _bits(producer: Node | None, tensor: Stored | None) -> int:

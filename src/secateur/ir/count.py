@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -60,7 +60,8 @@ def count(graph: Graph, constants: Mapping[str, np.ndarray]) -> Count:
     names = [name for name in graph.constants if graph.types[name].dtype == "float32"]
     nonzeros = {name: int(np.count_nonzero(constants[name])) for name in names}
     sizes = {name: int(constants[name].size) for name in names}
-    nodes = (_count_node(graph, node, sizes, nonzeros) for node in graph.nodes)
+    fixed = _fixed(graph)
+    nodes = (_count_node(graph, node, sizes, nonzeros, fixed) for node in graph.nodes)
     layers = tuple(layer for layer in nodes if layer.parameters or layer.macs)
     return Count(
         layers,
@@ -72,12 +73,23 @@ def count(graph: Graph, constants: Mapping[str, np.ndarray]) -> Count:
     )
 
 
-def _count_node(graph: Graph, node: Node, sizes: Mapping[str, int], nonzeros: Mapping[str, int]) -> LayerCount:
+def _fixed(graph: Graph) -> set[str]:
+    """Values that constants alone decide, as a weight that the graph computes."""
+    fixed = set(graph.constants)
+    for node in graph.nodes:
+        if node.inputs and fixed.issuperset(node.inputs):
+            fixed.add(node.output)
+    return fixed
+
+
+def _count_node(
+    graph: Graph, node: Node, sizes: Mapping[str, int], nonzeros: Mapping[str, int], fixed: Collection[str]
+) -> LayerCount:
     op = OPS[node.op]
     macs = op.macs([graph.types[name] for name in node.inputs], node.attributes)
-    # Every weight takes part in equally many macs, so this is exact.
+    # Every weight takes part in equally many macs, so this is exact; one that the graph computes counts as dense.
     if op.weights is None:
-        factors = [[name] for name in node.inputs[:2] if name in sizes]
+        factors = [[name] for name in node.inputs[:2] if name in fixed]
     else:
         factors = [[node.inputs[place] for place in op.weights(len(node.inputs))]]
     effective = macs if factors else 0

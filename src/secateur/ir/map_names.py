@@ -9,17 +9,30 @@ MAPS = "secateur_maps"
 QUANTIZERS = ("fake_quantize", "dynamic_quantize")
 """Operations that put a map on the grid of its codes: at the scale that is their second input, or at scales found at
 run time, none of which is smaller than that."""
+_WORDS = (
+    "T_destination add_module apply bfloat16 buffers call_super_init children clear compile cpu cuda double "
+    "dump_patches eval extra_repr float floats forward get_buffer get_extra_state get_parameter get_submodule "
+    "half ipu items keys load_state_dict modules mtia named_buffers named_children named_modules named_parameters "
+    "parameters pop register_backward_hook register_buffer register_forward_hook register_forward_pre_hook "
+    "register_full_backward_hook register_full_backward_pre_hook register_load_state_dict_post_hook "
+    "register_load_state_dict_pre_hook register_module register_parameter register_state_dict_post_hook "
+    "register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule share_memory state_dict to "
+    "to_empty train training type update values xpu zero_grad"
+)
+TAKEN = frozenset(_WORDS.split())
+"""Attributes of nn.ModuleDict, under which it can hold no module."""
 _FIRST, _LAST = f"{MAPS}.", ".scale"
 
 
 def key_of(name: str) -> str:
-    """The key of a map's quantizer: a module's name may hold no dot."""
-    return name.replace(".", ":")
+    """The key of a map's quantizer: a module's name may hold no dot, and be no name that torch's containers have for
+    something else, which gets a ":" behind it."""
+    return name + ":" if name in TAKEN else name.replace(".", ":")
 
 
 def name_of(key: str) -> str:
     """The name of a map by the key of its quantizer."""
-    return key.replace(":", ".")
+    return key.removesuffix(":").replace(":", ".")
 
 
 def scale_key(key: str) -> str:

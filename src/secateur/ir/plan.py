@@ -99,7 +99,8 @@ class Plan:
     def matching_maps(self, pattern: str) -> tuple[str, ...]:
         """The same for feature maps."""
         names = [row.name for row in self.maps]
-        found = tuple(name for name in names if _fits(name, pattern))
+        # A module that is called in one piece has rows behind its own name, of what is inside it.
+        found = (pattern,) if pattern in names else tuple(name for name in names if _fits(name, pattern))
         if not found:
             instead = near(pattern, _known(names)) if names else ": plan with maps=Quantize() to have any"
             raise PlanError(f"no map in this plan is called {pattern!r}{instead}")

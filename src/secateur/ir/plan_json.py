@@ -17,7 +17,7 @@ def row_to_dict(row: TensorPlan | MapPlan) -> dict[str, Any]:
     for name in ("prune", "quantize"):
         if data.get(name) is not None:
             data[name] = {key: value for key, value in data[name].items() if value is not None}
-    return {key: value for key, value in data.items() if value not in ((), "", None)}
+    return {key: value for key, value in data.items() if key == "shape" or value not in ((), "", None)}
 
 
 def tensor_from_dict(data: object) -> TensorPlan:

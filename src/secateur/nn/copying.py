@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from secateur.errors import PlanError
+from secateur.nn.recomputed import recomputed
 
+RECURRENT_WEIGHTS = "_flat_weights"
+"""Where torch's recurrent layers keep theirs."""
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -24,16 +27,14 @@ def copied(model: Model) -> Model:
     """A deep copy, in which results of autograd are tensors of their own with the same numbers and no history; the
     model and what it holds stay as they are.
 
-    PlanError for a model that holds a view of a parameter, which would not follow the parameter of the copy, and for
-    results of autograd inside objects that are no modules, lists, tuples or dictionaries.
+    PlanError for a model that keeps other results of autograd, which would not follow the parameters of the copy.
     """
-    parameters = {id(parameter) for parameter in model.parameters()}
     memo: dict[int, Tensor] = {}
-    for place, tensor in _results(model):
-        if id(tensor._base) in parameters:
+    for place, tensor, set_anew in _results(model):
+        if not set_anew:
             raise PlanError(
-                f"{place} is a view of a parameter, kept between forward passes, which a copy of the model cannot "
-                "follow: compute it in forward instead"
+                f"{place} is what autograd has computed, kept between forward passes, and would not follow the "
+                "parameters of a copy: compute it in forward, or, if no forward pass reads it, detach() it"
             )
         memo[id(tensor)] = tensor.detach().clone()
     try:
@@ -42,16 +43,17 @@ def copied(model: Model) -> Model:
         if "deepcopy protocol" not in str(error):
             raise
         raise PlanError(
-            f"this {type(model).__name__} cannot be copied: an object in it, no module, holds a tensor that autograd "
-            "has computed: detach() that tensor, or compute it in forward without keeping it"
+            f"this {type(model).__name__} cannot be copied: an object that is no registered module holds a tensor that "
+            "autograd has computed: register it, or compute the tensor in forward without keeping it"
         ) from error
 
 
-def _results(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _results(model: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
     """What autograd has computed among the attributes of modules and in their lists, tuples and dictionaries, with the
-    name of the attribute."""
+    name of the attribute, and whether the next forward pass sets it anew."""
     for path, module in model.named_modules():
+        anew = {*recomputed(module), *((RECURRENT_WEIGHTS,) if isinstance(module, nn.RNNBase) else ())}
         for name, value in vars(module).items():
             for leaf in _pytree.tree_leaves(value):
                 if isinstance(leaf, Tensor) and not leaf.is_leaf:
-                    yield f"{path}.{name}" if path else name, leaf
+                    yield f"{path}.{name}" if path else name, leaf, name in anew

@@ -5,9 +5,8 @@ Source: US20200097830A1; V and its gradient (our reading): `maths.balance`. Minu
 loss, and the multiplier ascends: from 0 it only falls, so what is added is a penalty on unequal counts that grows until
 they are equal. V is taken in units of what chance would give (`maths.balance.chance`): one rate serves every pattern.
 A second multiplier ties the mean count to n (ours): of the constraint t = log(mean count / reference) = 0, an augmented
-Lagrangian as those of `train.budget`, the reference moving from the count at the start to n. The width alone feels it.
-Where there are several n to choose from, the mean count is free between the smallest and the largest, t is 0 there, and
-weights feel it too.
+Lagrangian as those of `train.budget`, the reference moving from the count at the start to n. Where there are several n
+to choose from, the mean count is free between the smallest and the largest, and t is 0 there.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Balance:
                 self._stages[site.name] = (site, stage)
         self._steps = steps
         with torch.no_grad():
-            self._start = {name: float(self._whole(name)) for name in self._stages}
+            self._start = {name: float(self._counts(name).sum()) for name in self._stages}
         self.multipliers = dict.fromkeys(self._stages, 0.0)
         """By tensor, of the variance: 0 to -LARGEST."""
         self.count_multipliers = dict.fromkeys(self._stages, 0.0)
@@ -65,7 +64,8 @@ class Balance:
         """What is added to the loss at this fraction of the run, 0 to 1; differentiable."""
         total: Tensor | float = 0.0
         for name in self._stages:
-            unequal, whole = self._variance(name), self._whole(name)
+            counts = self._counts(name)
+            unequal, whole = self._variance(name, counts), counts.sum()
             tied = (whole / self._reference(name, fraction, float(whole.detach()))).log()
             total = total - self.multipliers[name] * unequal
             total = total + self.count_multipliers[name] * tied + PENALTY * tied.square()
@@ -95,17 +95,13 @@ class Balance:
         self.multipliers, self.count_multipliers = dict(state["multipliers"]), dict(state["counts"])
         self._start = dict(state["start"])
 
-    def _whole(self, name: str) -> Tensor:
-        """The sum of all counts. Where n is given, differentiable in the width alone: the network computes with n of
-        every m anyway, and weights that feel the tie all shrink or grow, whichever they are, and are the worse for it
-        (measured: docs/balanced.md)."""
+    def _counts(self, name: str) -> Tensor:
         site, stage = self._stages[name]
-        return stage.group_counts(site.original.detach() if stage.is_fixed else site.original).sum()
+        return stage.group_counts(site.original)
 
-    def _variance(self, name: str) -> Tensor:
+    def _variance(self, name: str, counts: Tensor) -> Tensor:
         """V, in units of the variance that a mask at random of the same mean would have; that unit is a number."""
-        site, stage = self._stages[name]
-        counts = stage.group_counts(site.original)
+        _, stage = self._stages[name]
         sizes = counts.new_tensor(stage.patterns[0].sizes(stage.grouping.length))
         shares = sizes * (counts.sum() / (sizes.sum() * len(counts)))
         m, possible = stage.grouping.m, [pattern.n for pattern in stage.patterns]

@@ -19,12 +19,16 @@ from secateur.nn.maps.operations import (
     called,
     function_of,
     operands,
+    read_as_floats,
     source_of,
     word_of,
 )
 
 PARAMETER, BUFFER = OWN
 """What makes a tensor of the model itself where a sum or the like reads it as a map."""
+
+BY_VALUE = frozenset({"", "add", "relu", "positive", "identity", "dropout"})
+"""Words of what may make every value of the values at its place."""
 
 UNSIGNED = frozenset({torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64})
 
@@ -95,6 +99,23 @@ class Flow:
                 elif self.words[user] != FACTS:
                     found.add(user)
         return found
+
+    @cached_property
+    def sources(self) -> dict[fx.Node, fx.Node]:
+        """Node -> the one that alone decides its value, value by value; else itself."""
+        found: dict[fx.Node, fx.Node] = {}
+        for node in self.nodes:
+            read = [part for part in node.all_input_nodes if part in self.seen and part not in self.fixed]
+            decide = {found[part] for part in read}
+            alike = node in self.seen and all(self.seen[part].shape == self.seen[node].shape for part in read)
+            one = len(decide) == 1 and alike and self._is_by_value(node)
+            found[node] = decide.pop() if one else node
+        return found
+
+    def _is_by_value(self, node: fx.Node) -> bool:
+        module = called(node, self.module)
+        mixes = module is not None and any(p.dim() > 1 for p in module.parameters())
+        return self.words[node] in BY_VALUE and not mixes and read_as_floats(node, self.module)[1] != 1
 
     @cached_property
     def signed(self) -> dict[fx.Node, bool]:

@@ -73,18 +73,19 @@ CALLS: dict[str, str] = {
 }
 """Names of torch's functions and of tensors' methods, without the "_" of those in place, and their word."""
 
-NORMS: tuple[type[nn.Module], ...] = (
-    *(nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
+FLOATING: tuple[type[nn.Module], ...] = (
+    *(nn.GLU, nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
 READS_ONE = frozenset(
-    {"softmax", "log_softmax", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize", "sum"}
+    {"glu", "softmax", "log_softmax", "layer_norm", "group_norm", "instance_norm", "rms_norm", "normalize", "sum"}
 )
 READS_TWO = frozenset(
     {"mul", "multiply", "sub", "subtract", "isub", "div", "divide", "true_divide", "truediv", "itruediv"}
 )
 """What computes in floating point and reads maps from memory, as `ir.bit_count` counts them: what looks at many values
-for each that it makes, and what combines two maps; a map and a number are combined while the map is made."""
+for each that it makes, and what combines two maps, neither of which alone decides the other; what one map and numbers
+make, value by value, is computed while the map is made."""
 
 WEIGHED = frozenset({"convolution", "transposed", "linear"})
 """Read one map and one weight."""
@@ -135,11 +136,11 @@ def read_as_floats(node: fx.Node, model: nn.Module) -> tuple[list[fx.Node], int]
     have to be maps, or it reads none."""
     module = called(node, model)
     name = function_of(node) if module is None and _is_torchs(node) else ""
-    if isinstance(module, NORMS) or name in READS_ONE:
+    if isinstance(module, FLOATING) or name in READS_ONE:
         source = source_of(node)
         return ([source] if source is not None else []), 1
     terms = [*node.args, *node.kwargs.values()] if name in READS_TWO else []
-    return [term for term in terms if isinstance(term, fx.Node)], 2
+    return [term for term in terms if isinstance(term, fx.Node)], 2 if terms else 0
 
 
 def source_of(node: fx.Node) -> fx.Node | None:

@@ -62,9 +62,9 @@ class _Placement:
                     self._read(operand, weights)
             if word in ("attention", "multihead") or is_opaque(flow, node):
                 self.inside.append(node)
-        self._let_relus_ride()
         for node in flow.nodes:
             self._read_as_floats(node)
+        self._let_relus_ride()
         for node in flow.nodes:
             if node.op == "output":
                 for maker in map(flow.maker, node.all_input_nodes):
@@ -149,7 +149,7 @@ class _Placement:
         flow = self.flow
         found, least = (node.all_input_nodes, 1) if is_opaque(flow, node) else read_as_floats(node, flow.module)
         maps = dict.fromkeys(flow.maker(part) for part in found if flow.is_real(part) and part not in flow.fixed)
-        for maker in maps if len(maps) >= least else ():
+        for maker in maps if len({flow.sources[maker] for maker in maps}) >= least else ():
             if flow.is_real(maker) and not flow.is_number(maker):
                 finite = flow.seen[maker].is_finite
                 self._stays_float(maker, f"{flow.kind(node)}{READS_AS_FLOAT}" if finite else INFINITE)
