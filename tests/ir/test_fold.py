@@ -143,6 +143,12 @@ def shared_weight(net: Net) -> list[str]:
     return [net.add("conv", x, "conv.weight", stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)]
 
 
+def computed_weight(net: Net) -> list[str]:
+    weight = net.add("mul", net.weight("weight", 3, 2, 1, 1), net.constant("mask", np.ones((3, 2, 1, 1))))
+    x = net.add("conv", "x", weight, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+    return [net.batch_norm(x, "bn")]
+
+
 def over_tokens(net: Net) -> list[str]:
     return [net.batch_norm(net.linear(net.add("reshape", "x", shape=(-1, 2, 16)), "fc", 5), "bn")]
 
@@ -168,6 +174,7 @@ REFUSALS = {
     after_an_activation: "bn stays: its input is not the output of a convolution or linear layer",
     of_the_input: "bn stays: its input is not the output of a convolution or linear layer",
     shared_weight: "bn stays: the weight or bias of conv is shared or computed",
+    computed_weight: "bn stays: the weight or bias of the layer before it is shared or computed",
     over_tokens: "bn stays: the channels of fc are not on axis 1",
     zero_variance: "bn stays: its parameters are not finite constants with variance + eps above zero",
     huge_scale: "bn stays: folding it would overflow float32",

@@ -80,6 +80,14 @@ def test_what_no_forward_pass_sets_anew_would_not_follow_and_is_refused(keep):
         copied(model)
 
 
+def test_a_list_may_hold_itself():
+    model = nn.Linear(2, 2)
+    model.held = [3]
+    model.held.append(model.held)
+    twin = copied(model)
+    assert twin.held[1] is twin.held is not model.held
+
+
 def test_numbers_of_a_copy_are_its_own():
     model = prune.l1_unstructured(nn.Linear(6, 4), "weight", amount=0.5)
     twin = copied(model)

@@ -112,13 +112,14 @@ def _refusal(
         return "its input is not the output of a convolution or linear layer"
     if affine is None:
         return "its parameters are not finite constants with variance + eps above zero"
+    name = module_of(layer.inputs[1]) or "the layer before it"  # whose weight the graph computes
     if reads[layer.output] != 1:
-        return f"the output of {module_of(layer.inputs[1])} is also read elsewhere"
-    if any(name not in tensors or reads[name] != 1 for name in layer.inputs[1:]):
-        return f"the weight or bias of {module_of(layer.inputs[1])} is shared or computed"
+        return f"the output of {name} is also read elsewhere"
+    if any(read not in tensors or reads[read] != 1 for read in layer.inputs[1:]):
+        return f"the weight or bias of {name} is shared or computed"
     weight = types[layer.inputs[1]].shape
     if len(types[layer.output].shape) != len(weight):
-        return f"the channels of {module_of(layer.inputs[1])} are not on axis 1"
+        return f"the channels of {name} are not on axis 1"
     return ""
 
 

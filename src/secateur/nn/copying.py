@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from torch import Tensor, nn
-from torch.utils import _pytree
 
 from secateur.errors import PlanError
 from secateur.nn.recomputed import recomputed
@@ -54,6 +53,16 @@ def _results(model: nn.Module) -> Iterator[tuple[str, Tensor, bool]]:
     for path, module in model.named_modules():
         anew = {*recomputed(module), *((RECURRENT_WEIGHTS,) if isinstance(module, nn.RNNBase) else ())}
         for name, value in vars(module).items():
-            for leaf in _pytree.tree_leaves(value):
-                if isinstance(leaf, Tensor) and not leaf.is_leaf:
-                    yield f"{path}.{name}" if path else name, leaf, name in anew
+            for tensor in _tensors(value, set()):
+                if not tensor.is_leaf:
+                    yield f"{path}.{name}" if path else name, tensor, name in anew
+
+
+def _tensors(value: object, seen: set[int]) -> Iterator[Tensor]:
+    """Of a value and the lists, tuples and dictionaries in it, which may hold themselves."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict) and id(value) not in seen:
+        seen.add(id(value))
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part, seen)
