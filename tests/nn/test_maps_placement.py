@@ -118,6 +118,7 @@ class Written(nn.Module):
         (lambda a, b: a * a + b, {}),
         (lambda a, b: a * a.sigmoid() + b / (b.abs() + 1), {}),
         (lambda a, b: a * (a > 0).float() + b, {}),
+        (lambda a, b: a * a.softmax(-1) + b, {"a": "softmax reads it", "softmax": "mul reads it"}),
         (
             lambda a, b: torch.cat([nn.functional.glu(a * 2), nn.functional.glu(b)], -1),
             {"mul": "glu reads it", "b": "glu reads it"},
